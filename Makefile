@@ -1,0 +1,58 @@
+# AdaQual: setup, demo and tests. `make help` lists the targets.
+# COMFYUI_PATH=/path/to/ComfyUI uses that ComfyUI instead of fetching one; CHROMIUM=/path names another browser.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
+# The stamp's name holds a hash of what decides the contents of .venv: another requirement is another stamp.
+STAMP := .venv/.installed-$(shell cat requirements.txt requirements-dev.txt pyproject.toml | sha256sum | cut -c1-16)
+
+export PYTHON
+
+.PHONY: help setup venv app browser comfyui stop demo test lint clean
+
+help:
+	@echo "make setup    install everything into .venv, unpack a ComfyUI into .comfyui (once, some minutes)"
+	@echo "make demo     restore the example photo in a real ComfyUI; pictures are left under output/"
+	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
+	@echo "make test     unit, server and browser tests"
+	@echo "make lint     ruff, and the registry's own validation"
+	@echo "make clean    remove .venv, .comfyui and caches"
+
+setup: venv app browser
+
+venv: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "AdaQual needs Python 3.10 or newer; name one with PYTHON=python3.11")'
+	@scripts/install_system.sh venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (some minutes the first time) …"
+	@$(PIP) -r requirements-dev.txt
+	@$(PIP) --no-build-isolation --no-deps -e .
+	@rm -f .venv/.installed-*
+	@touch $@
+
+app: venv
+	@$(BIN)/python scripts/unpack_comfyui.py
+
+browser:
+	@scripts/install_system.sh chromium
+
+comfyui: venv app
+	@$(BIN)/python scripts/start_comfyui.py
+
+stop:
+	@$(PYTHON) scripts/start_comfyui.py --stop
+
+demo: venv app
+	@$(BIN)/python scripts/demo.py
+
+test: setup
+	@$(BIN)/pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	DO_NOT_TRACK=1 $(BIN)/comfy --skip-prompt node validate
+
+clean:
+	rm -rf .venv .comfyui .pytest_cache .ruff_cache *.egg-info build

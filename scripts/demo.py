@@ -1,0 +1,95 @@
+"""The demonstration: restore the example photo in a real ComfyUI through its API.
+
+Leaves under output/: the photo as it came (before.png), the restored picture, the quality heatmap and a sheet
+with all three; prints the mean quality before and after.
+"""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from comfy_server import REPOSITORY, Server, ServerError, fetch, get_json, images, run, running
+from comfy_workflow import WorkflowError, to_prompt
+from PIL import Image, ImageDraw, ImageFont
+
+WORKFLOW = REPOSITORY / "workflows" / "adaqual_restore_photo.json"
+PHOTO = REPOSITORY / "examples" / "example.png"
+OUTPUT = REPOSITORY / "output"
+RESTORED, HEATMAP = "adaqual_restored", "adaqual_heatmap"
+
+
+def saved_picture(server: Server, outputs: dict, prefix: str) -> Image.Image:
+    """The first output picture that a SaveImage node named with this prefix."""
+    for image in images(outputs):
+        if image["type"] == "output" and image["filename"].startswith(prefix):
+            return Image.open(io.BytesIO(fetch(server.address, image)))
+    raise ServerError(f"{WORKFLOW.name} saved no picture named {prefix}*: give a SaveImage node that prefix.")
+
+
+def mean_quality(picture: Path) -> float:
+    """Mean quality, 1 (destroyed) to 5 (clean), by the command line of the pack."""
+    command = [Path(sys.executable).with_name("adaqual"), "quality", picture, "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode != 0:
+        raise ServerError(f"`adaqual quality {picture}` failed:\n{answer.stderr.strip()}")
+    return json.loads(answer.stdout.splitlines()[-1])["mean"]
+
+
+def sheet(panels: list[tuple[str, Image.Image]], width: int = 640) -> Image.Image:
+    """Pictures side by side at one width, each with its caption above."""
+    margin, caption = 16, 44
+    shown = [one.convert("RGB").resize((width, one.height * width // one.width)) for _, one in panels]
+    height = caption + max(picture.height for picture in shown) + margin
+    page = Image.new("RGB", (margin + len(shown) * (width + margin), height), "white")
+    pen = ImageDraw.Draw(page)
+    for number, picture in enumerate(shown):
+        left = margin + number * (width + margin)
+        pen.text((left, 12), panels[number][0], fill="black", font=ImageFont.load_default(size=22))
+        page.paste(picture, (left, caption))
+    return page
+
+
+def demo() -> None:
+    """Start ComfyUI, run the workflow, write the pictures and the report."""
+    for needed in (WORKFLOW, PHOTO):
+        if not needed.is_file():
+            raise ServerError(f"{needed} is missing; get it back with `git checkout -- {needed}`.")
+    OUTPUT.mkdir(exist_ok=True)
+    print("Starting ComfyUI …", flush=True)
+    with tempfile.TemporaryDirectory() as base, running(Path(base)) as server:
+        print(f"Restoring {PHOTO.name} with {WORKFLOW.name} at {server.address} …", flush=True)
+        began = time.monotonic()
+        workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+        outputs = run(server.address, to_prompt(workflow, get_json(server.address, "/object_info")))
+        seconds = time.monotonic() - began
+        restored, heatmap = (saved_picture(server, outputs, prefix) for prefix in (RESTORED, HEATMAP))
+        restored.save(OUTPUT / "restored.png")
+        heatmap.save(OUTPUT / "heatmap.png")
+    shutil.copyfile(PHOTO, OUTPUT / "before.png")
+    before, after = mean_quality(OUTPUT / "before.png"), mean_quality(OUTPUT / "restored.png")
+    panels = [
+        (f"before: quality {before:.2f}", Image.open(PHOTO)),
+        ("quality map (1 destroyed, 5 clean)", heatmap),
+        (f"after: quality {after:.2f}", restored),
+    ]
+    sheet(panels).save(OUTPUT / "before_after.png")
+    print(f"The workflow took {seconds:.1f} s. Mean quality, 1 (destroyed) to 5 (clean):")
+    print(f"  before {before:.2f}, after {after:.2f}")
+    for name in ("restored.png", "heatmap.png", "before_after.png"):
+        print(f"  output/{name}")
+
+
+def main() -> None:
+    try:
+        demo()
+    except (ServerError, WorkflowError) as error:
+        sys.exit(f"make demo: {error}")
+
+
+if __name__ == "__main__":
+    main()

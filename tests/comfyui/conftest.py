@@ -1,0 +1,50 @@
+"""One real ComfyUI and one real browser for the whole test session."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import comfy_server
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+WORKFLOWS = sorted((comfy_server.REPOSITORY / "workflows").glob("*.json"))
+# Chromium must not look for hosts outside the machine, and refuses its sandbox to root.
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[comfy_server.Server]:
+    """A running ComfyUI with this pack, in a base directory of its own."""
+    with comfy_server.running(tmp_path_factory.mktemp("comfyui")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def object_info(server: comfy_server.Server) -> dict:
+    """What the server says of all its nodes."""
+    return comfy_server.get_json(server.address, "/object_info")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, or the one that CHROMIUM names."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.fail("No Chromium: run `make browser`, or name one with CHROMIUM=/path/to/chromium.")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
+def workflow(request: pytest.FixtureRequest) -> dict:
+    """Each shipped workflow in turn, as saved by the front end."""
+    path: Path = request.param
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,69 @@
+"""Every shipped workflow through the API of a real ComfyUI (the nodes themselves: test_nodes.py)."""
+
+import io
+
+import numpy as np
+import pytest
+from comfy_server import REPOSITORY, ServerError, fetch, images, run
+from comfy_workflow import to_prompt
+from PIL import Image
+
+EXAMPLES = REPOSITORY / "examples"
+LEAST_GAIN = 1.0  # dB over the damaged example
+KEEPERS = ("SaveImage", "PreviewImage")
+RESTORATIONS = ("adaqual_restored", "adaqual_upscaled")
+
+
+def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
+    """A picture file as [H, W, 3] in [0, 1], averaged down to (width, height) if a size is wanted."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.asarray(picture.resize(size, Image.BOX) if size else picture, np.float64) / 255
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(max(((a - b) ** 2).mean(), 1e-10)))
+
+
+def test_pictures_travel_unchanged(server, object_info):
+    plain = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "adaqual_example.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "plain"}},
+    }
+    (saved,) = images(run(server.address, plain))
+    example = decode((EXAMPLES / "example.png").read_bytes())
+    assert np.array_equal(decode(fetch(server.address, saved)), example)
+
+
+def test_a_refused_prompt_names_the_node(server):
+    wrong = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "missing.png"}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    with pytest.raises(ServerError, match=r"node 1 \(LoadImage\)"):
+        run(server.address, wrong)
+
+
+def test_workflow_gives_its_pictures(server, object_info, workflow):
+    prompt = to_prompt(workflow, object_info)
+    outputs = run(server.address, prompt)
+    keepers = {node for node, wanted in prompt.items() if wanted["class_type"] in KEEPERS}
+    assert keepers and keepers <= set(outputs)
+    clean = decode((EXAMPLES / "example_clean.png").read_bytes())
+    before = psnr(decode((EXAMPLES / "example.png").read_bytes()), clean)
+    restorations = 0
+    for image in images(outputs):
+        data = fetch(server.address, image)
+        assert decode(data).std() > 0.01, f"{image['filename']} is flat"
+        if image["filename"].startswith(RESTORATIONS):
+            restorations += 1
+            after = psnr(decode(data, size=clean.shape[1::-1]), clean)
+            assert after >= before + LEAST_GAIN, f"{image['filename']}: {before:.2f} dB became {after:.2f} dB"
+    assert restorations
+
+
+def test_workflows_ship_with_a_picture_each():
+    workflows = sorted((REPOSITORY / "workflows").glob("*.json"))
+    assert len(workflows) >= 4
+    for path in workflows:
+        with Image.open(path.with_suffix(".jpg")) as picture:
+            assert min(picture.size) >= 200
