@@ -1,0 +1,94 @@
+"""Model files: safetensors with the configuration in the header; every refusal names the file, the problem and a remedy."""
+
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .assessor import AssessorConfig, AssessorNet
+from .denoiser import Denoiser, DenoiserConfig
+
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED_DENOISER = WEIGHTS / "adaqual_nano.safetensors"
+SHIPPED_ASSESSOR = WEIGHTS / "adaqual_assessor.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A model file that cannot be used."""
+
+
+def _describe(keys) -> str:
+    keys = sorted(keys)
+    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+
+
+def _read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {kind} (.safetensors)")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            found = header.get("adaqual", "")
+            if found != kind:
+                what = f"an AdaQual {found}" if found else f"not an AdaQual file (it begins with {_describe(file.keys())})"
+                raise CheckpointError(f"{path}: {what}, but an AdaQual {kind} is needed here; choose another file")
+            try:
+                config = json.loads(header["config"])
+            except (KeyError, ValueError) as problem:
+                raise CheckpointError(f"{path}: unreadable configuration ({problem}); download the file again") from None
+            return config, {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as problem:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({problem}); it may be truncated: download it again"
+        ) from None
+
+
+def _build(path: Path, config: dict, tensors: dict, network, config_class, operations) -> nn.Module:
+    known = {field.name for field in fields(config_class)}
+    if set(config) != known:
+        odd = _describe(set(config) ^ known)
+        raise CheckpointError(f"{path}: configuration differs in {odd}; the file is of another version of AdaQual")
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    with torch.device("meta"):
+        model = network(config_class(**config), operations=operations)
+    expected = model.state_dict()
+    wrong = {key for key in set(expected) | set(tensors)
+             if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape}  # fmt: skip
+    if wrong:
+        raise CheckpointError(f"{path}: missing, unexpected or wrongly shaped: {_describe(wrong)}; download it again")
+    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise CheckpointError(f"{path}: NaN or infinity in {_describe(bad)}; the file is damaged: download it again")
+    model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def load_denoiser(path: Path = SHIPPED_DENOISER, operations=nn) -> Denoiser:
+    """The denoiser stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    return _build(path, *_read(path, "denoiser"), Denoiser, DenoiserConfig, operations)
+
+
+def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet:
+    """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    return _build(path, *_read(path, "assessor"), AssessorNet, AssessorConfig, operations)
+
+
+def save_model(model: Denoiser | AssessorNet, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {
+        "adaqual": "assessor" if isinstance(model, AssessorNet) else "denoiser",
+        "config": json.dumps(asdict(model.config)),
+        "notes": json.dumps(notes),
+    }
+    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, header)
+    os.replace(partial, path)

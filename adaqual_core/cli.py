@@ -1,0 +1,366 @@
+"""The command line ``adaqual``, also ``python -m adaqual_core``.
+
+Everything that can be checked is checked before work starts. Exit status: 0 success, 1 failure, 2 wrong usage, 130
+interrupted; an error is one line on stderr.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from .assessor import AssessorNet, estimate_quality
+from .checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor, load_denoiser
+from .degrade import KINDS, degrade
+from .denoiser import Denoiser
+from .diffusion import SCHEDULES
+from .evaluate import average, find_pairs, measure, table
+from .heatmap import grey_map, heatmap
+from .imageio import PictureError, check_output, find_pictures, picture_shape, read_picture, write_picture
+from .prompt import PromptSettings, build_prompt
+from .restore import Restored, RestoreSettings, restore
+
+
+class UsageError(ValueError):
+    """An argument that no picture or model could make right."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
+    if restorer:
+        parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, metavar="FILE", help="restorer's weights")
+    parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, metavar="FILE", help="assessor's weights")
+    parser.add_argument("--device", default="auto", help="auto (the default: cuda, mps or cpu), or one by name")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands but ``train``, which takes its options from the training package."""
+    parser = _Parser(prog="adaqual", description="Quality-adaptive restoration of unevenly damaged pictures.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    defaults, prompt = RestoreSettings(), PromptSettings()
+
+    p = commands.add_parser("restore", help="restore a picture, or all pictures of a folder")
+    p.add_argument("input", type=Path, metavar="IN", help="picture, or folder of pictures")
+    p.add_argument("output", type=Path, metavar="OUT", help="picture to write, or folder for PNGs")
+    p.add_argument("--steps", type=int, default=defaults.steps, help="diffusion steps (default 2)")
+    p.add_argument("--seed", type=int, default=defaults.seed, help="seed of the noise (default 0)")
+    p.add_argument("--schedule", default=defaults.schedule, help=f"{' or '.join(SCHEDULES)} (default trailing)")
+    p.add_argument("--preserve", type=float, default=prompt.preserve, help="keep what is at least this good, 1-5 (4.5)")
+    p.add_argument("--strength", type=float, default=defaults.strength, help="0 (the input) to 1 (default)")
+    p.add_argument("--tile", type=int, default=defaults.tile, help="px a tile may measure; less saves memory (512)")
+    p.add_argument("--overlap", type=int, default=defaults.overlap, help="px of context around tiles, at least (64)")
+    _add_models(p)
+    p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    p.set_defaults(run=_restore)
+
+    p = commands.add_parser("quality", help="estimate the local quality of a picture")
+    p.add_argument("input", type=Path, metavar="IN")
+    p.add_argument("--map", type=Path, metavar="OUT.png", help="8-bit grey map: 0 = quality 1, 255 = quality 5")
+    p.add_argument("--heatmap", type=Path, metavar="OUT.png", help="map in colours with a legend")
+    _add_models(p, restorer=False)
+    p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    p.set_defaults(run=_quality)
+
+    p = commands.add_parser("degrade", help="damage a picture for tests")
+    p.add_argument("input", type=Path, metavar="IN")
+    p.add_argument("output", type=Path, metavar="OUT")
+    p.add_argument("--kinds", required=True, help=f"comma-separated: {', '.join(KINDS)}")
+    p.add_argument("--severity", type=float, default=0.6, help="0 (untouched) to 1 (worst); default 0.6")
+    p.add_argument("--seed", type=int, default=0, help="seed of the damage (default 0)")
+    p.set_defaults(run=_degrade)
+
+    p = commands.add_parser("evaluate", help="restore degraded pictures and measure them beside their originals")
+    p.add_argument("--clean", type=Path, required=True, metavar="DIR", help="originals")
+    p.add_argument("--degraded", type=Path, required=True, metavar="DIR",
+                   help="degraded pictures of the same names, or one folder of them per class")  # fmt: skip
+    p.add_argument("--steps", type=int, default=defaults.steps, help="diffusion steps (default 2)")
+    _add_models(p)
+    p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    p.set_defaults(run=_evaluate)
+
+    commands.add_parser("train", help="train a restorer or an assessor (in a source checkout)", add_help=False)
+    return parser
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is cuda where there is one, else mps, else cpu."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind, _, index = name.partition(":")
+    known = not index or (index.isdecimal() and int(index) < max(1, torch.cuda.device_count()))
+    if not available.get(kind) or not known:
+        there = ", ".join(kind for kind, there in available.items() if there)
+        raise UsageError(f"--device: '{name}' is not available here; choose auto or {there}")
+    return torch.device(name)
+
+
+def _settings(build, **values):
+    """Settings built from options; what their own checks refuse is wrong usage."""
+    try:
+        return build(**values)
+    except ValueError as problem:
+        raise UsageError(f"--{problem}") from None
+
+
+def _peak_rss_mb() -> float | None:
+    """Most memory this process has held, in MiB; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _say(text: str) -> None:
+    """Print a line, whatever the terminal can show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def _mean_quality(assessor: AssessorNet, picture: torch.Tensor) -> float:
+    return float(estimate_quality(assessor, picture).mean)
+
+
+def _restored(
+    model: Denoiser,
+    assessor: AssessorNet,
+    picture: torch.Tensor,
+    prompts: PromptSettings,
+    settings: RestoreSettings,
+    label: str,
+) -> tuple[Restored, float]:
+    """The whole chain on one picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before."""
+    quality = estimate_quality(assessor, picture)
+    prompt = build_prompt(picture, quality, prompts)
+    with tqdm(desc=label, unit="batch", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int, preview) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return restore(model, picture, prompt, settings, progress=progress), float(quality.mean)
+
+
+def _check_jobs(jobs: list[tuple[Path, Path]]) -> None:
+    """Raise :class:`PictureError` unless every input has a readable header and every output can be written."""
+    originals = {source.resolve() for source, _ in jobs}
+    for source, target in jobs:
+        check_output(target, *picture_shape(source))
+        if target.resolve() in originals:
+            raise PictureError(f"{target}: would replace an input; write to another place")
+
+
+def _plan_restore(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Every file to read with the one to write, all checked as far as headers and names tell."""
+    if source.is_dir():
+        if target.exists() and not target.is_dir():
+            raise PictureError(f"{target}: is a file; give a folder, as {source} is one")
+        inputs = find_pictures(source)
+        stems: dict[str, Path] = {}
+        for path in inputs:
+            other = stems.setdefault(path.stem.lower(), path)
+            if other is not path:
+                raise PictureError(f"{path}: would be written to the same file as {other.name}; rename one of them")
+        jobs = [(path, target / f"{path.stem}.png") for path in inputs]
+    else:
+        jobs = [(source, target)]
+    _check_jobs(jobs)
+    return jobs
+
+
+def _restore(args: argparse.Namespace) -> int:
+    settings = _settings(
+        RestoreSettings, steps=args.steps, seed=args.seed, schedule=args.schedule, strength=args.strength,
+        tile=args.tile, overlap=args.overlap,
+    )  # fmt: skip
+    prompts = _settings(PromptSettings, preserve=args.preserve)
+    device = _device(args.device)
+    jobs = _plan_restore(args.input, args.output)
+    model, assessor = load_denoiser(args.model).to(device), load_assessor(args.assessor).to(device)
+    reports, failures = [], []
+    for source, target in jobs:
+        try:
+            report = _restore_file(model, assessor, source, target, prompts, settings)
+        except (ValueError, OSError, RuntimeError, MemoryError) as problem:
+            if not args.input.is_dir():
+                raise
+            failures.append(source.name)
+            _complain(problem)
+            continue
+        reports.append(report)
+        _say(
+            f"{target}: quality {report['mean_quality_before']:.2f} -> {report['mean_quality_after']:.2f}, "
+            f"{report['tiles_run']} of {report['tiles_total']} tiles run, {report['seconds']:.1f} s"
+        )
+    if args.json and reports:
+        summary = {"seconds": round(sum(r["seconds"] for r in reports), 3), "steps": settings.steps}
+        for key in ("mean_quality_before", "mean_quality_after"):
+            summary[key] = round(sum(r[key] for r in reports) / len(reports), 4)
+        for key in ("tiles_total", "tiles_run"):
+            summary[key] = sum(r[key] for r in reports)
+        summary["peak_rss_mb"] = _peak_rss_mb()
+        if args.input.is_dir():
+            summary |= {"pictures": reports, "failed": failures}
+        print(json.dumps(summary), flush=True)
+    if failures:
+        raise PictureError(
+            f"{len(failures)} of {len(jobs)} pictures failed: {', '.join(failures)}; the others are in {args.output}"
+        )
+    return 0
+
+
+def _restore_file(
+    model: Denoiser,
+    assessor: AssessorNet,
+    source: Path,
+    target: Path,
+    prompts: PromptSettings,
+    settings: RestoreSettings,
+) -> dict:
+    """Restore one file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
+    picture = read_picture(source)
+    start = time.perf_counter()
+    result, before = _restored(model, assessor, picture, prompts, settings, source.name)
+    seconds = time.perf_counter() - start
+    del picture
+    after = _mean_quality(assessor, result.picture)
+    write_picture(result.picture, target)
+    return {
+        "picture": source.name,
+        "seconds": round(seconds, 3),
+        "mean_quality_before": round(before, 4),
+        "mean_quality_after": round(after, 4),
+        "tiles_total": result.tiles_total,
+        "tiles_run": result.tiles_run,
+    }
+
+
+def _quality(args: argparse.Namespace) -> int:
+    device = _device(args.device)
+    height, width = picture_shape(args.input)[1:]
+    outputs = [path for path in (args.map, args.heatmap) if path is not None]
+    for path in outputs:
+        check_output(path, 3, height, width)
+        if path.resolve() == args.input.resolve():
+            raise PictureError(f"{path}: would replace the input; write to another place")
+    if args.map is not None and args.map.suffix.lower() != ".png":
+        raise PictureError(f"{args.map}: the map is exact numbers; end its name in .png")
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise PictureError(f"{args.map}: given for --map and --heatmap; give two names")
+    assessor = load_assessor(args.assessor).to(device)
+    picture = read_picture(args.input)
+    quality = estimate_quality(assessor, picture)
+    del picture
+    if args.map is not None:
+        write_picture(grey_map(quality), args.map)
+    if args.heatmap is not None:
+        write_picture(heatmap(quality), args.heatmap)
+    scores = quality.scores
+    found = {
+        "mean": round(float(quality.mean), 4),
+        "min": round(float(scores.min()), 4),
+        "max": round(float(scores.max()), 4),
+        "shape": list(scores.shape[-2:]),
+    }
+    _say(f"{args.input}: mean quality {found['mean']:.2f}, from {found['min']:.2f} to {found['max']:.2f}")
+    if args.json:
+        print(json.dumps(found), flush=True)
+    return 0
+
+
+def _degrade(args: argparse.Namespace) -> int:
+    kinds = [kind.strip() for kind in args.kinds.split(",") if kind.strip()]
+    if not kinds or not set(kinds) <= set(KINDS):
+        unknown = ", ".join(kind for kind in kinds if kind not in KINDS) or "none given"
+        raise UsageError(f"--kinds: {unknown}; choose from {', '.join(KINDS)}, separated by commas")
+    if not 0 <= args.severity <= 1:
+        raise UsageError(f"--severity: {args.severity}; give a number from 0 (untouched) to 1 (worst)")
+    if not 0 <= args.seed < 2**64:
+        raise UsageError(f"--seed: {args.seed}; give a whole number from 0 to 2^64 - 1")
+    _check_jobs([(args.input, args.output)])
+    picture = read_picture(args.input)
+    picture[0, :3] = degrade(picture[0, :3], kinds, args.severity, seed=args.seed).picture
+    write_picture(picture, args.output)
+    _say(f"{args.output}: {', '.join(kind for kind in KINDS if kind in kinds)} at severity {args.severity:g}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    settings, prompts = _settings(RestoreSettings, steps=args.steps), PromptSettings()
+    device = _device(args.device)
+    pairs = find_pairs(args.clean, args.degraded)
+    model, assessor = load_denoiser(args.model).to(device), load_assessor(args.assessor).to(device)
+
+    def restored(picture: torch.Tensor) -> tuple[torch.Tensor, float, float]:
+        result, before = _restored(model, assessor, picture, prompts, settings, "restoring")
+        return result.picture, before, _mean_quality(assessor, result.picture)
+
+    groups: dict[str, list] = {}
+    for pair in tqdm(pairs, desc="pictures", unit="picture", disable=None):
+        groups.setdefault(pair.group, []).append(measure(pair, restored))
+    _say(table(groups))
+    if args.json:
+        everything = [one for group in groups.values() for one in group]
+        classes = {name: {"pictures": len(group)} | asdict(average(group)) for name, group in groups.items()}
+        total = {"pictures": len(everything)} | asdict(average(everything))
+        print(json.dumps({"steps": settings.steps, "classes": classes, "average": total}), flush=True)
+    return 0
+
+
+def _train(argv: list[str]) -> int:
+    """``adaqual train``: the training package lies beside the core in a source checkout, and only there."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / "training" / "__main__.py").is_file():
+        raise UsageError("train: needs the source checkout with its training folder; clone the repository first")
+    sys.path.insert(0, str(checkout))
+    from training.__main__ import add_arguments, run
+
+    parser = _Parser(prog="adaqual train", description="Train a restorer or an assessor; runs are resumable.")
+    add_arguments(parser)
+    run(parser.parse_args(argv))
+    return 0
+
+
+def _complain(problem: BaseException) -> None:
+    message = " ".join(str(problem).split())
+    if not isinstance(problem, (ValueError, OSError, RuntimeError, MemoryError)):
+        frame = problem.__traceback__
+        while frame.tb_next:
+            frame = frame.tb_next
+        place = f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}"
+        message = f"internal error, please report it: {type(problem).__name__} at {place}: {message}"
+    message = message or {MemoryError: "not enough memory; use a smaller --tile or picture"}.get(
+        type(problem), type(problem).__name__
+    )
+    print(f"adaqual: error: {message}", file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if argv[:1] == ["train"]:
+            return _train(argv[1:])
+        args = build_parser().parse_args(argv)
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("adaqual: interrupted", file=sys.stderr, flush=True)
+        return 130
+    except UsageError as problem:
+        _complain(problem)
+        return 2
+    except Exception as problem:
+        _complain(problem)
+        return 1

@@ -1,0 +1,89 @@
+"""Residual diffusion by DDIM with x0 prediction, as pure functions (Song et al. 2021; paper section 3.3).
+
+The state is x_t = √ā_t·r + √(1−ā_t)·n with the residual r and noise n of any scale; the scale is that of the noise given.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+TRAIN_STEPS = 1000
+SCHEDULES = ("trailing", "official")
+
+
+def alphas_cumprod() -> Tensor:
+    """ā_t [1000] float32 of the linear schedule β from 1e-4 to 0.02."""
+    betas = torch.linspace(1e-4, 0.02, TRAIN_STEPS, dtype=torch.float64)
+    return (1 - betas).cumprod(0).float()
+
+
+def timesteps(schedule: str, steps: int) -> list[int]:
+    """Descending timesteps: "trailing" starts at 999 (2 steps: [999, 499]), "official" ends at 0 (2 steps: [500, 0])."""
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule: '{schedule}'; choose trailing or official")
+    if not 1 <= steps <= TRAIN_STEPS:
+        raise ValueError(f"steps: {steps}; give 1 to {TRAIN_STEPS} (2 is what the models are trained for)")
+    if schedule == "trailing":
+        return [round(TRAIN_STEPS * (steps - i) / steps) - 1 for i in range(steps)]
+    return [i * (TRAIN_STEPS // steps) for i in reversed(range(steps))]
+
+
+def previous_alpha(alphas: Tensor, steps: Sequence[int], index: int) -> float:
+    """ā of the state that step ``index`` leads to: the next timestep's, or 1 (no noise) after the last."""
+    return float(alphas[steps[index + 1]]) if index + 1 < len(steps) else 1.0
+
+
+def ddim_step(
+    x: Tensor,
+    x0: Tensor,
+    alpha: float,
+    alpha_next: float,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    *,
+    unclipped: Tensor | None = None,
+) -> Tensor:
+    """The state at ā = ``alpha_next`` from the state ``x`` at ā = ``alpha`` and the prediction ``x0`` (any shape).
+
+    ``eta`` in [0, 1] exchanges part of the noise for the fresh ``noise`` given (DDIM equation 12 and 16). The noise that
+    remains is read from ``x`` and ``x0``, or ``unclipped``, the prediction before it was clamped to ``x0``, where given.
+    """
+    direction = (x - alpha**0.5 * (x0 if unclipped is None else unclipped)) / (1 - alpha) ** 0.5
+    sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)) ** 0.5
+    following = alpha_next**0.5 * x0 + max(0.0, 1 - alpha_next - sigma**2) ** 0.5 * direction
+    return following if sigma == 0 or noise is None else following + sigma * noise
+
+
+def sample(
+    predict: Callable[[Tensor, int], Tensor],
+    noise: Tensor,
+    steps: Sequence[int],
+    *,
+    eta: float = 0.0,
+    fresh_noise: Callable[[int], Tensor] | None = None,
+    clip: float = 1.0,
+    clipped_direction: bool = True,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Residual predicted by DDIM from ``noise`` [..., H, W] along the timesteps ``steps`` (descending).
+
+    ``predict(x_t, t)`` returns the residual; it is clamped to ±``clip``. ``fresh_noise(index)`` is asked for noise of the
+    start's scale where ``eta`` > 0. ``callback(index, residual)`` sees each prediction; an exception in it cancels.
+    ``clipped_direction`` False reads the remaining noise from the prediction before it is clamped, as the published
+    AdaQual sampler does; the two differ only where a prediction exceeds ``clip``.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta: {eta}; give 0 (deterministic) to 1")
+    if eta > 0 and fresh_noise is None:
+        raise ValueError("fresh_noise: missing, but eta is above 0; give a function that draws noise for a step")
+    alphas, x = alphas_cumprod(), noise
+    for index, t in enumerate(steps):
+        raw = predict(x, t)
+        x0 = raw.clamp(-clip, clip)
+        if callback is not None:
+            callback(index, x0)
+        drawn = fresh_noise(index) if eta > 0 and fresh_noise is not None else None
+        following = previous_alpha(alphas, steps, index)
+        x = ddim_step(x, x0, float(alphas[t]), following, eta, drawn, unclipped=None if clipped_direction else raw)
+    return x

@@ -1,0 +1,217 @@
+"""The restoration pipeline: picture and prompt in, restored picture out, window by window and step by step.
+
+Every diffusion step is finished over the whole picture before the next begins, and the preservation mask is part of each
+prediction. Windows see at least the network's receptive field, so the result does not depend on how the picture is cut,
+and where the mask is zero the network need not be run at all (method.md section 3).
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .checks import NumericalError, check_picture
+from .denoiser import Denoiser
+from .diffusion import SCHEDULES, alphas_cumprod, ddim_step, previous_alpha, timesteps
+from .prompt import Prompt
+from .quality import CELL, cell_count
+from .tiles import TILE, TileLayout, Window, active_tiles, batches, mirrored, plan
+
+Preview = Callable[[], Tensor]
+Progress = Callable[[int, int, Preview], None]
+
+
+@dataclass(frozen=True)
+class RestoreSettings:
+    """How to sample. ``tile``: px a block may measure; ``overlap``: px of context around it, raised to the network's own."""
+
+    steps: int = 2
+    seed: int = 0
+    schedule: str = "trailing"
+    eta: float = 0.0
+    strength: float = 1.0
+    tile: int = 512
+    overlap: int = 64
+    tile_batch: int = 2
+
+    def __post_init__(self):
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps: {self.steps}; give 1 to 1000 (2 is what the models are trained for)")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed: {self.seed}; give a whole number from 0 to 2^64 − 1")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule: '{self.schedule}'; choose {' or '.join(SCHEDULES)}")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta: {self.eta}; give 0 (deterministic) to 1")
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength: {self.strength}; give 0 (the input) to 1 (fully restored)")
+        if self.tile < TILE:
+            raise ValueError(f"tile: {self.tile}; give at least {TILE} px (512 suits most machines)")
+        if self.overlap < 0:
+            raise ValueError(f"overlap: {self.overlap}; give at least 0 px")
+        if self.tile_batch < 1:
+            raise ValueError(f"tile_batch: {self.tile_batch}; give at least 1")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Restored pictures [B, 3 or 4, H, W] in [0, 1] on the CPU, and how many 64 px tiles there were and were run."""
+
+    picture: Tensor
+    tiles_total: int
+    tiles_run: int
+
+
+class _Windows:
+    """One picture's data on the padded grid, cut into windows and sent to the network's device and dtype."""
+
+    def __init__(self, model: Denoiser, picture: Tensor, prompt: Prompt, index: int, dtype: torch.dtype):
+        self.model, self.picture = model, picture
+        self.height, self.width = (CELL * cell_count(side) for side in picture.shape[-2:])
+        self.maps = (prompt.severity[index : index + 1], prompt.length[index : index + 1])
+        self.mask = prompt.preservation[index : index + 1]
+        self.statistics = prompt.statistics[index : index + 1]
+        self.device = next(model.parameters()).device
+        self.dtype = dtype
+        self.exact: Denoiser | None = None
+
+    def _picture(self, w: Window) -> Tensor:
+        rows = mirrored(self.picture.shape[-2], w.window_top, w.window_bottom)
+        columns = mirrored(self.picture.shape[-1], w.window_left, w.window_right)
+        return self.picture[:, rows][:, :, columns].clamp(0, 1)
+
+    def block_mask(self, w: Window) -> Tensor:
+        """Preservation [1, h, w] per pixel of the block, interpolated between cell centres as over the whole picture."""
+        rows, columns = ((a // CELL - 1, -(-b // CELL) + 1) for a, b in ((w.top, w.bottom), (w.left, w.right)))
+        last_row, last_column = self.mask.shape[-2] - 1, self.mask.shape[-1] - 1
+        part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
+        part = part[..., torch.arange(*columns).clamp(0, last_column)]
+        fine = F.interpolate(part, scale_factor=CELL, mode="bilinear", align_corners=False)[0]
+        return fine[:, CELL : CELL + w.bottom - w.top, CELL : CELL + w.right - w.left]
+
+    def predict(self, group: tuple[Window, ...], state: Tensor, t: int, alpha: float) -> list[Tensor]:
+        """Residual of each window's block, float32 on the CPU, masked by preservation and clamped to ±1."""
+
+        def cells(field: Tensor, w: Window) -> Tensor:
+            rows = slice(w.window_top // CELL, w.window_bottom // CELL)
+            return field[0, :, rows, w.window_left // CELL : w.window_right // CELL]
+
+        count = len(group)
+        inputs = [
+            torch.stack([self._picture(w) for w in group]),
+            torch.stack([state[:, w.window_top : w.window_bottom, w.window_left : w.window_right] for w in group]),
+            torch.full((count,), t),
+            torch.full((count,), alpha),
+            *(torch.stack([cells(field, w) for w in group]) for field in self.maps),
+            self.statistics.expand(count, -1),
+        ]
+        predicted = self._run(self.model, inputs, self.dtype)
+        if not bool(torch.isfinite(predicted).all()) and self.dtype != torch.float32:
+            self.exact = self.exact or copy.deepcopy(self.model).float()
+            predicted = self._run(self.exact, inputs, torch.float32)
+        if not bool(torch.isfinite(predicted).all()):
+            where = ", ".join(f"({w.left}, {w.top})" for w in group)
+            raise NumericalError(
+                f"the network gave NaN or infinity at tile {where} in {self.dtype} and float32; "
+                "the checkpoint is damaged or not made for this picture: load another"
+            )
+        return [
+            residual[:, w.top - w.window_top : w.bottom - w.window_top, w.left - w.window_left : w.right - w.window_left]
+            .clamp(-1, 1)
+            .mul(self.block_mask(w))
+            for residual, w in zip(predicted, group, strict=True)
+        ]
+
+    def _run(self, model: Denoiser, inputs: list[Tensor], dtype: torch.dtype) -> Tensor:
+        sent = [x.to(self.device, dtype if x.ndim in (2, 4) else None) for x in inputs]
+        with torch.inference_mode():
+            return model(*sent).float().cpu()
+
+
+def _preview(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
+    """The picture as restored so far, at most 512 px, [3, h, w] in [0, 1]."""
+    stride = math.ceil(max(picture.shape[-2:]) / 512)
+    height, width = picture.shape[-2:]
+    small = residual[:, :height:stride, :width:stride]
+    return (picture[:, ::stride, ::stride] + strength * small).clamp(0, 1)
+
+
+def _draw(shape: tuple[int, int], scale: float, seed: int, index: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed((seed + index) % 2**64)
+    return torch.randn((3, *shape), generator=generator).mul_(scale)
+
+
+def _restore_one(work: _Windows, layout: TileLayout, settings: RestoreSettings, advance: Callable[[Preview], None]) -> Tensor:
+    """Residual [3, H', W'] of one picture on its padded grid."""
+    scale = work.model.config.noise_scale
+    shape = (work.height, work.width)
+    steps, alphas = timesteps(settings.schedule, settings.steps), alphas_cumprod()
+    state = _draw(shape, scale, settings.seed)
+    for index, t in enumerate(steps):
+        alpha, following = float(alphas[t]), previous_alpha(alphas, steps, index)
+        residual = torch.zeros(3, *shape)
+        for group in batches(layout, settings.tile_batch):
+            for w, block in zip(group, work.predict(group, state, t, alpha), strict=True):
+                residual[:, w.top : w.bottom, w.left : w.right] = block
+            advance(lambda residual=residual: _preview(work.picture, residual, settings.strength))
+        if index + 1 == len(steps):
+            return residual
+        fresh = _draw(shape, scale, settings.seed, index + 1) if settings.eta > 0 else None
+        for rows in range(0, work.height, 256):  # in strips, so that no third picture-sized array is needed
+            part = slice(rows, rows + 256)
+            drawn = fresh[:, part] if fresh is not None else None
+            state[:, part] = ddim_step(state[:, part], residual[:, part], alpha, following, settings.eta, drawn)
+    raise AssertionError("a schedule has at least one step")
+
+
+def restore(
+    model: Denoiser,
+    picture: Tensor,
+    prompt: Prompt,
+    settings: RestoreSettings = RestoreSettings(),
+    *,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """Restore ``picture`` [B, 3 or 4, H, W] in [0, 1] as ``prompt`` asks; alpha is carried through unchanged.
+
+    Runs on the device of the model's weights, in ``dtype`` (theirs where not given), one picture at a time. The noise of
+    every picture is drawn from the seed on the CPU: a frame's result does not depend on its batch. ``progress(done, total,
+    preview)`` is called after every batch of windows; what it raises cancels the run. Raises ValueError for bad input
+    before any work, :class:`NumericalError` if the network gives NaN.
+    """
+    check_picture(picture)
+    batch, _, height, width = picture.shape
+    if tuple(prompt.severity.shape) != (batch, 1, cell_count(height), cell_count(width)):
+        shape = tuple(prompt.severity.shape)
+        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from this picture")
+    weights = next(model.parameters())
+    context = CELL * math.ceil(max(settings.overlap, model.receptive_radius) / CELL)
+    tile = settings.tile // TILE * TILE
+    padded = [CELL * cell_count(side) for side in (height, width)]
+    layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in prompt.preservation]
+    total = settings.steps * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)
+    done = 0
+    result = torch.empty(picture.shape, dtype=torch.float32)
+    for index, layout in enumerate(layouts):
+        source = picture[index, :3].detach().to("cpu", torch.float32)
+
+        def advance(preview: Preview) -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total, preview)
+
+        if layout.windows and settings.strength > 0:
+            work = _Windows(model, source, prompt, index, dtype or weights.dtype)
+            residual = _restore_one(work, layout, settings, advance)
+            torch.add(source, residual[:, :height, :width], alpha=settings.strength, out=result[index, :3]).clamp_(0, 1)
+            del residual, work
+        else:
+            result[index, :3] = source.clamp(0, 1)
+        result[index, 3:] = picture[index, 3:]
+    return Restored(result, sum(x.tiles_total for x in layouts), sum(x.tiles_run for x in layouts))
