@@ -1,0 +1,102 @@
+"""What the nodes share: wire types, the BHWC ↔ BCHW edge, frames of a batch, and progress with cancel and preview."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy.cli_args import args
+from comfy_api.latest import io
+from PIL import Image
+from torch import Tensor
+
+from ..adaqual_core.heatmap import heatmap
+from ..adaqual_core.prompt import Prompt
+from ..adaqual_core.quality import QualityMap
+
+CATEGORY = "AdaQual"
+AdaQualModel = io.Custom("ADAQUAL_MODEL")
+AdaQualAssessor = io.Custom("ADAQUAL_ASSESSOR")
+AdaQualQuality = io.Custom("ADAQUAL_QUALITY")
+AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
+
+Report = Callable[..., None]
+_PREVIEW_SECONDS = 0.2
+_PER_PICTURE = ("severity", "complexity", "length", "preservation", "statistics")
+
+
+def schema(**wanted) -> io.Schema:
+    """An io.Schema in our category; fields that the running ComfyUI does not know yet are left out."""
+    known = {field.name for field in fields(io.Schema)}
+    return io.Schema(**{name: value for name, value in wanted.items() if name in known}, category=CATEGORY)
+
+
+def frame(image: Tensor, index: int) -> Tensor:
+    """One picture of an IMAGE [B, H, W, C] as the core wants it, [1, C, H, W] float32 on the CPU."""
+    return image[index : index + 1].movedim(-1, 1).to("cpu", torch.float32)
+
+
+def stack(pictures: Iterable[Tensor], count: int) -> Tensor:
+    """Pictures [C, H, W] as an IMAGE, or [H, W] as a MASK: each is written into one array of ``count`` as it comes."""
+    result = None
+    for index, picture in enumerate(pictures):
+        picture = picture.movedim(0, -1) if picture.ndim == 3 else picture
+        if result is None:
+            device = comfy.model_management.intermediate_device()
+            result = torch.empty((count, *picture.shape), dtype=torch.float32, device=device)
+        result[index] = picture
+    return result
+
+
+def join_maps(maps: list[QualityMap]) -> QualityMap:
+    """The maps of single pictures of one size as one map of a batch."""
+    return replace(maps[0], scores=torch.cat([one.scores for one in maps]))
+
+
+def join_prompts(prompts: list[Prompt], quality: QualityMap) -> Prompt:
+    """The prompts of single pictures as one prompt of a batch."""
+    return replace(prompts[0], quality=quality,
+                   **{name: torch.cat([getattr(one, name) for one in prompts]) for name in _PER_PICTURE})  # fmt: skip
+
+
+def prompt_of(prompt: Prompt, index: int) -> Prompt:
+    """The prompt of one picture of the batch."""
+    quality = prompt.quality.index(index) if prompt.quality.batch > 1 else prompt.quality
+    return replace(prompt, quality=quality, **{name: getattr(prompt, name)[index : index + 1] for name in _PER_PICTURE})
+
+
+def severity_mask(quality: QualityMap) -> Tensor:
+    """Severity per pixel as a MASK [B, H, W], 1 = destroyed."""
+    singles = (quality.index(i) for i in range(quality.batch))
+    return stack((((5 - one.resized(one.height, one.width)) / 4)[0, 0] for one in singles), quality.batch)
+
+
+def heatmap_image(quality: QualityMap) -> Tensor:
+    """The map in the fixed colours of qualities 1 to 5 with a legend below, as an IMAGE."""
+    return stack((heatmap(quality.index(i))[0] for i in range(quality.batch)), quality.batch)
+
+
+def stop_if_cancelled(*_) -> None:
+    """A progress function that shows nothing and raises when the user has pressed Cancel."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def reporter(frames: int) -> Report:
+    """A function (frame, done, total, preview) that moves the node's bar, shows the preview and raises on cancel."""
+    bar = comfy.utils.ProgressBar(frames)
+    shown = 0.0
+
+    def report(index: int, done: int, total: int, preview: Callable[[], Tensor] | None = None) -> None:
+        nonlocal shown
+        stop_if_cancelled()
+        picture, now = None, time.monotonic()
+        if preview is not None and (now - shown >= _PREVIEW_SECONDS or done == total):
+            pixels = (preview() * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
+            # the size is where ComfyUI scales it to, up or down
+            picture = ("JPEG", Image.fromarray(pixels), min(args.preview_size, max(pixels.shape)))
+            shown = now
+        bar.update_absolute(index * total + done, frames * total, picture)
+
+    return report

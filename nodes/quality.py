@@ -1,0 +1,201 @@
+"""Quality maps: estimate, edit, and convert from and to masks."""
+
+from dataclasses import replace
+from functools import partial
+
+from comfy_api.latest import io, ui
+
+from ..adaqual_core.assessor import estimate_quality
+from ..adaqual_core.quality import edit_quality, quality_from_severity
+from .common import AdaQualAssessor, AdaQualQuality, frame, heatmap_image, join_maps, reporter, schema, severity_mask
+from .loaders import ASSESSORS, open_network, use
+
+ASSESSOR_MEMORY = 400 * 2**20
+"""Bytes beside the weights for the assessor's tile of 1024 px with its context, in float32."""
+
+_SEVERITY = "Damage per pixel at the picture's size: 0 = clean (quality 5), 1 = destroyed (quality 1)."
+_HEATMAP = "The map as colours with a legend below: dark violet is quality 1, yellow is 5, the same for every picture."
+
+
+class AdaQualEstimateQuality(io.ComfyNode):
+    """Picture → quality map."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualEstimateQuality",
+            display_name="Estimate Quality Map",
+            description=(
+                "Judges how damaged each region of a picture is, from 1 (destroyed) to 5 (clean), without a reference. "
+                "The map steers the restoration; it can be looked at, edited, or used as a mask anywhere."
+            ),
+            search_aliases=["image quality", "blur detection", "noise map", "IQA"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture or video frames to judge, any size; alpha is ignored."),
+                AdaQualAssessor.Input(
+                    "assessor",
+                    optional=True,
+                    tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
+                ),
+            ],
+            outputs=[
+                AdaQualQuality.Output(
+                    display_name="quality", tooltip="One map per picture, for the other AdaQual nodes."
+                ),
+                io.Mask.Output(display_name="severity", tooltip=_SEVERITY),
+                io.Image.Output(display_name="heatmap", tooltip=_HEATMAP),
+                io.Float.Output(display_name="mean_quality", tooltip="Mean quality over all pictures, 1 to 5."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, assessor=None) -> io.NodeOutput:
+        """Judge frame by frame."""
+        assessor = assessor or open_network(ASSESSORS)
+        use(assessor, memory=ASSESSOR_MEMORY)
+        report, count = reporter(len(image)), len(image)
+        quality = join_maps(
+            [estimate_quality(assessor.model, frame(image, i), progress=partial(report, i)) for i in range(count)]
+        )
+        heat = heatmap_image(quality)
+        mean = float(quality.mean.mean())
+        return io.NodeOutput(quality, severity_mask(quality), heat, mean, ui=ui.PreviewImage(heat[:1]))
+
+
+class AdaQualEditQuality(io.ComfyNode):
+    """Quality map → edited quality map."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualEditQuality",
+            display_name="Edit Quality Map",
+            description=(
+                "Corrects a quality map by hand: make all damage count more or less, smooth the map, limit it, and "
+                "paint regions with a mask. A low quality is restored strongly, a high one is left alone."
+            ),
+            search_aliases=["paint quality", "inpaint mask"],
+            inputs=[
+                AdaQualQuality.Input("quality", tooltip="The map to edit; it stays as it is, the edited one is new."),
+                io.Float.Input(
+                    "override_quality", default=1.0, min=1.0, max=5.0, step=0.1,
+                    tooltip=(
+                        "Quality given to the painted region, 1 to 5, default 1 (restore it fully). Raise it to 5 to "
+                        "protect the painted region instead. Without a mask it does nothing."
+                    ),
+                ),
+                io.Float.Input(
+                    "minimum", default=1.0, min=1.0, max=5.0, step=0.1,
+                    tooltip=(
+                        "Lowest quality outside the painted region, 1 to 5, default 1. Raise it to 3 or so when the "
+                        "worst regions are restored too strongly."
+                    ),
+                ),
+                io.Float.Input(
+                    "maximum", default=5.0, min=1.0, max=5.0, step=0.1,
+                    tooltip=(
+                        "Highest quality outside the painted region, 1 to 5, default 5. Lower it below the preserve "
+                        "threshold to have the whole picture restored."
+                    ),
+                ),
+                io.Float.Input(
+                    "gain", default=1.0, min=0.0, max=4.0, step=0.05,
+                    tooltip=(
+                        "Multiplies the damage, 0 to 4, default 1. Raise it when too little is restored, lower it for "
+                        "a gentler result; 0 calls everything clean."
+                    ),
+                ),
+                io.Float.Input(
+                    "blur", default=0.0, min=0.0, max=512.0, step=1.0,
+                    tooltip=(
+                        "Smooths the map, standard deviation in px of the picture, 0 to 512, default 0. Raise it to 16 "
+                        "to 64 when restored and kept regions meet too visibly; lower it for sharper borders."
+                    ),
+                ),
+                io.Mask.Input(
+                    "override", optional=True,
+                    tooltip=(
+                        "Region to paint over, from a mask editor or any mask node; 1 = painted, any size. One mask "
+                        "serves all frames, or give one per frame. Not connected or empty: nothing is painted."
+                    ),
+                ),
+            ],
+            outputs=[
+                AdaQualQuality.Output(display_name="quality", tooltip="The edited map."),
+                io.Image.Output(display_name="heatmap", tooltip=_HEATMAP),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, quality, override_quality, minimum, maximum, gain, blur, override=None) -> io.NodeOutput:
+        """Edit the scores."""
+        edited = edit_quality(
+            quality,
+            override=override,
+            override_quality=override_quality,
+            minimum=minimum,
+            maximum=maximum,
+            gain=gain,
+            blur=blur,
+        )
+        heat = heatmap_image(edited)
+        return io.NodeOutput(edited, heat, ui=ui.PreviewImage(heat[:1]))
+
+
+class AdaQualQualityToMask(io.ComfyNode):
+    """Quality map → mask."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualQualityToMask",
+            display_name="Quality Map to Mask",
+            description=(
+                "Turns a quality map into a mask of damage at the picture's size, for any other node that takes a mask."
+            ),
+            inputs=[AdaQualQuality.Input("quality", tooltip="The map to convert, one mask per picture.")],
+            outputs=[io.Mask.Output(display_name="severity", tooltip=_SEVERITY)],
+        )
+
+    @classmethod
+    def execute(cls, quality) -> io.NodeOutput:
+        """Convert."""
+        return io.NodeOutput(severity_mask(quality))
+
+
+class AdaQualMaskToQuality(io.ComfyNode):
+    """Mask → quality map."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualMaskToQuality",
+            display_name="Mask to Quality Map",
+            description=(
+                "Makes a quality map from a mask of damage: white is destroyed (quality 1), black is clean (quality "
+                "5). Use it to say yourself what is to be restored, without an assessor."
+            ),
+            inputs=[
+                io.Mask.Input("mask", tooltip="Damage, 0 = clean to 1 = destroyed; values outside are clamped."),
+                io.Image.Input(
+                    "image", optional=True,
+                    tooltip=(
+                        "The picture the map is for: the map takes its size. Connect it when the mask's size differs; "
+                        "without it the mask's own size is used."
+                    ),
+                ),
+            ],
+            outputs=[AdaQualQuality.Output(display_name="quality", tooltip="One map per mask; one serves all frames.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, mask, image=None) -> io.NodeOutput:
+        """Convert."""
+        quality = quality_from_severity(mask)
+        if image is not None:
+            quality = replace(quality, height=image.shape[1], width=image.shape[2])
+        return io.NodeOutput(quality)

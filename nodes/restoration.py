@@ -1,0 +1,287 @@
+"""From quality map to restored picture: prompt, sampler, and both in one node."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch.nn.functional as F
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..adaqual_core.assessor import estimate_quality
+from ..adaqual_core.diffusion import SCHEDULES
+from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
+from ..adaqual_core.quality import CELL
+from ..adaqual_core.restore import RestoreSettings, restore
+from .common import (
+    AdaQualAssessor,
+    AdaQualModel,
+    AdaQualPrompt,
+    AdaQualQuality,
+    frame,
+    heatmap_image,
+    join_maps,
+    join_prompts,
+    prompt_of,
+    reporter,
+    schema,
+    stack,
+    stop_if_cancelled,
+)
+from .loaders import ASSESSORS, MODELS, open_network, use
+from .quality import ASSESSOR_MEMORY
+
+_SEED = (
+    "Start of the noise, 0 to 2^64 − 1, default 0. The same seed gives the same picture; change it only to see another "
+    "variant of strongly damaged regions."
+)
+_STRENGTH = (
+    "How much of the correction is applied, 0 to 1, default 1. Lower it to mix the original back in when the result "
+    "looks too clean; 0 gives the input."
+)
+_STEPS = (
+    "Sampling steps, 1 to 100, default 2, which the models are trained for. Lower to 1 for speed; raise it to "
+    "compare, the time grows with it."
+)
+_PRESERVE = (
+    "Regions of at least this quality are kept untouched and not computed, 1 to 5, default 4.5. Lower it to touch less "
+    "of the picture; raise it to 5 to restore everything that is not perfect."
+)
+
+
+def _strength() -> io.Float.Input:
+    return io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=_STRENGTH)
+
+
+def _preserve() -> io.Float.Input:
+    return io.Float.Input("preserve", default=4.5, min=1.0, max=5.0, step=0.1, tooltip=_PRESERVE)
+
+
+def _seed() -> io.Int.Input:
+    return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip=_SEED)
+
+
+def _steps() -> io.Int.Input:
+    return io.Int.Input("steps", default=2, min=1, max=100, tooltip=_STEPS)
+
+
+def _memory(model: ModelPatcher, settings: RestoreSettings) -> float:
+    """Bytes of work beside the weights for one batch of windows; the factor is measured (nano: 100 numbers per px)."""
+    network = model.model
+    side = settings.tile + 2 * max(settings.overlap, network.receptive_radius)
+    per_pixel = 18 * network.config.widths[0] / network.config.unshuffle**2
+    return settings.tile_batch * side**2 * per_pixel * next(network.parameters()).element_size()
+
+
+def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings) -> Tensor:
+    """An IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
+    count = len(image)
+    report = reporter(count)
+
+    def pictures() -> Iterator[Tensor]:
+        for index, prompt in enumerate(prompts):
+            result = restore(model.model, frame(image, index), prompt, settings, progress=partial(report, index))
+            yield result.picture[0]
+            report(index, 1, 1)
+
+    return stack(pictures(), count)
+
+
+class AdaQualBuildPrompt(io.ComfyNode):
+    """Picture and quality map → adaptive prompt."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualBuildPrompt",
+            display_name="Build Adaptive Prompt",
+            description=(
+                "Decides from the quality map what each region is asked to become: how complex its prompt is, and "
+                "whether it is touched at all. No text is involved."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="What will be restored: the picture or frames the map was made from."),
+                AdaQualQuality.Input(
+                    "quality", tooltip="From Estimate or Edit Quality Map: one map per picture, or one for all."
+                ),
+                io.Float.Input(
+                    "gamma", default=1.0, min=0.1, max=5.0, step=0.05,
+                    tooltip=(
+                        "Response of the prompt to damage, 0.1 to 5, default 1. Lower it when mild damage is restored "
+                        "too timidly; raise it when mildly damaged regions lose character."
+                    ),
+                ),
+                io.Float.Input(
+                    "min_length", default=1.0, min=0.0, max=MAX_LENGTH, step=0.5,
+                    tooltip=(
+                        "Prompt length for the cleanest regions in tokens, 0 to 16, default 1. Raise it when nearly "
+                        "clean regions are left too rough; must not exceed max_length."
+                    ),
+                ),
+                io.Float.Input(
+                    "max_length", default=MAX_LENGTH, min=0.0, max=MAX_LENGTH, step=0.5,
+                    tooltip=(
+                        "Prompt length for destroyed regions in tokens, 0 to 16, default 16. Lower it for a plainer, "
+                        "gentler restoration of the worst regions."
+                    ),
+                ),
+                _preserve(),
+            ],
+            outputs=[
+                AdaQualPrompt.Output(display_name="prompt", tooltip="For AdaQual Sampler, with the same picture."),
+                io.Mask.Output(
+                    display_name="restored_region",
+                    tooltip="What will be restored, at the picture's size: 1 = fully, 0 = kept untouched.",
+                ),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image, quality, gamma, min_length, max_length, preserve) -> io.NodeOutput:
+        """Build frame by frame."""
+        settings = PromptSettings(gamma, min_length, max_length, preserve)
+        count = len(image)
+        if quality.batch not in (1, count):
+            raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
+        maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
+        prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
+        height, width = image.shape[1:3]
+        # cells to pixels: the padded grid first, so that the mask lies where the sampler applies it
+        masks = (
+            F.interpolate(p.preservation, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts
+        )
+        return io.NodeOutput(join_prompts(prompts, quality), stack(masks, count))
+
+
+class AdaQualSampler(io.ComfyNode):
+    """Picture and prompt → restored picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualSampler",
+            display_name="AdaQual Sampler",
+            description=(
+                "Restores pictures as the adaptive prompt asks, in two diffusion steps. Works in tiles that equal the "
+                "whole picture, skips what is kept, and shows the result as it grows. Size and alpha stay as they are."
+            ),
+            search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "restore"],
+            inputs=[
+                AdaQualModel.Input("model", tooltip="From Load AdaQual Model."),
+                io.Image.Input("image", tooltip="The picture or video frames the prompt was built from, any size."),
+                AdaQualPrompt.Input("prompt", tooltip="From Build Adaptive Prompt."),
+                _seed(),
+                _steps(),
+                io.Combo.Input(
+                    "schedule", options=list(SCHEDULES), default=SCHEDULES[0],
+                    tooltip=(
+                        "Which noise levels the steps visit. Default trailing: starts from pure noise, which the "
+                        "models are trained for. official: the levels in the paper's published code, for comparison."
+                    ),
+                ),
+                io.Float.Input(
+                    "eta", default=0.0, min=0.0, max=1.0, step=0.05,
+                    tooltip=(
+                        "Fresh noise between steps, 0 to 1, default 0 (none). Raise it for more variation between "
+                        "seeds; it needs at least 2 steps to matter."
+                    ),
+                ),
+                _strength(),
+                io.Int.Input(
+                    "tile", default=512, min=64, max=4096, step=64,
+                    tooltip=(
+                        "Largest side of a tile in px, 64 to 4096, default 512. Lower it when memory runs out; raise "
+                        "it for speed on large graphics cards. The picture does not change."
+                    ),
+                ),
+                io.Int.Input(
+                    "overlap", default=64, min=0, max=512, step=16,
+                    tooltip=(
+                        "Context around each tile in px, 0 to 512, default 64. It is raised to what the model can see, "
+                        "so seams cannot appear; raising it further only costs time."
+                    ),
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, image, prompt, seed, steps, schedule, eta, strength, tile, overlap) -> io.NodeOutput:
+        """Sample frame by frame."""
+        settings = RestoreSettings(steps, seed, schedule, eta, strength, tile, overlap)
+        count, prompted = len(image), len(prompt.severity)
+        if prompted != count:
+            raise ValueError(
+                f"prompt: built for {prompted} pictures, but image holds {count}; "
+                "connect the same image to Build Adaptive Prompt"
+            )
+        use(model, memory=_memory(model, settings))
+        return io.NodeOutput(_restored(model, image, (prompt_of(prompt, i) for i in range(count)), settings))
+
+
+class AdaQualRestore(io.ComfyNode):
+    """The whole chain in one node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualRestore",
+            display_name="Restore Image",
+            description=(
+                "Restores damaged pictures in one step: haze, low light, rain, snow, noise, blur and JPEG, mixed or in "
+                "one corner only. It finds the damage itself and leaves clean regions alone. Nothing has to be set or "
+                "downloaded."
+            ),
+            search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "repair photo", "clean up"],
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="The picture or video frames to restore, any size; size and alpha are kept."
+                ),
+                _strength(),
+                _preserve(),
+                _seed(),
+                _steps(),
+                AdaQualModel.Input(
+                    "model",
+                    optional=True,
+                    tooltip="From Load AdaQual Model. Default: the shipped one when nothing is connected.",
+                ),
+                AdaQualAssessor.Input(
+                    "assessor",
+                    optional=True,
+                    tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),
+                io.Image.Output(
+                    display_name="heatmap",
+                    tooltip=(
+                        "Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5."
+                    ),
+                ),
+                io.Float.Output(
+                    display_name="quality_before", tooltip="Mean quality of the input over all pictures, 1 to 5."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
+        """Estimate, build the prompt and sample frame by frame."""
+        settings, wishes = RestoreSettings(steps, seed, strength=strength), PromptSettings(preserve=preserve)
+        model, assessor = model or open_network(MODELS), assessor or open_network(ASSESSORS)
+        use(model, assessor, memory=max(ASSESSOR_MEMORY, _memory(model, settings)))
+        maps = []
+
+        def prompts() -> Iterator[Prompt]:
+            for index in range(len(image)):
+                maps.append(estimate_quality(assessor.model, frame(image, index), progress=stop_if_cancelled))
+                yield build_prompt(frame(image, index), maps[-1], wishes)
+
+        restored = _restored(model, image, prompts(), settings)
+        quality = join_maps(maps)
+        return io.NodeOutput(restored, heatmap_image(quality), float(quality.mean.mean()))
