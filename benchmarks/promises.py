@@ -1,0 +1,113 @@
+"""Measures what the README promises beside picture quality: ``python -m benchmarks.promises [--large]``.
+
+Prints one JSON object: seconds for 1024², tiles against whole, repetition, a quarter-damaged picture, flat maps, the map's
+rank correlation with true quality on the public set (benchmarks.public_set makes it), and with --large the memory that a
+6000×4000 picture needs.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import skimage.data
+import torch
+from scipy.stats import spearmanr
+
+from adaqual_core.assessor import estimate_quality
+from adaqual_core.checkpoint import load_assessor, load_denoiser
+from adaqual_core.degrade import degrade
+from adaqual_core.imageio import read_picture, write_picture
+from adaqual_core.prompt import build_prompt
+from adaqual_core.quality import CELL, QualityMap
+from adaqual_core.reference import reference_quality
+from adaqual_core.restore import RestoreSettings, restore
+
+
+def photo(height: int, width: int) -> torch.Tensor:
+    """A real photo [3, height, width]: scikit-image's astronaut, enlarged and mirrored to the size."""
+    picture = read_picture(Path(skimage.data.__file__).parent / "astronaut.png")
+    picture = torch.cat((picture, picture.flip(-1)), -1)
+    picture = torch.cat((picture, picture.flip(-2)), -2)
+    rows, columns = -(-height // 1024), -(-width // 1024)
+    return picture.repeat(1, 1, rows, columns)[0, :, :height, :width].contiguous()
+
+
+def timed(function) -> tuple[float, object]:
+    """Seconds and result of the quicker of two calls."""
+    best, result = float("inf"), None
+    for _ in range(2):
+        start = time.perf_counter()
+        result = function()
+        best = min(best, time.perf_counter() - start)
+    return best, result
+
+
+def map_correlation(net, folder: Path) -> dict[str, float]:
+    """Spearman correlation of estimated with true quality over the cells of every class, and of all together."""
+    estimated, true = {}, {}
+    for file in sorted((folder / "degraded").glob("*/*.png")):
+        picture, clean = read_picture(file), read_picture(folder / "clean" / file.name)
+        estimated.setdefault(file.parent.name, []).append(estimate_quality(net, picture).scores.flatten())
+        true.setdefault(file.parent.name, []).append(reference_quality(picture, clean).flatten())
+    rows = {name: (torch.cat(estimated[name]), torch.cat(true[name])) for name in estimated if name != "clean"}
+    rows["all, clean ones too"] = tuple(torch.cat(sum(part.values(), [])) for part in (estimated, true))
+    return {name: round(float(spearmanr(*pair).statistic), 3) for name, pair in rows.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--public", type=Path, default=Path("runs/public"))
+    parser.add_argument("--large", action="store_true", help="also restore 6000×4000 (takes minutes)")
+    args = parser.parse_args()
+    model, net = load_denoiser(), load_assessor()
+    results: dict = {"threads": torch.get_num_threads()}
+
+    clean = photo(1024, 1024)
+    hazy = degrade(clean, ["haze", "noise"], 0.7, seed=3).picture[None]
+
+    def chain(picture):
+        return restore(model, picture, build_prompt(picture, estimate_quality(net, picture)))
+
+    results["seconds 1024², 2 steps, map included"], restored = timed(lambda: chain(hazy))
+    results["repeated: maximum difference"] = float((chain(hazy).picture - restored.picture).abs().max())
+    prompt = build_prompt(hazy, estimate_quality(net, hazy))
+    whole = restore(model, hazy, prompt, RestoreSettings(tile=1024)).picture
+    for tile in (256, 512):
+        tiled = restore(model, hazy, prompt, RestoreSettings(tile=tile)).picture
+        results[f"tile {tile} against whole: maximum difference × 255"] = float((tiled - whole).abs().max() * 255)
+
+    mask = torch.zeros(1, 1024, 1024)
+    mask[:, :512, :512] = 1
+    quarter = degrade(clean, ["haze", "noise"], 0.7, seed=3, mask=mask).picture[None]
+    full_seconds, full = timed(lambda: chain(hazy))
+    part_seconds, part = timed(lambda: chain(quarter))
+    results["quarter damaged: tiles run, share"] = part.tiles_run / part.tiles_total
+    results["fully damaged: tiles run, share"] = full.tiles_run / full.tiles_total
+    results["quarter damaged: seconds, share of full"] = part_seconds / full_seconds
+
+    flat = {}
+    for score in (1.0, 5.0):
+        scores = torch.full((1, 1, 1024 // CELL, 1024 // CELL), score)
+        told = build_prompt(hazy, QualityMap(scores, 1024, 1024, "flat"))
+        flat[score] = restore(model, hazy, replace(told, preservation=torch.ones_like(scores))).picture
+    results["flat map 1 against 5: mean difference × 255"] = float((flat[1.0] - flat[5.0]).abs().mean() * 255)
+
+    if (args.public / "degraded").is_dir():
+        results["map: Spearman with true quality"] = map_correlation(net, args.public)
+    if args.large:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder, "large.png"), Path(folder, "out.png")
+            write_picture(degrade(photo(4000, 6000), ["haze"], 0.7, seed=1).picture[None], source)
+            call = [sys.executable, "-m", "adaqual_core", "restore", source, target, "--json"]
+            printed = subprocess.run(call, check=True, capture_output=True, text=True).stdout
+            results["6000×4000"] = json.loads(printed.splitlines()[-1])
+    print(json.dumps(results, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
