@@ -1,0 +1,60 @@
+"""Small networks with random weights and small pictures, for tests that must be fast and must be able to fail.
+
+A fresh denoiser's output and prompt gates are zero: every parameter is disturbed, so that nothing is the identity.
+"""
+
+import torch
+from torch import Tensor
+
+from adaqual_core.assessor import AssessorConfig, AssessorNet
+from adaqual_core.denoiser import Denoiser, DenoiserConfig, initialise
+from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
+from adaqual_core.quality import QualityMap, quality_from_severity
+
+CONFIG = DenoiserConfig(
+    widths=(16, 16, 24), encoder=(1, 1), middle=(3,), decoder=(1, 1), condition_width=16, global_tokens=2, pools=3
+)
+
+
+def disturb(network: torch.nn.Module, amount: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(amount * torch.randn(parameter.shape, generator=generator))
+
+
+def denoiser(seed: int = 0) -> Denoiser:
+    torch.manual_seed(seed)  # the constructor draws the prompts
+    model = Denoiser(CONFIG)
+    initialise(model, seed)
+    disturb(model, 0.1, seed)
+    with torch.no_grad():  # residuals of about 0.1: a picture that is clipped everywhere would hide differences
+        model.ending.weight.mul_(0.003)
+        model.ending.bias.mul_(0.003)
+    return model.requires_grad_(False).eval()
+
+
+def assessor(seed: int = 0) -> AssessorNet:
+    torch.manual_seed(seed)
+    net = AssessorNet(AssessorConfig(widths=(8, 8, 12, 16), dilations=(1,)))
+    disturb(net, 0.1, seed)
+    return net.requires_grad_(False).eval()
+
+
+def picture(height: int, width: int, *, batch: int = 1, channels: int = 3, seed: int = 0) -> Tensor:
+    """Smooth colours with some grain, [B, C, H, W] in [0.05, 0.95]."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand((batch, channels, 3, 4), generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
+    return (0.85 * smooth + 0.15 * torch.rand(smooth.shape, generator=generator)).clamp(0.05, 0.95)
+
+
+def prompt_for(pixels: Tensor, severity: float | Tensor = 1.0, settings: PromptSettings | None = None) -> Prompt:
+    """The prompt for damage of the given severity, everywhere or as a mask [H, W]."""
+    batch, _, height, width = pixels.shape
+    mask = torch.as_tensor(severity, dtype=torch.float32).expand(batch, height, width)
+    return build_prompt(pixels, quality_from_severity(mask), settings or PromptSettings())
+
+
+def flat_map(height: int, width: int, score: float) -> QualityMap:
+    return QualityMap(torch.full((1, 1, 1, 1), score), height, width, "test")

@@ -1,0 +1,147 @@
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from small import assessor, denoiser, picture
+
+from adaqual_core.assessor import estimate_quality
+from adaqual_core.checkpoint import CheckpointError, load_assessor, load_denoiser, save_model
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "models" / "restorer.safetensors"
+    save_model(denoiser(), path, {"trained": "never"})
+    return path
+
+
+def rewrite(path, change_tensors=None, change_header=None):
+    """The file again with other tensors or another header."""
+    with safe_open(path, "pt") as file:
+        header = dict(file.metadata())
+    tensors = load_file(path)
+    if change_tensors:
+        change_tensors(tensors)
+    if change_header:
+        change_header(header)
+    save_file(tensors, path, header)
+
+
+def test_denoiser_round_trip(saved):
+    found = load_denoiser(saved)
+    original = denoiser()
+    assert found.config == original.config and not found.training
+    assert not any(p.requires_grad for p in found.parameters())
+    for (name, a), (other, b) in zip(original.state_dict().items(), found.state_dict().items(), strict=True):
+        assert name == other and torch.equal(a, b)
+    with safe_open(saved, "pt") as file:
+        assert json.loads(file.metadata()["notes"]) == {"trained": "never"}
+
+
+def test_assessor_round_trip(tmp_path):
+    path = tmp_path / "assessor.safetensors"
+    save_model(assessor(), path, {})
+    pixels = picture(40, 50)
+    scores = [estimate_quality(net, pixels).scores for net in (assessor(), load_assessor(path))]
+    assert torch.equal(*scores)
+
+
+def test_half_precision_files_load_as_float32(tmp_path):
+    path = tmp_path / "half.safetensors"
+    save_model(denoiser(), path, {}, torch.bfloat16)
+    assert load_file(path)["intro.weight"].dtype == torch.bfloat16
+    found = load_denoiser(path)
+    assert {p.dtype for p in found.parameters()} == {torch.float32}
+    assert torch.allclose(found.intro.weight, denoiser().intro.weight, rtol=0.01, atol=1e-3)
+
+
+def test_saving_leaves_no_other_file(saved):
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def truncate_header(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("<html>404: not found</html>")
+
+
+def foreign(path):
+    save_file({"model.diffusion_model.weight": torch.ones(3)}, path)
+
+
+def another_kind(path):
+    save_model(assessor(), path, {})
+
+
+def missing_key(path):
+    rewrite(path, lambda tensors: tensors.pop("intro.weight"))
+
+
+def odd_key(path):
+    rewrite(path, lambda tensors: tensors.update(surplus=torch.ones(1)))
+
+
+def wrong_shape(path):
+    rewrite(path, lambda tensors: tensors.update({"intro.bias": torch.ones(3)}))
+
+
+def nan(path):
+    rewrite(path, lambda tensors: tensors["intro.bias"].fill_(float("nan")))
+
+
+def no_config(path):
+    rewrite(path, None, lambda header: header.pop("config"))
+
+
+def broken_config(path):
+    rewrite(path, None, lambda header: header.update(config="{"))
+
+
+def other_version(path):
+    def change(header):
+        header["config"] = json.dumps({**json.loads(header["config"]), "future": 1})
+
+    rewrite(path, None, change)
+
+
+@pytest.mark.parametrize(
+    "damage, problem, remedy",
+    [
+        (truncate, "truncated", "download it again"),
+        (truncate_header, "truncated", "download it again"),
+        (empty, "truncated", "download it again"),
+        (text, "not a readable safetensors file", "download it again"),
+        (foreign, "not an AdaQual file.*model.diffusion_model.weight", "choose another file"),
+        (another_kind, "an AdaQual assessor, but an AdaQual denoiser", "choose another file"),
+        (missing_key, "missing.*intro.weight", "download it again"),
+        (odd_key, "unexpected.*surplus", "download it again"),
+        (wrong_shape, "shaped: intro.bias", "download it again"),
+        (nan, "NaN or infinity in intro.bias", "download it again"),
+        (no_config, "unreadable configuration", "download the file again"),
+        (broken_config, "unreadable configuration", "download the file again"),
+        (other_version, "differs in future", "another version"),
+    ],
+)
+def test_refusals_name_file_problem_and_remedy(saved, damage, problem, remedy):
+    damage(saved)
+    with pytest.raises(CheckpointError, match=problem) as found:
+        load_denoiser(saved)
+    assert str(saved) in str(found.value) and remedy in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "."])
+def test_not_a_file(tmp_path, name):
+    with pytest.raises(CheckpointError, match="no such file.*give the path"):
+        load_assessor(tmp_path / name)
