@@ -127,9 +127,7 @@ class AdaQualLoadModel(io.ComfyNode):
                     ),
                 )
             ],
-            outputs=[
-                AdaQualModel.Output(display_name="model", tooltip="The network, for AdaQual Sampler or Restore Image.")
-            ],
+            outputs=[AdaQualModel.Output(display_name="model", tooltip="The network, for AdaQual Sampler or Restore Image.")],
         )
 
     @classmethod
@@ -175,9 +173,7 @@ class AdaQualLoadAssessor(io.ComfyNode):
                 )
             ],
             outputs=[
-                AdaQualAssessor.Output(
-                    display_name="assessor", tooltip="The network, for Estimate Quality Map or Restore Image."
-                )
+                AdaQualAssessor.Output(display_name="assessor", tooltip="The network, for Estimate Quality Map or Restore Image.")
             ],
         )
 

@@ -40,9 +40,7 @@ class AdaQualEstimateQuality(io.ComfyNode):
                 ),
             ],
             outputs=[
-                AdaQualQuality.Output(
-                    display_name="quality", tooltip="One map per picture, for the other AdaQual nodes."
-                ),
+                AdaQualQuality.Output(display_name="quality", tooltip="One map per picture, for the other AdaQual nodes."),
                 io.Mask.Output(display_name="severity", tooltip=_SEVERITY),
                 io.Image.Output(display_name="heatmap", tooltip=_HEATMAP),
                 io.Float.Output(display_name="mean_quality", tooltip="Mean quality over all pictures, 1 to 5."),

@@ -148,9 +148,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
         prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
         height, width = image.shape[1:3]
         # cells to pixels: the padded grid first, so that the mask lies where the sampler applies it
-        masks = (
-            F.interpolate(p.preservation, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts
-        )
+        masks = (F.interpolate(p.preservation, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts)
         return io.NodeOutput(join_prompts(prompts, quality), stack(masks, count))
 
 
@@ -214,8 +212,7 @@ class AdaQualSampler(io.ComfyNode):
         count, prompted = len(image), len(prompt.severity)
         if prompted != count:
             raise ValueError(
-                f"prompt: built for {prompted} pictures, but image holds {count}; "
-                "connect the same image to Build Adaptive Prompt"
+                f"prompt: built for {prompted} pictures, but image holds {count}; connect the same image to Build Adaptive Prompt"
             )
         use(model, memory=_memory(model, settings))
         return io.NodeOutput(_restored(model, image, (prompt_of(prompt, i) for i in range(count)), settings))
@@ -237,9 +234,7 @@ class AdaQualRestore(io.ComfyNode):
             ),
             search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "repair photo", "clean up"],
             inputs=[
-                io.Image.Input(
-                    "image", tooltip="The picture or video frames to restore, any size; size and alpha are kept."
-                ),
+                io.Image.Input("image", tooltip="The picture or video frames to restore, any size; size and alpha are kept."),
                 _strength(),
                 _preserve(),
                 _seed(),
@@ -259,13 +254,9 @@ class AdaQualRestore(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),
                 io.Image.Output(
                     display_name="heatmap",
-                    tooltip=(
-                        "Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5."
-                    ),
+                    tooltip=("Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5."),
                 ),
-                io.Float.Output(
-                    display_name="quality_before", tooltip="Mean quality of the input over all pictures, 1 to 5."
-                ),
+                io.Float.Output(display_name="quality_before", tooltip="Mean quality of the input over all pictures, 1 to 5."),
             ],
         )
 

@@ -56,14 +56,14 @@ def comfyui_folder() -> Path:
 def prepare_base(base: Path, pack: Path = REPOSITORY) -> None:
     """Make a base directory with the pack linked into custom_nodes and the example pictures in input.
 
-    examples/NAME becomes input/adaqual_NAME. The front end's first-visit tour is marked as done.
+    pictures/NAME becomes input/adaqual_NAME. The front end's first-visit tour is marked as done.
     """
     for folder in FOLDERS:
         (base / folder).mkdir(parents=True, exist_ok=True)
     link = base / "custom_nodes" / PACK
     if not link.is_symlink():
         link.symlink_to(pack, target_is_directory=True)
-    for example in sorted((pack / "examples").glob("*.*")):
+    for example in sorted((pack / "pictures").glob("*.*")):
         shutil.copyfile(example, base / "input" / f"adaqual_{example.name}")
     settings = base / "user" / "default" / "comfy.settings.json"
     if not settings.exists():

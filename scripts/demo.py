@@ -18,7 +18,7 @@ from comfy_workflow import WorkflowError, to_prompt
 from PIL import Image, ImageDraw, ImageFont
 
 WORKFLOW = REPOSITORY / "workflows" / "adaqual_restore_photo.json"
-PHOTO = REPOSITORY / "examples" / "example.png"
+PHOTO = REPOSITORY / "pictures" / "example.png"
 OUTPUT = REPOSITORY / "output"
 RESTORED, HEATMAP = "adaqual_restored", "adaqual_heatmap"
 

@@ -47,8 +47,8 @@ def test_users_are_asked_for_no_pins():
 
 def test_a_base_directory_holds_the_pack_and_the_examples(tmp_path):
     pack = tmp_path / "pack"
-    (pack / "examples").mkdir(parents=True)
-    Image.new("RGB", (4, 4)).save(pack / "examples" / "example.png")
+    (pack / "pictures").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(pack / "pictures" / "example.png")
     for _ in range(2):  # making it twice is as good as once
         prepare_base(tmp_path / "base", pack)
     assert (tmp_path / "base" / "custom_nodes" / "ComfyUI-AdaQual").resolve() == pack

@@ -27,16 +27,24 @@ def charbonnier(error: Tensor, epsilon: float = 1e-3) -> Tensor:
     return (error.square() + epsilon**2).sqrt() - epsilon
 
 
-GRADIENT_WEIGHT = 1.0
-"""Weight of the perceptual part: a Charbonnier loss on horizontal and vertical differences. Without it the large even errors
-of haze and darkness outweigh noise, streaks and edges for hours (measured)."""
+DETAIL_WEIGHT, GRADIENT_WEIGHT = 4.0, 2.0
+"""Weights of what is left of the error after its 8×8 means, and of its differences.
+
+Under a plain mean of |e| the even errors of haze and darkness drown all detail: where a picture is off by 0.2 the sign of e
+says nothing about its noise, and Adam scales its steps by the large gradients. After 6000 updates no noise was removed; the
+same network on noise alone removed a third of it in 120 (measured).
+"""
 
 
 def restoration_loss(error: Tensor, weight: Tensor) -> Tensor:
-    """L_noise, weighted by w(q), plus the perceptual part, of a residual's error [B, 3, H, W]; a scalar."""
+    """Of a residual's error [B, 3, H, W], weighted by w(q): L_noise, apart for 8×8 means and for detail, plus L_percep on
+    horizontal and vertical differences; a scalar."""
+    means = torch.nn.functional.avg_pool2d(error, 8)
+    detail = error - torch.nn.functional.interpolate(means, error.shape[-2:], mode="nearest")
     across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
-    detail = (charbonnier(across) * weight[..., 1:]).mean() + (charbonnier(down) * weight[..., 1:, :]).mean()
-    return (charbonnier(error) * weight).mean() + GRADIENT_WEIGHT / 2 * detail
+    gradient = (charbonnier(across) * weight[..., 1:]).mean() + (charbonnier(down) * weight[..., 1:, :]).mean()
+    even = (charbonnier(means) * torch.nn.functional.avg_pool2d(weight, 8)).mean()
+    return even + DETAIL_WEIGHT * (charbonnier(detail) * weight).mean() + GRADIENT_WEIGHT / 2 * gradient
 
 
 def picture_weight(residual: Tensor) -> Tensor:

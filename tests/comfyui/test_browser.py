@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 SECONDS = 1000  # playwright counts milliseconds
-EXAMPLE = REPOSITORY / "examples" / "example.png"
+EXAMPLE = REPOSITORY / "pictures" / "example.png"
 RESTORE = REPOSITORY / "workflows" / "adaqual_restore_photo.json"
 MISSING = "() => app.graph.nodes.map(n => n.type).filter(t => !(t in LiteGraph.registered_node_types))"
 # Dialogs and toasts; "Job queued" and the like are no complaint.

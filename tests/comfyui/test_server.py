@@ -8,7 +8,7 @@ from comfy_server import REPOSITORY, ServerError, fetch, images, run
 from comfy_workflow import to_prompt
 from PIL import Image
 
-EXAMPLES = REPOSITORY / "examples"
+EXAMPLES = REPOSITORY / "pictures"
 LEAST_GAIN = 1.0  # dB over the damaged example
 KEEPERS = ("SaveImage", "PreviewImage")
 RESTORATIONS = ("adaqual_restored", "adaqual_upscaled")

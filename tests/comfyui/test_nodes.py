@@ -1,0 +1,291 @@
+"""The nodes' interface, which saved workflows depend on, and what they promise while they run in a real ComfyUI."""
+
+import asyncio
+import io
+import json
+import struct
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import aiohttp
+import numpy as np
+import pytest
+from comfy_server import PACK, REPOSITORY, ServerError, comfyui_folder, fetch, get_json, images, run
+from PIL import Image
+
+SHIPPED = "adaqual nano (shipped)"
+GROUPS = ("required", "optional")
+
+# For ever: a saved workflow stores widget values by their order. New inputs and outputs are appended to these, never
+# inserted; nothing is renamed, retyped or removed.
+INTERFACE = {
+    "AdaQualRestore": (
+        "image:IMAGE strength:FLOAT preserve:FLOAT seed:INT steps:INT",
+        "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR",
+        "image:IMAGE heatmap:IMAGE quality_before:FLOAT",
+    ),
+    "AdaQualLoadModel": ("model_name:COMBO", "", "model:ADAQUAL_MODEL"),
+    "AdaQualLoadAssessor": ("assessor_name:COMBO", "", "assessor:ADAQUAL_ASSESSOR"),
+    "AdaQualEstimateQuality": (
+        "image:IMAGE",
+        "assessor:ADAQUAL_ASSESSOR",
+        "quality:ADAQUAL_QUALITY severity:MASK heatmap:IMAGE mean_quality:FLOAT",
+    ),
+    "AdaQualEditQuality": (
+        "quality:ADAQUAL_QUALITY override_quality:FLOAT minimum:FLOAT maximum:FLOAT gain:FLOAT blur:FLOAT",
+        "override:MASK",
+        "quality:ADAQUAL_QUALITY heatmap:IMAGE",
+    ),
+    "AdaQualQualityToMask": ("quality:ADAQUAL_QUALITY", "", "severity:MASK"),
+    "AdaQualMaskToQuality": ("mask:MASK", "image:IMAGE", "quality:ADAQUAL_QUALITY"),
+    "AdaQualBuildPrompt": (
+        "image:IMAGE quality:ADAQUAL_QUALITY gamma:FLOAT min_length:FLOAT max_length:FLOAT preserve:FLOAT",
+        "",
+        "prompt:ADAQUAL_PROMPT restored_region:MASK",
+    ),
+    "AdaQualSampler": (
+        "model:ADAQUAL_MODEL image:IMAGE prompt:ADAQUAL_PROMPT seed:INT steps:INT schedule:COMBO eta:FLOAT "
+        "strength:FLOAT tile:INT overlap:INT",
+        "",
+        "image:IMAGE",
+    ),
+    "AdaQualDegrade": (
+        "image:IMAGE kind:COMBO second_kind:COMBO severity:FLOAT seed:INT",
+        "mask:MASK",
+        "image:IMAGE severity:MASK",
+    ),
+}
+
+
+def inputs(info: dict, group: str) -> list[str]:
+    """The inputs of a group as "name:TYPE", in order."""
+    return [f"{name}:{info['input'][group][name][0]}" for name in info["input_order"].get(group, [])]
+
+
+def node(class_type: str, /, **given) -> dict:
+    return {"class_type": class_type, "inputs": given}
+
+
+def picture(server, name: str, size: tuple[int, int], seed: int = 0) -> str:
+    """A soft random picture in the server's input folder; its file name."""
+    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(small).resize(size, Image.BICUBIC).save(server.base / "input" / name)
+    return name
+
+
+def results(server, prompt: dict, prefix: str) -> list[Image.Image]:
+    """The pictures that a prompt saves under a prefix, in order."""
+    found = [image for image in images(run(server.address, prompt)) if image["filename"].startswith(prefix)]
+    return [Image.open(io.BytesIO(fetch(server.address, image))) for image in found]
+
+
+def chain(name: str, amount: int = 1, mask: float = 1.0, **sampler) -> dict:
+    """Load a picture, call all of it damaged, and restore it with the separate nodes."""
+    settings = {"seed": 0, "steps": 2, "schedule": "trailing", "eta": 0.0, "strength": 1.0, "tile": 512, "overlap": 64}
+    length = {"gamma": 1.0, "min_length": 1.0, "max_length": 16.0, "preserve": 5.0}
+    return {
+        "load": node("LoadImage", image=name),
+        "batch": node("RepeatImageBatch", image=["load", 0], amount=amount),
+        "mask": node("SolidMask", value=mask, width=64, height=64),
+        "map": node("AdaQualMaskToQuality", mask=["mask", 0], image=["batch", 0]),
+        "build": node("AdaQualBuildPrompt", image=["batch", 0], quality=["map", 0], **length),
+        "model": node("AdaQualLoadModel", model_name=SHIPPED),
+        "sample": node("AdaQualSampler", model=["model", 0], image=["batch", 0], prompt=["build", 0], **settings | sampler),
+        "save": node("SaveImage", images=["sample", 0], filename_prefix="chain"),
+    }
+
+
+def test_the_interface_is_frozen(object_info):
+    for name, (required, optional, outputs) in INTERFACE.items():
+        info = object_info[name]
+        for group, frozen in zip(GROUPS, (required.split(), optional.split()), strict=True):
+            assert inputs(info, group)[: len(frozen)] == frozen, (name, group)
+        now = [f"{label}:{kind}" for label, kind in zip(info["output_name"], info["output"], strict=True)]
+        assert now[: len(outputs.split())] == outputs.split(), name
+
+
+def test_every_node_is_frozen_documented_and_translated(server, object_info):
+    ours = {name: info for name, info in object_info.items() if info["python_module"].endswith(PACK)}
+    assert set(ours) == set(INTERFACE)
+    languages = {path.parent.name: json.loads(path.read_text("utf-8")) for path in REPOSITORY.glob("locales/*/nodeDefs.json")}
+    assert {"en", "de"} <= set(languages)
+    served = get_json(server.address, "/i18n")
+    for name, info in ours.items():
+        with urllib.request.urlopen(f"{server.address}/extensions/{PACK}/docs/{name}.md", timeout=60) as answer:
+            page = answer.read().decode()
+        names = [n for group in GROUPS for n in info["input_order"].get(group, [])]
+        for label in names + info["output_name"]:
+            assert f"`{label}`" in page, f"web/docs/{name}.md does not explain {label}"
+        for language, texts in languages.items():
+            assert set(texts[name]["inputs"]) == set(names), (language, name)
+            assert list(texts[name]["outputs"]) == [str(i) for i in range(len(info["output"]))], (language, name)
+            entries = [texts[name], *texts[name]["inputs"].values(), *texts[name]["outputs"].values()]
+            assert all(all(entry.values()) for entry in entries), (language, name)
+            assert served[language]["nodeDefs"][name] == texts[name]
+        english = languages["en"][name]
+        assert (english["display_name"], english["description"]) == (info["display_name"], info["description"])
+        for group in GROUPS:
+            for label, (_, options, *_) in info["input"].get(group, {}).items():
+                assert english["inputs"][label]["tooltip"] == options["tooltip"], f"locales/en is out of date: {name}.{label}"
+
+
+def test_the_template_browser_finds_workflow_and_picture(server):
+    for path in (REPOSITORY / "workflows").glob("*.*"):
+        with urllib.request.urlopen(f"{server.address}/api/workflow_templates/{PACK}/{path.name}", timeout=60) as answer:
+            assert answer.read() == path.read_bytes()
+
+
+def test_a_batch_comes_back_whole_and_each_picture_as_if_alone(server):
+    name = picture(server, "batch.png", (211, 123))
+    (alone,) = results(server, chain(name), "chain")
+    three = results(server, chain(name, amount=3), "chain")
+    assert [one.size for one in three] == [(211, 123)] * 3
+    assert all(np.array_equal(np.asarray(one), np.asarray(alone)) for one in three)
+
+
+def test_tiles_do_not_show(server):
+    name = picture(server, "tiles.png", (250, 140))
+    whole, tiled = (results(server, chain(name, tile=tile, steps=1), "chain")[0] for tile in (1024, 128))
+    assert np.abs(np.asarray(whole, int) - np.asarray(tiled, int)).max() <= 1
+
+
+def test_nothing_damaged_means_nothing_changed(server):
+    name = picture(server, "clean.png", (130, 70))
+    (same,) = results(server, chain(name, mask=0.0), "chain")
+    with Image.open(server.base / "input" / name) as before:
+        assert np.array_equal(np.asarray(same), np.asarray(before))
+
+
+def test_alpha_is_carried_through_every_node_that_gives_pictures(server):
+    name = picture(server, "rgba.png", (90, 61))
+    prompt = {
+        "load": node("LoadImage", image=name),
+        "mask": node("SolidMask", value=0.25, width=90, height=61),
+        "rgba": node("JoinImageWithAlpha", image=["load", 0], alpha=["mask", 0]),
+        "degrade": node("AdaQualDegrade", image=["rgba", 0], kind="noise", second_kind="blur", severity=0.5, seed=1),
+        "restore": node("AdaQualRestore", image=["degrade", 0], strength=1.0, preserve=5.0, seed=0, steps=1),
+        "save": node("SaveImage", images=["restore", 0], filename_prefix="rgba"),
+    }
+    (saved,) = results(server, prompt, "rgba")
+    assert saved.mode == "RGBA" and saved.size == (90, 61)
+    assert np.unique(np.asarray(saved)[..., 3]).tolist() == [191]
+
+
+def test_an_unpainted_mask_edits_nothing(server):
+    name = picture(server, "unpainted.png", (160, 100))
+    edit = {"override_quality": 1.0, "minimum": 1.0, "maximum": 5.0, "gain": 1.0, "blur": 0.0}
+    prompt = {
+        "load": node("LoadImage", image=name),
+        "map": node("AdaQualEstimateQuality", image=["load", 0]),
+        "edit": node("AdaQualEditQuality", quality=["map", 0], override=["load", 1], **edit),
+        "before": node("SaveImage", images=["map", 2], filename_prefix="unpainted_before"),
+        "after": node("SaveImage", images=["edit", 1], filename_prefix="unpainted_after"),
+    }
+    (before,) = results(server, prompt, "unpainted_before")
+    prompt["after"]["inputs"]["filename_prefix"] = "unpainted_again"  # the rest comes from ComfyUI's cache
+    (after,) = results(server, prompt, "unpainted_again")
+    assert np.array_equal(np.asarray(before), np.asarray(after))
+
+
+def test_a_missing_model_is_refused_with_folder_and_remedy(server):
+    prompt = chain(picture(server, "any.png", (64, 64)))
+    prompt["model"]["inputs"]["model_name"] = "gone.safetensors"
+    with pytest.raises(ServerError, match=r"gone\.safetensors is not in .*adaqual; put the file there"):
+        run(server.address, prompt)
+
+
+def test_a_model_folder_is_searched_and_a_wrong_file_explained(server):
+    folder = server.base / "models" / "adaqual"
+    folder.mkdir(exist_ok=True)
+    (folder / "broken.safetensors").write_bytes(b"not a model")
+    (folder / "notes.txt").write_text("not offered")
+    offered = get_json(server.address, "/object_info/AdaQualLoadModel")["AdaQualLoadModel"]
+    offered = offered["input"]["required"]["model_name"][1]["options"]
+    assert offered == [SHIPPED, "broken.safetensors"]
+    prompt = chain(picture(server, "any.png", (64, 64)))
+    prompt["model"]["inputs"]["model_name"] = "broken.safetensors"
+    with pytest.raises(ServerError, match=r"broken\.safetensors: not a readable safetensors file"):
+        run(server.address, prompt)
+
+
+def test_another_pictures_prompt_is_refused(server):
+    prompt = chain(picture(server, "any.png", (64, 64)))
+    prompt["batch2"] = node("RepeatImageBatch", image=["load", 0], amount=2)
+    prompt["sample"]["inputs"]["image"] = ["batch2", 0]
+    with pytest.raises(ServerError, match="built for 1 pictures, but image holds 2"):
+        run(server.address, prompt)
+
+
+def watch(server, prompt: dict, cancel_after: int | None = None) -> tuple[str, list[float], list[tuple[int, int]]]:
+    """Run a prompt as the front end does: how it ended, the sampler's progress, and the sizes of the previews."""
+
+    async def follow() -> tuple[str, list[float], list[tuple[int, int]]]:
+        moved, previews = [], []
+        async with aiohttp.ClientSession(server.address, timeout=aiohttp.ClientTimeout(120)) as session:
+            async with session.ws_connect("/ws?clientId=watcher") as socket:
+                await session.post("/prompt", json={"prompt": prompt, "client_id": "watcher"})
+                async for message in socket:
+                    if message.type == aiohttp.WSMsgType.BINARY:
+                        assert struct.unpack(">II", message.data[:8]) == (1, 1)  # a preview, as JPEG
+                        previews.append(Image.open(io.BytesIO(message.data[8:])).size)
+                        continue
+                    told = json.loads(message.data)
+                    if told["type"] == "progress" and told["data"]["node"] == "sample":
+                        moved.append(told["data"]["value"] / told["data"]["max"])
+                        if len(moved) == cancel_after:
+                            await session.post("/interrupt")
+                    if told["type"] in ("execution_success", "execution_interrupted", "execution_error"):
+                        return told["type"], moved, previews
+        raise AssertionError("the server closed the connection")
+
+    with ThreadPoolExecutor(1) as thread:  # playwright keeps an event loop running in this one
+        return thread.submit(asyncio.run, follow()).result()
+
+
+def test_progress_moves_and_previews_show_the_whole_picture(server):
+    prompt = chain(picture(server, "preview.png", (192, 128)), amount=2, tile=64, steps=1)
+    ended, moved, previews = watch(server, prompt)
+    assert ended == "execution_success"
+    assert moved == sorted(moved) and moved[-1] == 1 and len(moved) >= 6
+    assert set(previews) == {(192, 128)}
+
+
+def test_cancel_ends_the_run_at_once(server):
+    prompt = chain(picture(server, "cancel.png", (512, 512)), amount=4, tile=64, seed=2)
+    ended, moved, _ = watch(server, prompt, cancel_after=3)
+    assert ended == "execution_interrupted" and len(moved) < 12
+
+
+UNDER_MANUAL_CAST = """
+import sys
+sys.argv = ["test", "--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+import comfy.ops, torch
+from adaqual_core.assessor import AssessorNet
+from adaqual_core.denoiser import Denoiser
+from adaqual_core.prompt import STATISTICS
+cells, pixels = torch.rand(1, 1, 4, 4), torch.rand(1, 3, 64, 64)
+given = [pixels, pixels, torch.tensor([999]), torch.tensor([0.1]), cells, 16 * cells, torch.rand(1, STATISTICS)]
+for network, inputs in ((Denoiser, given), (AssessorNet, [pixels])):
+    torch.manual_seed(0)
+    plain = network()
+    for stored, tolerance in ((torch.float32, 0), (torch.float16, 0.01), (torch.bfloat16, 0.05)):
+        cast = network(plain.config, operations=comfy.ops.manual_cast)
+        cast.load_state_dict(plain.state_dict())
+        cast.to(stored)
+        with torch.inference_mode():
+            wanted, found = plain(*inputs), cast(*inputs)
+            assert found.dtype == torch.float32, stored
+            assert (wanted - found).abs().max() <= tolerance * wanted.abs().max(), stored
+            assert cast(*(x.to("meta") for x in inputs)).device.type == "meta", stored
+"""
+
+
+def test_networks_follow_their_input_under_manual_cast():
+    """Weights of any type may stay on the CPU: every layer computes where its input is, in its type (low VRAM)."""
+    command = [sys.executable, "-c", UNDER_MANUAL_CAST]
+    done = subprocess.run(command, cwd=comfyui_folder(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
