@@ -320,12 +320,13 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _train(argv: list[str]) -> int:
-    """``adaqual train``: the training package lies beside the core in a source checkout, and only there."""
-    checkout = Path(__file__).resolve().parents[1]
-    if not (checkout / "training" / "__main__.py").is_file():
-        raise UsageError("train: needs the source checkout with its training folder; clone the repository first")
-    sys.path.insert(0, str(checkout))
-    from training.__main__ import add_arguments, run
+    """``adaqual train``: the training package comes with a source checkout (``make setup``), and only there."""
+    try:
+        from training.__main__ import add_arguments, run
+    except ModuleNotFoundError as missing:
+        if missing.name.partition(".")[0] != "training":
+            raise
+        raise UsageError("train: needs the training package; clone the repository and run make setup first") from None
 
     parser = _Parser(prog="adaqual train", description="Train a restorer or an assessor; runs are resumable.")
     add_arguments(parser)

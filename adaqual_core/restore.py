@@ -151,13 +151,13 @@ def _restore_one(work: _Windows, layout: TileLayout, settings: RestoreSettings, 
     shape = (work.height, work.width)
     steps, alphas = timesteps(settings.schedule, settings.steps), alphas_cumprod()
     state = _draw(shape, scale, settings.seed)
+    residual = torch.zeros(3, *shape)  # every step writes the same windows again; elsewhere it stays 0
     for index, t in enumerate(steps):
         alpha, following = float(alphas[t]), previous_alpha(alphas, steps, index)
-        residual = torch.zeros(3, *shape)
         for group in batches(layout, settings.tile_batch):
             for w, block in zip(group, work.predict(group, state, t, alpha), strict=True):
                 residual[:, w.top : w.bottom, w.left : w.right] = block
-            advance(lambda residual=residual: _preview(work.picture, residual, settings.strength))
+            advance(lambda: _preview(work.picture, residual, settings.strength))
         if index + 1 == len(steps):
             return residual
         fresh = _draw(shape, scale, settings.seed, index + 1) if settings.eta > 0 else None

@@ -266,9 +266,9 @@ def test_help(capsys, command):
     assert end.value.code == 0 and "usage: adaqual" in capsys.readouterr().out
 
 
-def test_training_needs_the_source_checkout(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "adaqual_core" / "cli.py"))
-    fails((cli.main(["train", "assessor"]), *capsys.readouterr()), "source checkout", status=2)
+def test_training_needs_the_training_package(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "training", None)
+    fails((cli.main(["train", "assessor"]), *capsys.readouterr()), "clone the repository", status=2)
 
 
 def test_quality(adaqual, weights):

@@ -1,0 +1,236 @@
+"""Patch-based diffusion restoration: one noise estimate from many overlapping patches (Özdenizci & Legenstein 2023).
+
+At every step the noise that the network finds in overlapping patches is averaged where they overlap, and the whole
+picture takes one DDIM step. Beyond the published sampler, borders are always covered, and patches without a pixel to
+restore are never run. No function here keeps more than one batch of patches besides arrays of the picture's size.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .checks import NumericalError, check_picture
+from .diffusion import alphas_cumprod, ddim_step, previous_alpha, timesteps
+from .prompt import Prompt
+from .quality import CELL, cell_count
+from .restore import Preview, Progress, Restored
+from .tiles import mirrored
+from .weatherdiffusion import WeatherNet
+
+
+def corners(height: int, width: int, patch: int, stride: int) -> list[tuple[int, int]]:
+    """Top left corners (y, x) of patches every ``stride`` px, row by row; more at the far borders where needed.
+
+    Every pixel is covered. ``patch`` must fit into the picture and ``stride`` must not exceed it.
+    """
+    if not 1 <= stride <= patch:
+        raise ValueError(f"stride: {stride}; give 1 to the patch's {patch} px (16 is what the authors use)")
+    if patch > min(height, width):
+        raise ValueError(f"patch: {patch} px does not fit into {height}×{width}; extend the picture first")
+    ys, xs = (list(range(0, side - patch + 1, stride)) for side in (height, width))
+    ys += [height - patch] if ys[-1] < height - patch else []
+    xs += [width - patch] if xs[-1] < width - patch else []
+    return [(y, x) for y in ys for x in xs]
+
+
+def active_corners(grid: Sequence[tuple[int, int]], patch: int, mask: Tensor) -> list[tuple[int, int]]:
+    """Those corners of ``grid`` whose patches hold a pixel above 0 of ``mask`` [H, W]."""
+    return [(y, x) for y, x in grid if bool((mask[y : y + patch, x : x + patch] > 0).any())]
+
+
+def sample_patches(
+    predict: Callable[[Tensor, int], Tensor],
+    picture: Tensor,
+    noise: Tensor,
+    steps: Sequence[int],
+    *,
+    grid: Sequence[tuple[int, int]],
+    patch: int,
+    batch: int = 16,
+    mask: Tensor | None = None,
+    callback: Callable[[int, Tensor], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """The restored picture [3, H, W] in about [−1, 1], by DDIM from ``noise`` [3, H, W] along ``steps`` (descending).
+
+    ``picture`` [3, H, W] in [0, 1]; ``grid``: :func:`corners` (y, x) of its patches. ``predict(patches, t)`` returns
+    the noise [n, 3, p, p] of n ≤ ``batch`` patches [n, 6, p, p]: the picture as 2x − 1 and the state. ``mask`` [H, W]
+    in [0, 1] is how much of the change each pixel takes: every estimate x0 becomes picture + mask·(x0 − picture), and
+    patches without a pixel above 0 are skipped; None restores everything, exactly as published. ``callback(index, x0)``
+    sees each step's estimate, ``progress(done, total)`` each batch; an exception in either cancels.
+    """
+    if picture.shape != noise.shape or picture.ndim != 3:
+        raise ValueError(f"noise: shape {tuple(noise.shape)}, picture: {tuple(picture.shape)}; give [3, H, W] of both")
+    if mask is not None and mask.shape != picture.shape[1:]:
+        raise ValueError(f"mask: shape {tuple(mask.shape)} for a picture {tuple(picture.shape)}; give [H, W]")
+    if batch < 1:
+        raise ValueError(f"batch: {batch}; give at least 1 patch")
+    grid = grid if mask is None else active_corners(grid, patch, mask)
+    groups = [grid[i : i + batch] for i in range(0, len(grid), batch)]
+    coverage = torch.zeros(picture.shape[1:], device=picture.device)
+    for y, x in grid:
+        coverage[y : y + patch, x : x + patch] += 1
+    coverage.clamp_(min=1)
+    condition, state, alphas, done = picture * 2 - 1, noise, alphas_cumprod(), 0
+    for index, t in enumerate(steps):
+        alpha = float(alphas[t])
+        found = torch.zeros_like(picture)
+        for group in groups:
+            cut = [
+                torch.cat((condition[:, y : y + patch, x : x + patch], state[:, y : y + patch, x : x + patch]))
+                for y, x in group
+            ]
+            for (y, x), part in zip(group, predict(torch.stack(cut), t), strict=True):
+                found[:, y : y + patch, x : x + patch] += part
+            done += 1
+            if progress is not None:
+                progress(done, len(groups) * len(steps))
+        found /= coverage
+        x0 = found.mul_(-((1 - alpha) ** 0.5)).add_(state).div_(alpha**0.5)
+        if mask is not None:
+            x0 = condition + mask * (x0 - condition)
+        if callback is not None:
+            callback(index, x0)
+        state = ddim_step(state, x0, alpha, previous_alpha(alphas, steps, index))
+    return state
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """How to sample. ``stride``: px between patches (the authors use 16); ``patch_batch``: patches at once."""
+
+    steps: int = 25
+    seed: int = 0
+    strength: float = 1.0
+    stride: int = 16
+    patch_batch: int = 16
+
+    def __post_init__(self):
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps: {self.steps}; give 1 to 1000 (25 is what the authors use)")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed: {self.seed}; give a whole number from 0 to 2^64 − 1")
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength: {self.strength}; give 0 (the input) to 1 (fully restored)")
+        if self.stride < 1:
+            raise ValueError(f"stride: {self.stride}; give at least 1 px (16 is what the authors use)")
+        if self.patch_batch < 1:
+            raise ValueError(f"patch_batch: {self.patch_batch}; give at least 1")
+
+
+def _extended(field: Tensor, height: int, width: int) -> Tensor:
+    """[..., H, W] continued by reflection to at least ``height`` × ``width``."""
+    rows, columns = (mirrored(field.shape[i], 0, max(field.shape[i], n)) for i, n in ((-2, height), (-1, width)))
+    return field[..., rows, :][..., columns]
+
+
+def pixel_mask(preservation: Tensor, height: int, width: int) -> Tensor:
+    """Preservation [h, w] per cell as [height, width] per pixel, interpolated between cell centres; 0 = keep."""
+    fine = F.interpolate(preservation[None, None], scale_factor=CELL, mode="bilinear", align_corners=False)
+    return fine[0, 0, :height, :width]
+
+
+class _Predict:
+    """The network as a function of float32 patches on the CPU; falls back to float32 where lower precision fails."""
+
+    def __init__(self, model: WeatherNet, dtype: torch.dtype):
+        self.model, self.dtype = model, dtype
+        self.device = next(model.parameters()).device
+
+    def __call__(self, patches: Tensor, t: int) -> Tensor:
+        noise = self._run(patches, t)
+        if not bool(torch.isfinite(noise).all()) and self.dtype != torch.float32:
+            self.model, self.dtype = copy.deepcopy(self.model).float(), torch.float32
+            noise = self._run(patches, t)
+        if not bool(torch.isfinite(noise).all()):
+            raise NumericalError(
+                f"the network gave NaN or infinity at timestep {t} in float32; "
+                "the checkpoint is damaged or not made for this picture: load another"
+            )
+        return noise
+
+    def _run(self, patches: Tensor, t: int) -> Tensor:
+        with torch.inference_mode():
+            return self.model(patches.to(self.device, self.dtype), torch.tensor([t], device=self.device)).float().cpu()
+
+
+def _restore_one(
+    predict: _Predict,
+    source: Tensor,
+    mask: Tensor,
+    grid: Sequence[tuple[int, int]],
+    patch: int,
+    settings: PatchSettings,
+    advance: Callable[[Preview], None],
+) -> Tensor:
+    """One picture [3, H, W], restored; ``mask`` and ``grid`` are of the picture extended to at least a patch."""
+    height, width = source.shape[-2:]
+    changed, every = mask[:height, :width] > 0, -(-max(height, width) // 512)
+    extended = _extended(source, patch, patch)
+    noise = torch.randn(extended.shape, generator=torch.Generator().manual_seed(settings.seed))
+    estimate = extended * 2 - 1
+
+    def finished(state: Tensor, stride: int = 1) -> Tensor:
+        before = source[:, ::stride, ::stride]
+        change = (state[:, :height:stride, :width:stride] + 1) / 2 - before
+        return torch.where(changed[::stride, ::stride], (before + settings.strength * change).clamp(0, 1), before)
+
+    def see(index: int, x0: Tensor) -> None:
+        nonlocal estimate
+        estimate = x0
+
+    with torch.inference_mode():
+        state = sample_patches(
+            predict, extended, noise, timesteps("official", settings.steps), grid=grid, patch=patch,
+            batch=settings.patch_batch, mask=None if bool((mask == 1).all()) else mask, callback=see,
+            progress=lambda done, total: advance(lambda: finished(estimate, every)),
+        )  # fmt: skip
+        return finished(state)
+
+
+def restore_patches(
+    model: WeatherNet,
+    picture: Tensor,
+    prompt: Prompt,
+    settings: PatchSettings = PatchSettings(),
+    *,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """Restore ``picture`` [B, 3 or 4, H, W] in [0, 1] where ``prompt`` asks for it, as :func:`restore.restore` does.
+
+    Only the prompt's preservation mask is used; where it is 0 pixels return unchanged. ``progress(done, total,
+    preview)`` is called after every batch of patches; what it raises cancels the run. The result counts patches as its
+    tiles.
+    Raises ValueError for bad input before any work, :class:`NumericalError` if the network gives NaN.
+    """
+    check_picture(picture)
+    batch, _, height, width = picture.shape
+    if tuple(prompt.preservation.shape) != (batch, 1, cell_count(height), cell_count(width)):
+        shape = tuple(prompt.preservation.shape)
+        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from them")
+    patch = model.config.patch
+    predict = _Predict(model, dtype or next(model.parameters()).dtype)
+    masks = [_extended(pixel_mask(field[0], height, width), patch, patch) for field in prompt.preservation]
+    grid = corners(*masks[0].shape, patch, settings.stride)
+    run = [len(active_corners(grid, patch, mask)) if settings.strength > 0 else 0 for mask in masks]
+    total = settings.steps * sum(-(-count // settings.patch_batch) for count in run)
+    result = torch.empty(picture.shape, dtype=torch.float32)
+    done = 0
+
+    def advance(preview: Preview) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total, preview)
+
+    for index, mask in enumerate(masks):
+        source = picture[index, :3].detach().to("cpu", torch.float32).clamp(0, 1)
+        needed = run[index] > 0
+        result[index, :3] = _restore_one(predict, source, mask, grid, patch, settings, advance) if needed else source
+        result[index, 3:] = picture[index, 3:]
+    return Restored(result, batch * len(grid), sum(run))

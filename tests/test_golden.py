@@ -1,0 +1,162 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from adaqual_core.checkpoint import CheckpointError
+from adaqual_core.diffusion import sample
+from adaqual_core.golden import check_golden
+from adaqual_core.official import OfficialConfig, OfficialNet
+from adaqual_core.patches import corners, sample_patches
+from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
+
+FOLDER = Path(__file__).parent / "golden"
+OFFICIAL, WEATHER = FOLDER / "adaqual_official_a.safetensors", FOLDER / "weatherdiffusion_a.safetensors"
+
+
+@pytest.mark.parametrize(
+    "path, family",
+    [
+        (OFFICIAL, "adaqual_official"),
+        (FOLDER / "adaqual_official_b.safetensors", "adaqual_official"),
+        (WEATHER, "weatherdiffusion"),
+    ],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_reference_outputs_are_reproduced(path, family):
+    report = check_golden(path)
+    with safe_open(path, "pt") as file:
+        outputs = {key.removeprefix("out.") for key in file.keys() if key.startswith("out.")}
+    assert report["family"] == family and set(report["outputs"]) == outputs
+    assert report["passed"] and report["max_rel_err"] == max(report["outputs"].values()) < 1e-4
+    loops = {"sample_residual", "x0_first", "x_last", "restored"}
+    assert report["tolerances"] == {name: 1e-3 if name in loops else 1e-4 for name in outputs}
+
+
+def rewritten(source, target, change):
+    with safe_open(source, "pt") as file:
+        header = dict(file.metadata())
+    tensors = load_file(source)
+    change(tensors, header)
+    save_file(tensors, target, header)
+    return target
+
+
+@pytest.mark.parametrize("path, key", [(OFFICIAL, "weights.intro.bias"), (WEATHER, "weights.module.conv_in.bias")])
+def test_another_weight_fails(tmp_path, path, key):
+    def change(tensors, _):
+        tensors[key] += 0.05
+
+    report = check_golden(rewritten(path, tmp_path / "x.safetensors", change))
+    assert not report["passed"] and report["max_rel_err"] > 1e-3
+
+
+def test_another_number_of_heads_fails(tmp_path):
+    report = check_golden(rewritten(OFFICIAL, tmp_path / "x.safetensors", lambda t, h: h.update(attn_num_heads="2")))
+    assert not report["passed"] and report["outputs"]["attn_local"] > 1e-3
+    assert report["outputs"]["predicted_residual"] < 1e-4
+
+
+@pytest.mark.parametrize("path", [OFFICIAL, WEATHER], ids=["official", "weather"])
+def test_nan_and_other_shapes_fail(tmp_path, path):
+    def change(tensors, _):
+        names = sorted(key for key in tensors if key.startswith("out."))
+        tensors[names[0]] = tensors[names[0]] * float("nan")
+        tensors[names[1]] = tensors[names[1]][..., :-1].contiguous()
+
+    report = check_golden(rewritten(path, tmp_path / "x.safetensors", change))
+    assert not report["passed"] and sorted(report["outputs"].values())[-2:] == [float("inf")] * 2
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def randomised(network, seed):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return network.requires_grad_(False).eval()
+
+
+def weights(network, prefix):
+    return {f"weights.{prefix}{key}": value for key, value in network.state_dict().items()}
+
+
+def save(tensors, path, header):
+    save_file({key: value.clone().contiguous() for key, value in tensors.items()}, path, header)
+
+
+def test_official_file_of_other_sizes(tmp_path):
+    net = randomised(OfficialNet(OfficialConfig(12, (2, 0, 1), 3, (1, 2, 1), 6, 5, 7, 40, (), 3)), 1)
+    # Residuals of about 15, as in the reference files: beyond the sampler's clip of 1, but not so far that clipping
+    # turns the rounding of float32, which is relative to the largest residual, into errors above the tolerance.
+    net.ending.weight.mul_(0.08)
+    net.ending.bias.mul_(0.08)
+    picture, noise, features = torch.rand(2, 3, 19, 30), torch.randn(2, 3, 19, 30), torch.randn(2, 96, 2, 3)
+    steps = [666, 333, 0]
+    tensors = {
+        **weights(net, ""), "in.image": picture, "in.noisy_residual": noise, "in.timestep": torch.tensor([77]),
+        "in.sample_noise": noise, "in.features": features, "meta.timesteps": torch.tensor(steps),
+        "out.prompt.2.3": net.prompt_pool.published(2.3), "out.prompt.4.1": net.prompt_pool.published(4.1),
+        "out.predicted_residual": net(picture, noise, torch.tensor([77, 77])),
+        "out.attn_local": net.attn_local(features, net.prompt_pool.published(2.3)),
+        "out.sample_residual": sample(
+            lambda x, t: net(picture, x, torch.tensor([t, t])), noise, steps, clipped_direction=False
+        ),
+    }  # fmt: skip
+    save(tensors, tmp_path / "x.safetensors", {"attn_num_heads": "3"})
+    assert 5 < tensors["out.predicted_residual"].abs().max() < 30
+    report = check_golden(tmp_path / "x.safetensors")
+    assert report["passed"] and len(report["outputs"]) == 5, report
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_weather_file_of_other_sizes(tmp_path, stated):
+    net = randomised(WeatherNet(WeatherConfig(32, (64, 32, 32), 2, (True, False, True), 64, 16)), 2)
+    picture, noise, steps = torch.rand(2, 3, 24, 32), torch.randn(2, 3, 24, 32), [0, 300, 600]
+    grid = corners(24, 32, 16, 8)
+    last = [
+        sample_patches(lambda x, t: net(x, torch.tensor([t])), p, n, steps[::-1], grid=grid, patch=16)
+        for p, n in zip(picture, noise, strict=True)
+    ]
+    tensors = {
+        **weights(net, "module."), "in.cond": picture, "in.noise": noise, "in.timestep": torch.tensor([5.0]),
+        "meta.seq": torch.tensor(steps), "out.x_last": torch.stack(last),
+        "out.eps_first_patch": net(torch.cat((2 * picture - 1, noise), 1)[..., :16, :16], torch.tensor([5.0])),
+    }  # fmt: skip
+    header = {"grid_r": "8"}
+    if stated:
+        tensors["meta.corners"], header["image_size"] = torch.tensor(grid), "16"
+    save(tensors, tmp_path / "x.safetensors", header)
+    assert check_golden(tmp_path / "x.safetensors")["passed"]
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        (lambda t, h: t.pop("in.image"), "in.image is missing"),
+        (lambda t, h: t.update({"out.magic": torch.ones(1)}), "unknown output magic"),
+        (lambda t, h: [t.pop(key) for key in list(t) if key.startswith("out.")], "no outputs"),
+        (lambda t, h: [t.pop(key) for key in list(t) if key.startswith("weights.")], "no tensors"),
+        (lambda t, h: t.pop("weights.decoders.0.0.beta"), "missing: decoders.0.0.beta"),
+        (lambda t, h: h.update(attn_num_heads="many"), "attn_num_heads in the header is no whole number"),
+    ],
+)
+def test_files_of_another_form_are_refused(tmp_path, change, problem):
+    path = rewritten(OFFICIAL, tmp_path / "x.safetensors", change)
+    with pytest.raises(CheckpointError, match=problem) as found:
+        check_golden(path)
+    assert str(path) in str(found.value)
+
+
+def test_no_golden_file(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        check_golden(tmp_path / "x.safetensors")
+    (tmp_path / "x.safetensors").write_bytes(OFFICIAL.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="not a readable golden file"):
+        check_golden(tmp_path / "x.safetensors")

@@ -1,0 +1,28 @@
+"""``python -m training.ship FILE TARGET``: store a run's weights as float16 for the pack, and say what that costs."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from adaqual_core.checkpoint import load_assessor, load_denoiser, save_model
+
+
+def ship(source: Path, target: Path) -> None:
+    """Write ``source`` to ``target`` in float16 and print its size and the largest change of a weight."""
+    with safe_open(source, "pt") as file:
+        header = file.metadata()
+    load = load_assessor if header["adaqual"] == "assessor" else load_denoiser
+    model = load(source)
+    save_model(model, target, json.loads(header["notes"]), torch.float16)
+    target.chmod(0o644)
+    change = max(float((a - b).abs().max()) for a, b in zip(model.parameters(), load(target).parameters(), strict=True))
+    print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, largest change of a weight {change:.1e}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m training.ship FILE TARGET")
+    ship(Path(sys.argv[1]), Path(sys.argv[2]))
