@@ -51,12 +51,17 @@ def _read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
 
 def _build(path: Path, config: dict, tensors: dict, network, config_class, operations) -> nn.Module:
     known = {field.name for field in fields(config_class)}
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: the configuration is no object; the file is damaged: download it again")
     if set(config) != known:
         odd = _describe(set(config) ^ known)
         raise CheckpointError(f"{path}: configuration differs in {odd}; the file is of another version of AdaQual")
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-    with torch.device("meta"):
-        model = network(config_class(**config), operations=operations)
+    try:
+        with torch.device("meta"):
+            model = network(config_class(**config), operations=operations)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
+        raise CheckpointError(f"{path}: impossible configuration ({problem}); the file is damaged: download it again") from None
     expected = model.state_dict()
     wrong = {key for key in set(expected) | set(tensors)
              if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape}  # fmt: skip

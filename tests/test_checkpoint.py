@@ -8,6 +8,7 @@ from small import assessor, denoiser, picture
 
 from adaqual_core.assessor import estimate_quality
 from adaqual_core.checkpoint import CheckpointError, load_assessor, load_denoiser, save_model
+from adaqual_core.denoiser import PRESETS
 
 
 @pytest.fixture
@@ -145,3 +146,14 @@ def test_refusals_name_file_problem_and_remedy(saved, damage, problem, remedy):
 def test_not_a_file(tmp_path, name):
     with pytest.raises(CheckpointError, match="no such file.*give the path"):
         load_assessor(tmp_path / name)
+
+
+@pytest.mark.parametrize("config", ["[]", "7", None])
+def test_a_damaged_configuration_is_refused(tmp_path, config):
+    path = tmp_path / "damaged.safetensors"
+    if config is None:
+        good = {name: getattr(PRESETS["nano"], name) for name in PRESETS["nano"].__dataclass_fields__}
+        config = json.dumps(good | {"unshuffle": 3})
+    save_file({"x": torch.zeros(1)}, path, {"adaqual": "denoiser", "config": config})
+    with pytest.raises(CheckpointError, match="damaged.safetensors.*download"):
+        load_denoiser(path)
