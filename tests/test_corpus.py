@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import corpus
+from training import corpus, selection
 
 
 def photo(seed: int, size: tuple[int, int] = (360, 480)) -> Image.Image:
@@ -70,7 +70,7 @@ def test_manifest_says_where_everything_is_from(built: tuple[Path, dict]) -> Non
             assert (
                 picture.mode == "RGB"
                 and list(picture.size) == entry["size"]
-                and min(picture.size) >= corpus.SMALLEST
+                and min(picture.size) >= selection.SMALLEST
             )
 
 
@@ -86,12 +86,12 @@ def test_licence_comes_from_the_matching_paragraph(tmp_path: Path) -> None:
 
 
 def test_large_photos_give_separate_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert corpus.crops_of(photo(1)) == []
-    monkeypatch.setattr(corpus, "CROP", 192)
-    monkeypatch.setattr(corpus, "CROP_FROM", 875)
-    pieces = corpus.crops_of(photo(1, (400, 900)))
+    assert selection.crops_of(photo(1)) == []
+    monkeypatch.setattr(selection, "CROP", 192)
+    monkeypatch.setattr(selection, "CROP_FROM", 875)
+    pieces = selection.crops_of(photo(1, (400, 900)))
     assert [piece.size for piece in pieces] == [(192, 192)] * 2
-    assert corpus.distance(*map(corpus.difference_hash, pieces)) > corpus.SAME
+    assert corpus.distance(*map(selection.difference_hash, pieces)) > corpus.SAME
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """What both training runs share: weight averaging, resumable state, the log, and the clock."""
 
+import copy
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from adaqual_core.checkpoint import save_model
 
 
 def update_average(average: nn.Module, model: nn.Module, iteration: int, decay: float) -> None:
@@ -17,12 +21,65 @@ def update_average(average: nn.Module, model: nn.Module, iteration: int, decay: 
             slow.lerp_(fast, 1 - decay)
 
 
-def save_state(path: Path, **state) -> None:
-    """Write a training state whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+@dataclass
+class Progress:
+    """How far a run has come: updates and hours in all its sessions together."""
+
+    iteration: int = 0
+    hours: float = 0.0
+
+
+class Run:
+    """A training run's folder (state, log, newest weights), its networks, and its clock.
+
+    ``hours`` is what this session may take. A ``state.pt`` in the folder is resumed from. ``average`` holds the exponential
+    moving average of ``model``'s weights, which is what is evaluated and shipped.
+    """
+
+    def __init__(self, folder: Path, model: nn.Module, rate: float, hours: float, device: torch.device):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "stop").unlink(missing_ok=True)
+        self.folder, self.rate, self.hours, self.device = folder, rate, hours, device
+        self.model = model.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+        )
+        self.done, self.before = Progress(), 0.0
+        self.state = folder / "state.pt"
+        if self.state.exists():
+            state = torch.load(self.state, map_location=device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.done, self.before = Progress(state["iteration"], state["hours"]), state["hours"]
+        self.started = time.time()
+
+    def step(self, loss: Tensor, decay: float) -> None:
+        """One update of the weights and of their average."""
+        progress = (time.time() - self.started) / (3600 * self.hours)
+        set_rate(self.optimizer, self.rate, self.done.iteration, progress)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.done.iteration += 1
+        self.done.hours = self.before + (time.time() - self.started) / 3600
+        update_average(self.average, self.model, self.done.iteration, decay)
+
+    def finished(self) -> bool:
+        """Whether this session's hours have passed, or someone asked for the end with a file named ``stop``."""
+        return time.time() - self.started > self.hours * 3600 or (self.folder / "stop").exists()
+
+    def save(self, weights: str, **measured) -> None:
+        """Log what was ``measured``, and write the state and the average's ``weights``, whole or not at all."""
+        log_line(self.folder / "log.jsonl", iteration=self.done.iteration, hours=round(self.done.hours, 3), **measured)
+        partial = self.state.with_suffix(".partial")
+        torch.save({"model": self.model.state_dict(), "average": self.average.state_dict(),
+                    "optimizer": self.optimizer.state_dict(), **vars(self.done)}, partial)  # fmt: skip
+        os.replace(partial, self.state)
+        card = {"iterations": self.done.iteration, "hours": round(self.done.hours, 2)}
+        save_model(self.average, self.folder / weights, card)
 
 
 def log_line(path: Path, **values) -> None:

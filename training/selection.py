@@ -1,0 +1,146 @@
+"""Which pictures can serve as clean photos, and at what scale: measured, not guessed from names."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Image.MAX_IMAGE_PIXELS = 120_000_000
+SHORT, LONG, SMALLEST, CROP, CROP_FROM = 768, 1400, 300, 768, 3500
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """Rec. 601 luma of uint8 [H, W, 3] as float32."""
+    return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def measures(pixels: np.ndarray) -> dict[str, float]:
+    """Numbers that tell a clean photo from drawings, gradients and enlarged pictures."""
+    grey = luma(pixels)
+    across, down = np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]
+    height, width = (side // 16 * 16 for side in grey.shape)
+    blocks = grey[:height, :width].reshape(height // 16, 16, width // 16, 16).std(axis=(1, 3))
+    small = np.asarray(Image.fromarray(pixels).resize((128, 128), Image.Resampling.BOX)) >> 3
+    codes = small.astype(np.int32) @ np.array([1024, 32, 1])
+    window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1])).astype(np.float32)
+    power = np.abs(np.fft.rfft2((grey - grey.mean()) * window)) ** 2
+    radius = np.hypot(np.fft.fftfreq(grey.shape[0])[:, None], np.fft.rfftfreq(grey.shape[1])[None])
+    octave = [power[(radius >= low) & (radius < 2 * low)].sum() for low in (0.25, 0.125)]
+    strong = np.concatenate([across.ravel(), down.ravel()])
+    return {
+        "flat": float(np.mean((np.abs(across) < 0.6) & (np.abs(down) < 0.6))),
+        "dull": float(np.mean(blocks < 1.5)),
+        "colours": float(len(np.unique(codes))),
+        "kurtosis": float(np.mean(strong**4) / max(np.mean(strong**2) ** 2, 1e-6)),
+        "octave": float(octave[0] / max(octave[1], 1e-6)),
+        "gradient": float(np.abs(strong).mean()),
+        "chroma": float(np.mean(pixels.max(axis=2).astype(np.float32) - pixels.min(axis=2))),
+    }
+
+
+def fault(found: dict[str, float]) -> str | None:
+    """Reason to drop a picture with these measures, or None."""
+    if found["chroma"] < 4:
+        return "grey"
+    if found["flat"] > 0.45:
+        return "flat areas (drawing)"
+    if found["dull"] > 0.62 or found["gradient"] < 1.2:
+        return "near flat"
+    if found["colours"] < 150:
+        return "few colours"
+    if found["kurtosis"] > 130:
+        return "drawing edges"
+    if found["octave"] < 0.04:
+        return "soft or upscaled"
+    return None
+
+
+def blockiness(pixels: np.ndarray) -> float:
+    """Luma steps across the 8x8 grid relative to those beside it; 1 where nothing was compressed."""
+    grey = luma(pixels)
+    ratios = []
+    for step in (np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0)).T):
+        columns = step[:, : step.shape[1] // 8 * 8].mean(axis=0).reshape(-1, 8).mean(axis=0)
+        ratios.append(columns[7] / max(np.median(columns[:7]), 1e-3))
+    return float(np.mean(ratios))
+
+
+def difference_hash(picture: Image.Image) -> int:
+    """64-bit perceptual hash: signs of the horizontal steps of a 9 x 8 thumbnail."""
+    small = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX)).astype(np.int16)
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def shrink(picture: Image.Image, factor: float) -> Image.Image:
+    """Lanczos reduction by ``factor`` <= 1."""
+    size = [max(1, round(side * factor)) for side in picture.size]
+    return picture if factor >= 1 else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def crops_of(picture: Image.Image) -> list[Image.Image]:
+    """Up to three separate 768-px crops of a very large photo at half its resolution, most detail first."""
+    if max(picture.size) < CROP_FROM:
+        return []
+    half = shrink(picture, 0.5)
+    boxes = [(x, y, x + CROP, y + CROP) for y in range(0, half.height - CROP + 1, CROP)
+             for x in range(0, half.width - CROP + 1, CROP)]  # fmt: skip
+    pieces = [half.crop(box) for box in boxes]
+    good = [
+        (found["gradient"], i) for i, p in enumerate(pieces) if not fault(found := measures(np.asarray(p)))
+    ]
+    return [pieces[i] for _, i in sorted(good, reverse=True)[:3]]
+
+
+def reduction(path: str, size: tuple[int, int]) -> float:
+    """Scale a picture is kept at: lossy files lose a quarter, and their traces, where size allows."""
+    factor = min(1.0, SHORT / min(size), LONG / max(size))
+    return (
+        factor
+        if path.lower().endswith((".png", ".tif", ".tiff"))
+        else min(factor, max(0.75, SMALLEST / min(size)))
+    )
+
+
+def open_clean(path: Path) -> tuple[Image.Image | None, str]:
+    """Decode one picture to RGB; (None, reason) for what can't be a clean colour photo."""
+    try:
+        with Image.open(path) as picture:
+            if min(picture.size) < SMALLEST:
+                return None, "small"
+            if getattr(picture, "n_frames", 1) > 1:
+                return None, "animated"
+            if picture.mode in ("1", "L", "LA", "I", "I;16", "F"):
+                return None, "grey"
+            if picture.mode in ("RGBA", "PA") or "transparency" in picture.info:
+                picture = picture.convert("RGBA")
+                if picture.getchannel("A").getextrema()[0] < 255:
+                    return None, "transparent"
+            return ImageOps.exif_transpose(picture).convert("RGB"), ""
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None, "unreadable"
+
+
+def examine(job: tuple[str, str]) -> dict:
+    """Judge one file (path, stem); what is kept is written as ``stem``-0.png, its crops as -1.png and on."""
+    path, stem = job
+    picture, reason = open_clean(Path(path))
+    if picture is None:
+        return {"reason": reason}
+    factor = reduction(path, picture.size)
+    blocky = blockiness(np.asarray(picture)) if factor > 0.6 else 1.0
+    kept = shrink(picture, factor)
+    found = measures(np.asarray(kept))
+    if fault(found) == "soft or upscaled" and min(kept.size) >= 2 * SMALLEST:
+        kept = shrink(kept, 0.5)
+        factor, found = factor / 2, measures(np.asarray(kept))
+    reason = fault(found) or ("compressed" if blocky > 1.25 else "")
+    result = {"reason": reason, "area": picture.width * picture.height}
+    if not reason:
+        pieces = [kept, *crops_of(picture)]
+        for number, piece in enumerate(pieces):
+            piece.save(f"{stem}-{number}.png")
+        result |= {"hash": difference_hash(kept), "sizes": [piece.size for piece in pieces]}
+        result["measures"] = {
+            key: round(value, 3) for key, value in {**found, "blocky": blocky, "factor": factor}.items()
+        }
+    return result
