@@ -118,7 +118,8 @@ class Denoiser(nn.Module):
 
     ``picture`` [B, 3, H, W] in [0, 1], ``noisy`` [B, 3, H, W] (scaled by :meth:`precondition` inside), ``timestep`` [B]
     in 0..999, ``alpha_cumprod`` [B], ``severity`` and ``length`` [B, 1, H/16, W/16], ``statistics`` [B, STATISTICS];
-    H and W are multiples of 16.
+    H and W are multiples of 16. The last layer gives a detail d and a gain g per pixel, and the residual is d + g·(picture + d):
+    darkness and haze are undone by a gain, which would otherwise have to carry all of the picture's detail through the network.
     """
 
     def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations=nn):
@@ -150,6 +151,7 @@ class Denoiser(nn.Module):
         self.attention3 = PromptAttention(config.widths[-2], condition, config.heads, operations)
         self.decoder = nn.ModuleList(blocks(n, w) for n, w in zip(config.decoder, config.widths[:-1], strict=True))
         self.ending = operations.Conv2d(first, 3 * pixels, 3, padding=1)
+        self.gain = operations.Conv2d(first, 3 * pixels, 1)
 
     @property
     def receptive_radius(self) -> int:
@@ -172,7 +174,7 @@ class Denoiser(nn.Module):
         """(time and picture, picture alone) as vectors [B, condition_width]."""
         dtype = statistics.dtype
         time = self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(dtype))))
-        picture = self.statistics2(F.silu(self.statistics1(statistics)))
+        picture = self.statistics2(F.silu(self.statistics1(statistics * 4 - 2)))
         return time + picture, picture
 
     def forward(
@@ -207,7 +209,9 @@ class Denoiser(nn.Module):
                 x = self.attention3(x, guidance)
             for block in self.decoder[level]:
                 x = block(x, condition)
-        return F.pixel_shuffle(self.ending(x + entry), self.config.unshuffle)
+        x = x + entry
+        detail, gain = (F.pixel_shuffle(head(x), self.config.unshuffle) for head in (self.ending, self.gain))
+        return detail + gain * (picture + detail)
 
 
 def initialise(model: Denoiser, seed: int) -> None:
@@ -224,4 +228,7 @@ def initialise(model: Denoiser, seed: int) -> None:
             nn.init.normal_(module.conv4.weight, std=0.02)
         if isinstance(module, _Modulated):
             nn.init.normal_(module.modulation.weight, std=0.01)
+    for prompts in (model.prompt.global_prompt, model.prompt.pool, model.prompt.keys):
+        nn.init.normal_(prompts, std=0.5)
     nn.init.zeros_(model.ending.weight)
+    nn.init.zeros_(model.gain.weight)

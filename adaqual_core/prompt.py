@@ -18,8 +18,10 @@ MAX_LENGTH = 16.0
 
 _QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 _THUMBNAIL = 8
-STATISTICS = 2 + 3 * len(_QUANTILES) + 3 * _THUMBNAIL**2
-"""Number of global statistics per picture: mean and spread of severity, colour quantiles, an 8×8 thumbnail."""
+_SCALES = 3
+STATISTICS = 2 + 5 * len(_QUANTILES) + 3 * (_SCALES + 2) + 3 * _THUMBNAIL**2
+"""Number of global statistics per picture: mean and spread of severity, quantiles of the colours, of the darkest and of the
+brightest colour of each pixel, energies of three detail bands, median energies of the two finest, an 8×8 thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +76,46 @@ def preservation_mask(scores: Tensor, preserve: float) -> Tensor:
     return x * x * (3 - 2 * x)
 
 
+def _quantiles(x: Tensor) -> Tensor:
+    return torch.quantile(x.flatten(2), torch.tensor(_QUANTILES), dim=2).permute(1, 2, 0).flatten(1)
+
+
+def _detail_energies(picture: Tensor) -> Tensor:
+    """Log energies of the detail at 1, 2 and 4 px, and the log medians of the two finest (noise shows in both, texture in
+    the first): [B, 3, H, W] → [B, 3·(_SCALES + 2)] in about [0, 1]."""
+    means, medians, level = [], [], picture
+    for scale in range(_SCALES):
+        level = F.pad(level, (0, level.shape[-1] % 2, 0, level.shape[-2] % 2), mode="replicate")
+        a, b, c, d = (level[..., y::2, x::2] for y in (0, 1) for x in (0, 1))
+        diagonal = (a - b - c + d).abs() / 2
+        means.append((((a - b + c - d).abs() + (a + b - c - d).abs()) / 2 + diagonal).mean((2, 3)) / 3)
+        if scale < 2:
+            medians.append(_sampled(diagonal).flatten(2).median(2).values)
+        level = (a + b + c + d) / 4
+    return torch.log(torch.cat(means + medians, 1) + 1e-3) / 7 + 1
+
+
+def _sampled(x: Tensor) -> Tensor:
+    """Every n-th row and column, so that at most 512 of each are left."""
+    return x[..., :: -(-x.shape[-2] // 512), :: -(-x.shape[-1] // 512)]
+
+
 def global_statistics(picture: Tensor, severity: Tensor) -> Tensor:
     """Statistics [B, STATISTICS] of pictures [B, 3, H, W] in [0, 1] with severity [B, 1, h, w] (our definition).
 
-    They are read from area-averaged thumbnails, so that they do not depend on tiles and hardly on size or noise.
+    What tells haze, darkness, noise and blur from another time of day: levels, black and white points, and how much
+    detail there is at 1, 2 and 4 px. They do not depend on tiles; the levels hardly depend on size.
     """
     flat = severity.flatten(1)
     spread = flat.std(1, unbiased=False) if flat.shape[1] > 1 else torch.zeros(len(flat))
     small = F.adaptive_avg_pool2d(picture, (min(64, picture.shape[-2]), min(64, picture.shape[-1])))
-    levels = torch.quantile(small.flatten(2), torch.tensor(_QUANTILES), dim=2).permute(1, 2, 0).flatten(1)
+    pixels = _sampled(picture)
+    extremes = torch.cat((pixels.amin(1, keepdim=True), pixels.amax(1, keepdim=True)), 1)
     thumbnail = F.adaptive_avg_pool2d(picture, _THUMBNAIL).flatten(1)
-    return torch.cat((flat.mean(1, keepdim=True), spread[:, None], levels, thumbnail), 1)
+    return torch.cat(
+        (flat.mean(1, keepdim=True), spread[:, None], _quantiles(small), _quantiles(extremes),
+         _detail_energies(picture), thumbnail), 1,
+    )  # fmt: skip
 
 
 def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings = PromptSettings()) -> Prompt:

@@ -116,7 +116,7 @@ class _Windows:
         if not bool(torch.isfinite(predicted).all()):
             where = ", ".join(f"({w.left}, {w.top})" for w in group)
             raise NumericalError(
-                f"the network gave NaN or infinity at tile {where} in {self.dtype} and float32; "
+                f"the network gave NaN or infinity at tile {where}, in float32 too; "
                 "the checkpoint is damaged or not made for this picture: load another"
             )
         return [

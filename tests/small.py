@@ -29,8 +29,9 @@ def denoiser(seed: int = 0) -> Denoiser:
     initialise(model, seed)
     disturb(model, 0.1, seed)
     with torch.no_grad():  # residuals of about 0.1: a picture that is clipped everywhere would hide differences
-        model.ending.weight.mul_(0.003)
-        model.ending.bias.mul_(0.003)
+        for head in (model.ending, model.gain):
+            head.weight.mul_(0.003)
+            head.bias.mul_(0.003)
     return model.requires_grad_(False).eval()
 
 

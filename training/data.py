@@ -43,25 +43,25 @@ def load_corpus(folder: Path, split: str) -> list[list[np.ndarray]]:
     return [photos[key] for key in sorted(photos)]
 
 
-def random_plan(rng: random.Random) -> dict[str, float]:
-    """Severity by kind of a random composition; empty (a clean picture) one time in five.
+def random_plan(rng: random.Random, clean: float) -> dict[str, float]:
+    """Severity by kind of a random composition; empty (a clean picture) with probability ``clean``.
 
     Haze and darkness begin at a severity that can be told from another time of day; weaker ones would teach that every
     clean picture may be a damaged one.
     """
-    draw = rng.random()
-    if draw < 0.20:
+    if rng.random() < clean:
         return {}
-    if draw < 0.60:
+    draw = rng.random()
+    if draw < 0.50:
         kinds = rng.choice(WEATHER[:4] if rng.random() < 0.5 else WEATHER)
-    elif draw < 0.64:
+    elif draw < 0.54:
         kinds = ("raindrops",)
-    elif draw < 0.88:
+    elif draw < 0.85:
         kinds = rng.choice(CAMERA)
     else:
         kinds = rng.choice(WEATHER) + rng.choice((("noise",), ("jpeg",), ("blur",), ("noise", "jpeg")))
     ceiling = 1.0 if len(kinds) == 1 else 0.85
-    return {kind: rng.uniform(0.3 if kind in ("low", "haze") else 0.12, ceiling) for kind in kinds}
+    return {kind: rng.uniform(0.35 if kind in ("low", "haze") else 0.12, ceiling) for kind in kinds}
 
 
 def crop(photo: np.ndarray, size: int, rng: random.Random) -> Tensor:
@@ -83,8 +83,8 @@ def crop(photo: np.ndarray, size: int, rng: random.Random) -> Tensor:
 class DegradedPictures(IterableDataset):
     """Endless stream of {clean, degraded [3, size, size], target [1, size/16, size/16]}; every photo is equally likely."""
 
-    def __init__(self, photos: list[list[np.ndarray]], size: int, seed: int):
-        self.photos, self.size, self.seed = photos, size, seed
+    def __init__(self, photos: list[list[np.ndarray]], size: int, seed: int, clean: float):
+        self.photos, self.size, self.seed, self.clean = photos, size, seed, clean
 
     def __iter__(self):
         torch.set_num_threads(1)
@@ -95,7 +95,7 @@ class DegradedPictures(IterableDataset):
             clean = crop(rng.choice(rng.choice(self.photos)), self.size, rng)
             uneven = rng.random() < 0.3
             mask = region_mask(self.size, self.size, generator) if uneven else torch.ones(1, self.size, self.size)
-            degraded = compose(clean, random_plan(rng), generator, mask).picture
+            degraded = compose(clean, random_plan(rng, self.clean), generator, mask).picture
             yield {
                 "clean": clean,
                 "degraded": degraded,

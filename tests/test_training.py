@@ -1,0 +1,126 @@
+"""What a training run promises: it resumes exactly, its data is what it says, and its loss prefers the truth."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small import denoiser as small_denoiser
+
+from adaqual_core.checkpoint import load_denoiser
+from training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan
+from training.loop import Run
+from training.restorer import charbonnier, picture_weight, restoration_loss
+
+CPU = torch.device("cpu")
+
+
+def photo(seed: int) -> np.ndarray:
+    smooth = np.random.default_rng(seed).random((9, 12, 3), np.float32)
+    return np.asarray(Image.fromarray((255 * smooth).astype(np.uint8)).resize((96, 72), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    entries = []
+    for number in range(3):
+        Image.fromarray(photo(number)).save(tmp_path / f"{number}.png")
+        entries.append({"file": f"{number}.png", "photo": number, "split": "held" if number == 2 else "train"})
+    (tmp_path / "manifest.json").write_text(json.dumps({"pictures": entries}))
+    return tmp_path
+
+
+def test_run_resumes_where_it_stopped(tmp_path: Path):
+    def some_steps(run: Run, count: int) -> None:
+        for _ in range(count):
+            run.step(sum(p.square().sum() for p in run.model.parameters()), 0.9)
+
+    torch.manual_seed(0)
+    start = small_denoiser()
+    whole = Run(tmp_path / "whole", small_denoiser(), 1e-3, 1.0, CPU)
+    whole.model.load_state_dict(start.state_dict())
+    some_steps(whole, 6)
+    first = Run(tmp_path / "halves", small_denoiser(), 1e-3, 1.0, CPU)
+    first.model.load_state_dict(start.state_dict())
+    some_steps(first, 3)
+    first.save("model.safetensors", loss=0.5)
+    second = Run(tmp_path / "halves", small_denoiser(), 1e-3, 1.0, CPU)
+    assert second.done.iteration == 3 and second.done.hours == first.done.hours
+    some_steps(second, 3)
+    for resumed, direct in zip(second.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(resumed, direct)
+    for stored, kept in zip(
+        load_denoiser(tmp_path / "halves" / "model.safetensors").parameters(), first.average.parameters(), strict=True
+    ):
+        assert torch.equal(stored, kept)
+    line = json.loads((tmp_path / "halves" / "log.jsonl").read_text())
+    assert line["iteration"] == 3 and line["loss"] == 0.5
+
+
+def test_run_ends_on_a_stop_file_or_when_its_hours_are_over(tmp_path: Path):
+    run = Run(tmp_path, small_denoiser(), 1e-3, 1.0, CPU)
+    assert not run.finished()
+    (tmp_path / "stop").touch()
+    assert run.finished()
+    assert not Run(tmp_path, small_denoiser(), 1e-3, 1.0, CPU).finished(), "an old stop file must not end a new run"
+    assert Run(tmp_path, small_denoiser(), 1e-3, 0.0, CPU).finished()
+
+
+def test_training_pictures(corpus: Path):
+    stream = iter(DegradedPictures(load_corpus(corpus, "train"), 48, 0, 0.0))
+    again = iter(DegradedPictures(load_corpus(corpus, "train"), 48, 0, 0.0))
+    for _ in range(8):
+        case, same = next(stream), next(again)
+        assert case["clean"].shape == case["degraded"].shape == (3, 48, 48)
+        assert case["target"].shape == (1, 3, 3)
+        assert torch.equal(case["degraded"], same["degraded"])
+        assert 0 <= case["degraded"].min() and case["degraded"].max() <= 1
+    clean = next(iter(DegradedPictures(load_corpus(corpus, "train"), 48, 0, 1.0)))
+    assert torch.equal(clean["clean"], clean["degraded"]) and bool((clean["target"] == 5).all())
+
+
+def test_share_of_clean_pictures():
+    rng = random.Random(0)
+    plans = [random_plan(rng, 0.3) for _ in range(2000)]
+    assert 0.26 < sum(not plan for plan in plans) / 2000 < 0.34
+    assert {kind for plan in plans for kind in plan} == {
+        "low", "haze", "rain", "snow", "raindrops", "noise", "blur", "jpeg",
+    }  # fmt: skip
+
+
+def test_held_out_cases_are_fixed_and_damaged(corpus: Path):
+    cases, again = (held_out(load_corpus(corpus, "held"), 64, 2) for _ in range(2))
+    for kind, case in cases.items():
+        assert torch.equal(case["degraded"], again[kind]["degraded"])
+        if kind == "clean":
+            assert torch.equal(case["degraded"], case["clean"])
+        else:
+            assert float(psnr(case["degraded"], case["clean"]).min()) < 50, kind
+
+
+def test_crop_never_enlarges_more_than_a_small_photo_needs():
+    pixels = photo(0)
+    assert crop(pixels, 48, random.Random(1)).shape == (3, 48, 48)
+    assert crop(pixels, 160, random.Random(1)).shape == (3, 160, 160)
+
+
+def test_missing_corpus_names_the_command(tmp_path: Path):
+    with pytest.raises(ValueError, match="python -m training.corpus"):
+        load_corpus(tmp_path, "train")
+
+
+def test_loss_is_least_at_the_truth_and_sees_noise_beside_even_errors():
+    torch.manual_seed(0)
+    weight = torch.ones(2, 1, 32, 32)
+    nothing = torch.zeros(2, 3, 32, 32)
+    noise = torch.randn(2, 3, 32, 32) * 0.05
+    even = torch.full((2, 3, 32, 32), 0.05)
+    assert restoration_loss(nothing, weight) == 0
+    assert restoration_loss(noise, weight) > restoration_loss(even, weight)
+    assert restoration_loss(even, weight) > 0
+    assert float(charbonnier(torch.tensor(1.0))) == pytest.approx(0.97, abs=0.01)
+    small, large = torch.full((1, 3, 8, 8), 0.01), torch.full((1, 3, 8, 8), 0.3)
+    assert picture_weight(small) > picture_weight(large)
