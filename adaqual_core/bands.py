@@ -56,7 +56,7 @@ def band_weights(severity: Tensor, bands: int, softness: float) -> Tensor:
         above = severity * bands - border
         reached.append((above / softness + 0.5).clamp(0, 1) if softness else (above > 0).to(severity.dtype))
     reached.append(torch.zeros_like(severity))
-    return torch.cat([here - beyond for here, beyond in zip(reached, reached[1:])], 1)
+    return torch.cat([here - beyond for here, beyond in zip(reached[:-1], reached[1:], strict=True)], 1)
 
 
 def band_masks(quality: QualityMap, bands: int, softness: float) -> Tensor:

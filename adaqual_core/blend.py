@@ -64,7 +64,7 @@ def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
 def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: int) -> Tensor:
     """Put the original [C, h, w] back into the processed [C', H, W] where ``restored_part`` [1, 1, h', w'] in [0, 1] is 0.
 
-    The result has the processed picture's size. Alpha comes from the processed picture, or from the original where only that has it.
+    The result has the processed picture's size, and its alpha, or the original's where only that has one.
     """
     height, width = processed.shape[-2:]
     check_proportions("original", tuple(original.shape[-2:]), (height, width))

@@ -39,7 +39,7 @@ def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
     if quality.batch in (1, batch):
         return scores[:, :, None]
     if batch == 1 and quality.batch >= shape[2]:
-        frames = scores.movedim(0, 2)[0]  # [1, F, h, w]
+        frames = scores.movedim(1, 0)  # [1, F, h, w]
         return F.adaptive_avg_pool3d(frames, (shape[2], height, width))[None]
     raise ValueError(
         f"quality: {quality.batch} maps for {batch} videos of {shape[2]} latent frames; give one map, one per video, "

@@ -56,11 +56,11 @@ class QualityGuider(comfy.samplers.CFGGuider):
             self._original = self.inner_model.process_latent_in(latent_image)
         return super().inner_sample(noise, latent_image, device, *args, **kwargs)
 
-    def predict_noise(self, x, timestep, model_options={}, seed=None):
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
         """One guided prediction of the clean latent."""
         if self._scale is not None:
-            model_options = self._with_scale(model_options)
-        denoised = super().predict_noise(x, timestep, model_options, seed)
+            model_options = self._with_scale(model_options or {})
+        denoised = super().predict_noise(x, timestep, model_options or {}, seed)
         if self._kept is not None:
             denoised = torch.lerp(denoised, self._original.to(denoised), self._kept.to(denoised))
         return denoised
