@@ -3,6 +3,7 @@
 import pytest
 import small
 import torch
+from comfy_server import REPOSITORY
 
 from adaqual_core.assessor import estimate_quality
 from adaqual_core.blend import best_per_region, blend, check_proportions, multiband
@@ -10,7 +11,6 @@ from adaqual_core.checkpoint import load_assessor
 from adaqual_core.degrade import degrade
 from adaqual_core.evaluate import psnr
 from adaqual_core.imageio import read_picture
-from comfy_server import REPOSITORY
 
 
 def test_equal_versions_give_themselves():

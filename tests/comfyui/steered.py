@@ -110,7 +110,14 @@ assert differ(sample(quality(two_halves(), negative=None)), sample(alone)) <= 1e
 
 scales = []
 patched = MODEL.clone()
-patched.set_model_sampler_cfg_function(lambda a: (scales.append(a["cond_scale"]), a["uncond"] + (a["cond"] - a["uncond"]) * a["cond_scale"])[1])
+
+
+def theirs(given):
+    scales.append(given["cond_scale"])
+    return given["uncond"] + (given["cond"] - given["uncond"]) * given["cond_scale"]
+
+
+patched.set_model_sampler_cfg_function(theirs)
 assert differ(sample(quality(two_halves(), model=patched)), halves) <= 1e-5
 assert scales[0].shape == (1, 1, 8, 8)
 
@@ -167,7 +174,7 @@ spy = MODEL.clone()
 
 
 def wrapper(apply_model, given):
-    for context, chunk in zip(given["c"]["c_crossattn"], given["input"], strict=True):
+    for context in given["c"]["c_crossattn"]:
         seen[float(context.sum())] = context
     return apply_model(given["input"], given["timestep"], **given["c"])
 
@@ -183,9 +190,8 @@ for embedding, _ in conditioning:
     guider.inner_set_conds({"positive": [[embedding, {}]]})
     apart.append(sample(guider))
     assert any(c.shape[-2] >= embedding.shape[1] and torch.equal(c[: embedding.shape[1]], embedding[0]) for c in seen.values())
-weight = [torch.ones(8, 8)] + [
-    torch.nn.functional.interpolate(m[None, None], (8, 8), mode="bilinear")[0, 0] * s for m, s in zip(masks, (0.5, 2.0), strict=True)
-]
+reduced = torch.nn.functional.interpolate(masks[:, None], (8, 8), mode="bilinear")[:, 0]
+weight = [torch.ones(8, 8), 0.5 * reduced[0], 2.0 * reduced[1]]
 wanted = sum(a * w for a, w in zip(apart, weight, strict=True)) / sum(weight)
 print("conditioning", differ(steered, wanted))
 assert differ(steered, wanted) <= 1e-4
