@@ -2,10 +2,12 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .blending import AdaQualBestPerRegion, AdaQualBlend
 from .degradation import AdaQualDegrade
 from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
 from .quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality, AdaQualQualityToMask
 from .restoration import AdaQualBuildPrompt, AdaQualRestore, AdaQualSampler
+from .steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask, AdaQualGuider
 
 NODES: list[type[io.ComfyNode]] = [
     AdaQualRestore,
@@ -18,6 +20,11 @@ NODES: list[type[io.ComfyNode]] = [
     AdaQualBuildPrompt,
     AdaQualSampler,
     AdaQualDegrade,
+    AdaQualAdaptiveConditioning,
+    AdaQualGuider,
+    AdaQualDenoiseMask,
+    AdaQualBlend,
+    AdaQualBestPerRegion,
 ]
 
 

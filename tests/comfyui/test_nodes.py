@@ -56,6 +56,33 @@ INTERFACE = {
         "mask:MASK",
         "image:IMAGE severity:MASK",
     ),
+    "AdaQualAdaptiveConditioning": (
+        "clip:CLIP quality:ADAQUAL_QUALITY bands:INT softness:FLOAT global_text:STRING caption:STRING "
+        "preserve_text:STRING directives:STRING strength_good:FLOAT strength_bad:FLOAT",
+        "",
+        "conditioning:CONDITIONING masks:MASK prompt:STRING",
+    ),
+    "AdaQualGuider": (
+        "model:MODEL quality:ADAQUAL_QUALITY positive:CONDITIONING low:FLOAT high:FLOAT gamma:FLOAT "
+        "preservation:FLOAT preserve:FLOAT",
+        "negative:CONDITIONING",
+        "guider:GUIDER",
+    ),
+    "AdaQualDenoiseMask": (
+        "samples:LATENT quality:ADAQUAL_QUALITY low:FLOAT high:FLOAT gamma:FLOAT",
+        "",
+        "latent:LATENT",
+    ),
+    "AdaQualBlend": (
+        "original:IMAGE processed:IMAGE quality:ADAQUAL_QUALITY preserve:FLOAT levels:INT",
+        "",
+        "image:IMAGE",
+    ),
+    "AdaQualBestPerRegion": (
+        "image_1:IMAGE levels:INT",
+        "image_2:IMAGE image_3:IMAGE image_4:IMAGE assessor:ADAQUAL_ASSESSOR",
+        "image:IMAGE choice:MASK",
+    ),
 }
 
 

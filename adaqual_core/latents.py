@@ -1,0 +1,67 @@
+"""The quality map on the cells of another model's latent, whatever its scale and number of dimensions."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .quality import QualityMap
+
+
+def graded(severity: Tensor, low: float, high: float, gamma: float) -> Tensor:
+    """low + (high − low)·C(s) with complexity C = s^γ (method.md section 3)."""
+    if gamma <= 0:
+        raise ValueError(f"gamma: {gamma}; give a number above 0")
+    return low + (high - low) * severity**gamma
+
+
+def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
+    """Scores on a latent's cells: [B or 1, 1, h, w] for [B, C, h, w], [B or 1, 1, T or 1, h, w] for [B, C, T, h, w].
+
+    The map may be one for all, one per latent, or for a single video one per frame (averaged over the frames of a latent
+    frame). Raises ValueError where numbers or proportions do not fit.
+    """
+    if len(shape) not in (4, 5):
+        raise ValueError(f"latent: shape {tuple(shape)}; only pictures [B, C, h, w] and videos [B, C, T, h, w] have places")
+    batch, (height, width) = shape[0], shape[-2:]
+    factors = [(p / (n + 1), p / max(n - 1, 0.5)) for p, n in ((quality.height, height), (quality.width, width))]
+    if max(low for low, _ in factors) > min(high for _, high in factors):
+        raise ValueError(
+            f"quality: the map of a {quality.width}×{quality.height} picture does not fit a latent of {width}×{height} cells; "
+            "connect the map of the picture that was encoded, with the same proportions"
+        )
+    scores = quality.resized(height, width)
+    if len(shape) == 4:
+        if quality.batch not in (1, batch):
+            raise ValueError(f"quality: {quality.batch} maps for {batch} latents; give one map, or one per latent")
+        return scores
+    if quality.batch in (1, batch):
+        return scores[:, :, None]
+    if batch == 1 and quality.batch >= shape[2]:
+        frames = scores.movedim(1, 0)  # [1, F, h, w]
+        return F.adaptive_avg_pool3d(frames, (shape[2], height, width))[None]
+    raise ValueError(
+        f"quality: {quality.batch} maps for {batch} videos of {shape[2]} latent frames; give one map, one per video, "
+        "or for a single video one per frame"
+    )
+
+
+def severity_of(scores: Tensor) -> Tensor:
+    """Severity s = (5 − Q)/4."""
+    return ((5 - scores) / 4).clamp(0, 1)
+
+
+def merged(mask: Tensor, earlier: Tensor) -> Tensor:
+    """A new noise mask [B, 1, ...] times one that the latent had already, [H, W], [b, H, W] or [b, 1, ...], resized to it."""
+    if mask.ndim == 4:
+        earlier = earlier.reshape(-1, 1, *earlier.shape[-2:])
+        resized = F.interpolate(earlier.float(), mask.shape[-2:], mode="bilinear", align_corners=False)
+    else:
+        earlier = earlier if earlier.ndim == 5 else earlier.reshape(1, 1, -1, *earlier.shape[-2:])
+        frames = max(mask.shape[2], earlier.shape[2])
+        resized = F.interpolate(earlier.float(), (frames, *mask.shape[-2:]), mode="trilinear", align_corners=False)
+        mask = mask.expand(-1, -1, frames, -1, -1)
+    if mask.shape[0] not in (1, resized.shape[0]) and resized.shape[0] != 1:
+        raise ValueError(f"latent: its noise mask has {resized.shape[0]} masks beside {mask.shape[0]} quality maps; give one map")
+    return mask * resized.to("cpu", torch.float32)

@@ -1,0 +1,77 @@
+"""Classifier-free guidance whose scale follows the quality map, as ComfyUI's samplers call it."""
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ..adaqual_core.latents import graded, latent_scores, severity_of
+from ..adaqual_core.prompt import preservation_mask
+from ..adaqual_core.quality import QualityMap
+
+
+class QualityGuider(comfy.samplers.CFGGuider):
+    """CFGGuider with a scale per latent cell, cfg(x) = low + (high − low)·C(s(x)), and the original kept where it is good.
+
+    Where a model patch brings a guidance function of its own, that function gets the scale as a tensor. Without a negative
+    the scale has nothing to act on, and only the preservation remains.
+    """
+
+    def __init__(self, model, quality: QualityMap, low: float, high: float, gamma: float, preservation: float, preserve: float):
+        super().__init__(model)
+        self.quality = quality
+        self.low, self.high, self.gamma = low, high, gamma
+        self.preservation, self.preserve = preservation, preserve
+
+    def sample(self, noise, latent_image, *args, **kwargs):
+        """Place the map on the latent's cells, or say why that cannot be, before the model is loaded."""
+        if latent_image.is_nested:
+            raise ValueError("latent_image: holds several latents at once (video with sound); give a latent of pictures or video")
+        scores = latent_scores(self.quality, latent_image.shape)
+        self._scale = graded(severity_of(scores), self.low, self.high, self.gamma)
+        self._kept = None
+        if self.preservation > 0:
+            if not torch.count_nonzero(latent_image):
+                raise ValueError(
+                    "latent_image: empty, but preservation keeps the original; connect the picture through VAE Encode, "
+                    "or set preservation to 0"
+                )
+            self._kept = self.preservation * (1 - preservation_mask(scores, self.preserve))
+        # plain guidance where the map is flat: the scale 1 then costs no second prediction, as in ComfyUI
+        flat = float(self._scale.max() - self._scale.min()) == 0
+        self.set_cfg(float(self._scale.max()) if flat else max(self.low, self.high, 1.01))
+        if flat or "negative" not in self.original_conds:
+            self._scale = None
+        if "negative" not in self.original_conds:
+            self.set_cfg(1.0)
+        try:
+            return super().sample(noise, latent_image, *args, **kwargs)
+        finally:
+            self._scale = self._kept = self._original = None
+
+    def inner_sample(self, noise, latent_image, device, *args, **kwargs):
+        """Bring the fields to the device once."""
+        self._scale = None if self._scale is None else self._scale.to(device)
+        if self._kept is not None:
+            self._kept = self._kept.to(device)
+            self._original = self.inner_model.process_latent_in(latent_image)
+        return super().inner_sample(noise, latent_image, device, *args, **kwargs)
+
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
+        """One guided prediction of the clean latent."""
+        if self._scale is not None:
+            model_options = self._with_scale(model_options or {})
+        denoised = super().predict_noise(x, timestep, model_options or {}, seed)
+        if self._kept is not None:
+            denoised = torch.lerp(denoised, self._original.to(denoised), self._kept.to(denoised))
+        return denoised
+
+    def _with_scale(self, options: dict) -> dict:
+        scale, theirs = self._scale, options.get("sampler_cfg_function")
+        if theirs is not None:
+            return options | {"sampler_cfg_function": lambda args: theirs(args | {"cond_scale": scale})}
+
+        def guide(args: dict) -> Tensor:
+            return torch.lerp(args["uncond_denoised"], args["cond_denoised"], scale.to(args["input"]))
+
+        # first, so that the patches which work on the guided prediction get ours
+        return options | {"sampler_post_cfg_function": [guide, *options.get("sampler_post_cfg_function", [])]}
