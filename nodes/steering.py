@@ -80,17 +80,21 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
         """Encode the whole picture's text and those of the bands that occur."""
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
+        whole = global_text.strip()
+        if not whole and min(strength_good, strength_bad) == 0:
+            raise ValueError(
+                "strength_good, strength_bad: 0 without a global_text leaves regions with no text at all; write a global_text "
+                "or give a strength above 0"
+            )
         composed = compose_bands(
             bands, preserve=preserve_text, directives=directives.splitlines(), caption=caption,
             strengths=(strength_good, strength_bad),
         )  # fmt: skip
         masks = band_masks(quality, bands, softness)
-        whole = global_text.strip()
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(whole)) if whole else []
         for index, band in enumerate(composed):
             mask = masks[:, index]
-            # without a global text nothing else may speak for a place, so that a band of strength 0 still counts there
-            if not bool(mask.any()) or (band.strength == 0 and whole):
+            if not bool(mask.any()) or band.strength == 0:
                 continue
             settings = {"mask": mask, "set_area_to_bounds": False, "mask_strength": band.strength}
             for tokens, extra in clip.encode_from_tokens_scheduled(clip.tokenize(band.text)):

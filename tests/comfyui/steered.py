@@ -11,6 +11,7 @@ import comfy.options  # noqa: E402
 comfy.options.enable_args_parsing()
 import comfy.model_management  # noqa: E402
 import comfy.samplers  # noqa: E402
+import comfy.sd  # noqa: E402
 import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
 from comfy.model_patcher import ModelPatcher  # noqa: E402
@@ -18,6 +19,7 @@ from comfy.model_patcher import ModelPatcher  # noqa: E402
 spec = importlib.util.spec_from_file_location("pack", f"{REPOSITORY}/__init__.py", submodule_search_locations=[REPOSITORY])
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
+from pack.adaqual_core.bands import DIRECTIVES, PRESERVE  # noqa: E402
 from pack.adaqual_core.quality import QualityMap  # noqa: E402
 from pack.nodes.guider import QualityGuider  # noqa: E402
 from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask, AdaQualGuider  # noqa: E402
@@ -25,7 +27,7 @@ from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask,
 UNET = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1],
     "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1], "transformer_depth_middle": 1,
-    "channel_mult": [1, 2], "use_linear_in_transformer": False, "context_dim": 64, "num_heads": 4,
+    "channel_mult": [1, 2], "use_linear_in_transformer": False, "context_dim": 768, "num_heads": 4,
     "use_spatial_transformer": True, "legacy": False, "adm_in_channels": None, "use_temporal_attention": False,
 }  # fmt: skip
 
@@ -53,7 +55,7 @@ def flat(score: float, batch: int = 1) -> QualityMap:
 
 
 MODEL = small_sd15()
-POSITIVE, NEGATIVE = [[torch.randn(1, 77, 64), {}]], [[torch.randn(1, 77, 64), {}]]
+POSITIVE, NEGATIVE = [[torch.randn(1, 77, 768), {}]], [[torch.randn(1, 77, 768), {}]]
 NOISE, LATENT = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
 
 
@@ -134,41 +136,41 @@ video = AdaQualDenoiseMask.execute({"samples": torch.zeros(1, 16, 3, 8, 8)}, fla
 assert video["noise_mask"].shape == (1, 1, 3, 8, 8) and bool((video["noise_mask"] == 1).all())
 
 
-class Clip:
-    """ComfyUI's own tokenizer of SD 1.5; the embeddings only say which text they are."""
+class Clip(comfy.sd.CLIP):
+    """ComfyUI's own tokenizer and text encoder of SD 1.5, with random weights; remembers what it was asked to encode."""
 
     def __init__(self):
-        from comfy.sd1_clip import SDTokenizer
-
-        self.tokenizer, self.texts = SDTokenizer(), []
+        super().__init__(comfy.supported_models.SD15(dict(UNET)).clip_target(), model_options={"dtype": torch.float32})
+        self.texts = []
+        with torch.no_grad():
+            for parameter in self.cond_stage_model.parameters():
+                parameter.copy_(torch.randn(parameter.shape) * 0.03)
 
     def tokenize(self, text):
         self.texts.append(text)
-        return self.tokenizer.tokenize_with_weights(text)
-
-    def encode_from_tokens_scheduled(self, tokens):
-        chunks = torch.tensor([[token for token, _ in chunk] for chunk in tokens], dtype=torch.float32)
-        return [[chunks.flatten()[None, :, None].repeat(1, 1, 64) / 5e4, {"pooled_output": None}]]
+        return super().tokenize(text)
 
 
 def words(clip, text) -> int:
-    return sum(token not in (49406, 49407) for chunk in clip.tokenizer.tokenize_with_weights(text) for token, _ in chunk)
+    return sum(token not in (49406, 49407) for chunk in clip.tokenizer.tokenize_with_weights(text)["l"] for token, _ in chunk)
 
 
+CLIP = Clip()
 ramp = QualityMap(torch.linspace(5, 1, 64).reshape(1, 1, 1, 64).repeat(1, 1, 64, 1), 64, 64, "test")
 texts = ("the whole", "a house", "unchanged", "\n".join(["sharper", "cleaner", "deeper light", "rebuilt whole walls"]))
-for bands in range(2, 6):
-    clip = Clip()
-    conditioning, masks, prompt = AdaQualAdaptiveConditioning.execute(clip, ramp, bands, 0.5, *texts, 0.5, 2.0).args
-    lengths = [words(clip, text) for text in clip.texts[1:]]
+default = ("the whole", "", PRESERVE, "\n".join(DIRECTIVES))
+for bands, said in [(bands, texts) for bands in range(2, 6)] + [(bands, default) for bands in range(2, 7)]:
+    CLIP.texts.clear()
+    conditioning, masks, prompt = AdaQualAdaptiveConditioning.execute(CLIP, ramp, bands, 0.5, *said, 0.5, 2.0).args
+    lengths = [words(CLIP, text) for text in CLIP.texts[1:]]
     assert len(lengths) == bands and lengths == sorted(set(lengths)), lengths
     assert masks.shape == (bands, 64, 64) and differ(masks.sum(0), torch.ones(64, 64)) <= 1e-6
-    assert [c[1]["mask_strength"] for c in conditioning[1:]] == torch.linspace(0.5, 2, bands).tolist()
-    assert all(text in prompt for text in clip.texts)
+    strengths = torch.tensor([c[1]["mask_strength"] for c in conditioning[1:]])
+    assert len(strengths) == bands and differ(strengths, torch.linspace(0.5, 2, bands)) <= 1e-6
+    assert all(text in prompt for text in CLIP.texts)
 
 # what reaches the model: its prediction is the mean of each text's prediction, weighted by mask and strength
-clip = Clip()
-conditioning, masks, _ = AdaQualAdaptiveConditioning.execute(clip, two_halves(), 2, 0.0, *texts, 0.5, 2.0).args
+conditioning, masks, _ = AdaQualAdaptiveConditioning.execute(CLIP, two_halves(), 2, 0.0, *texts, 0.5, 2.0).args
 seen = {}
 spy = MODEL.clone()
 
@@ -196,7 +198,8 @@ wanted = sum(a * w for a, w in zip(apart, weight, strict=True)) / sum(weight)
 print("conditioning", differ(steered, wanted))
 assert differ(steered, wanted) <= 1e-4
 for score in (5.0, 1.0):  # all good, all bad: the whole picture's text and that of one band
-    assert len(AdaQualAdaptiveConditioning.execute(Clip(), flat(score), 4, 0.5, *texts, 1.0, 1.0).args[0]) == 2
+    assert len(AdaQualAdaptiveConditioning.execute(CLIP, flat(score), 4, 0.5, *texts, 1.0, 1.0).args[0]) == 2
+refused("global_text", lambda: AdaQualAdaptiveConditioning.execute(CLIP, ramp, 4, 0.5, "", *texts[1:], 0.0, 1.0))
 refused("Load CLIP", lambda: AdaQualAdaptiveConditioning.execute(None, ramp, 4, 0.5, *texts, 1.0, 1.0))
 assert isinstance(quality(ramp), QualityGuider)
 print("done", time.process_time())

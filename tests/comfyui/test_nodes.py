@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -198,6 +199,52 @@ def test_alpha_is_carried_through_every_node_that_gives_pictures(server):
     (saved,) = results(server, prompt, "rgba")
     assert saved.mode == "RGBA" and saved.size == (90, 61)
     assert np.unique(np.asarray(saved)[..., 3]).tolist() == [191]
+
+
+def blended(server, name: str, severity: float, size: tuple[int, int]):
+    prompt = {
+        "load": node("LoadImage", image=name),
+        "mask": node("SolidMask", value=severity, width=size[0], height=size[1]),
+        "map": node("AdaQualMaskToQuality", mask=["mask", 0]),
+        "larger": node("ImageScaleBy", image=["load", 0], upscale_method="nearest-exact", scale_by=2.0),
+        "processed": node("ImageInvert", image=["larger", 0]),
+        "blend": node("AdaQualBlend", original=["load", 0], processed=["processed", 0], quality=["map", 0],
+                      preserve=4.5, levels=3),
+        "save": node("SaveImage", images=["blend", 0], filename_prefix=f"blend{severity}"),
+    }  # fmt: skip
+    return np.asarray(results(server, prompt, f"blend{severity}")[0], int)
+
+
+def test_quality_blend_returns_the_original_where_it_is_good_at_the_processed_size(server):
+    name = picture(server, "blend.png", (90, 61))
+    good, bad = (blended(server, name, severity, (90, 61)) for severity in (0.0, 1.0))
+    with Image.open(server.base / "input" / name) as before:
+        pixels = np.asarray(before.convert("RGB"), int)
+    assert good.shape == bad.shape == (122, 180, 3)
+    assert np.abs(bad - (255 - pixels.repeat(2, 0).repeat(2, 1))).max() <= 1
+    assert np.abs(good.reshape(61, 2, 90, 2, 3).mean((1, 3)) - pixels).mean() < 6
+    with pytest.raises(ServerError, match="connect the map of the original"):
+        blended(server, name, 0.5, (64, 61))
+
+
+def test_best_per_region_leaves_the_noisy_version_out(server):
+    shutil.copy(REPOSITORY / "pictures" / "example_clean.png", server.base / "input")
+    prompt = {
+        "load": node("LoadImage", image="example_clean.png"),
+        "noisy": node("AdaQualDegrade", image=["load", 0], kind="noise", second_kind="none", severity=0.9, seed=1),
+        "best": node("AdaQualBestPerRegion", image_1=["noisy", 0], image_2=["load", 0], levels=3),
+        "save": node("SaveImage", images=["best", 0], filename_prefix="best"),
+        "choice": node("MaskToImage", mask=["best", 1]),
+        "saved_choice": node("SaveImage", images=["choice", 0], filename_prefix="choice"),
+    }
+    (best,) = results(server, prompt, "best")
+    prompt["save"]["inputs"]["filename_prefix"] = "unused"
+    prompt["saved_choice"]["inputs"]["filename_prefix"] = "which"
+    (choice,) = results(server, prompt, "which")
+    with Image.open(server.base / "input" / "example_clean.png") as clean:
+        assert best.size == choice.size == clean.size
+        assert np.abs(np.asarray(best, int) - np.asarray(clean.convert("RGB"), int)).mean() < 3
+    assert np.asarray(choice).mean() > 200  # white: the second version
 
 
 def test_an_unpainted_mask_edits_nothing(server):
