@@ -1,7 +1,7 @@
 """Where the network is run: which parts of a picture need it, and in which windows (our definition).
 
 The picture is divided into tiles of 64 px, the unit that is either run or skipped. Blocks of at most ``tile`` px are cut
-down to what they hold of active tiles, and every block is run in a window that adds context around it.
+down to what they hold of active tiles, in pieces where that is cheaper, and every piece is run in a window that adds context.
 """
 
 from dataclasses import dataclass
@@ -62,6 +62,31 @@ def _borders(length: int, largest: int) -> list[int]:
     return [round(i * length / parts) for i in range(parts + 1)]
 
 
+def _trimmed(active: Tensor, top: int, bottom: int, left: int, right: int) -> tuple[int, int, int, int] | None:
+    """The smallest part of these rows and columns that holds all their active tiles; None where there are none."""
+    part = active[top:bottom, left:right]
+    if not bool(part.any()):
+        return None
+    ys, xs = part.any(1).nonzero().flatten().tolist(), part.any(0).nonzero().flatten().tolist()
+    return top + ys[0], top + ys[-1] + 1, left + xs[0], left + xs[-1] + 1
+
+
+def _pieces(active: Tensor, box: tuple[int, int, int, int], context: float) -> list[tuple[int, int, int, int]]:
+    """``box`` cut in two, and its parts again, for as long as that makes the windows' total area smaller; in tiles."""
+
+    def area(boxes: list[tuple[int, int, int, int]]) -> float:
+        return sum((b - t + 2 * context) * (r - x + 2 * context) for t, b, x, r in boxes)
+
+    top, bottom, left, right = box
+    cuts = [((top, y, left, right), (y, bottom, left, right)) for y in range(top + 1, bottom)]
+    cuts += [((top, bottom, left, x), (top, bottom, x, right)) for x in range(left + 1, right)]
+    halves = [[found for part in cut if (found := _trimmed(active, *part))] for cut in cuts]
+    best = min(halves, key=area, default=[box])
+    if area(best) >= area([box]):
+        return [box]
+    return [piece for half in best for piece in _pieces(active, half, context)]
+
+
 def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> TileLayout:
     """Windows that cover all active tiles of a picture of ``height`` × ``width`` px (both multiples of 16).
 
@@ -72,20 +97,18 @@ def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> Ti
     rows, columns = _borders(active.shape[0], tile // TILE), _borders(active.shape[1], tile // TILE)
     for y0, y1 in zip(rows[:-1], rows[1:], strict=True):
         for x0, x1 in zip(columns[:-1], columns[1:], strict=True):
-            part = active[y0:y1, x0:x1]
-            if not bool(part.any()):
-                continue
-            ys, xs = part.any(1).nonzero().flatten(), part.any(0).nonzero().flatten()
-            top, bottom = (y0 + int(ys[0])) * TILE, min(height, (y0 + int(ys[-1]) + 1) * TILE)
-            left, right = (x0 + int(xs[0])) * TILE, min(width, (x0 + int(xs[-1]) + 1) * TILE)
-            tiles_run += (int(ys[-1] - ys[0]) + 1) * (int(xs[-1] - xs[0]) + 1)
-            windows.append(
-                Window(
-                    top, bottom, left, right,
-                    max(0, top - context), min(height, bottom + context),
-                    max(0, left - context), min(width, right + context),
-                )
-            )  # fmt: skip
+            block = _trimmed(active, y0, y1, x0, x1)
+            for piece in _pieces(active, block, context / TILE) if block else ():
+                tiles_run += (piece[1] - piece[0]) * (piece[3] - piece[2])
+                top, left = piece[0] * TILE, piece[2] * TILE
+                bottom, right = min(height, piece[1] * TILE), min(width, piece[3] * TILE)
+                windows.append(
+                    Window(
+                        top, bottom, left, right,
+                        max(0, top - context), min(height, bottom + context),
+                        max(0, left - context), min(width, right + context),
+                    )
+                )  # fmt: skip
     return TileLayout(tuple(windows), active.numel(), tiles_run)
 
 

@@ -75,7 +75,8 @@ def pseudo_depth(picture: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def haze(picture: Tensor, severity: float, generator: torch.Generator) -> Tensor:
-    """Haze I = J·t + A(1−t), t = exp(−min(1−d, 0.7)·β): depth haze, even fog and drifting fog, airlight often tinted."""
+    """Haze I = J·t + A(1−t), t = exp(−min(1−d, 0.7)·β): depth haze, even fog and drifting fog, airlight often tinted,
+    at times of uneven brightness."""
     depth = pseudo_depth(picture, generator)
     airlight = torch.full((3, 1, 1), uniform(generator, 0.6, 0.95))
     if choose(generator, True, False):
@@ -85,6 +86,9 @@ def haze(picture: Tensor, severity: float, generator: torch.Generator) -> Tensor
     if choose(generator, True, False, False):
         drift = octave_noise(*picture.shape[-2:], generator, cells=3, octaves=4)
         transmission = transmission * (1 - 0.5 * severity * drift)
+    if choose(generator, True, False, False):
+        clouds = octave_noise(*picture.shape[-2:], generator, cells=2, octaves=5)
+        airlight = airlight * (1 - uniform(generator, 0.2, 0.8) * clouds)
     hazy = picture * transmission + airlight * (1 - transmission)
     if choose(generator, True, False, False, False):
         hazy = gaussian_blur(hazy, severity * uniform(generator, 0.3, 1.5))

@@ -66,3 +66,11 @@ def test_mirrored_indices_continue_by_reflection():
     assert mirrored(4, 0, 9).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
     assert mirrored(1, 0, 4).tolist() == [0, 0, 0, 0]
     assert mirrored(2, 0, 5).tolist() == [0, 1, 0, 1, 0]
+
+
+def test_blocks_are_cut_where_that_is_cheaper():
+    active = torch.zeros(8, 8, dtype=torch.bool)
+    active[:, 0], active[7] = True, True  # an L: its bounding box is the whole block
+    layout = plan(active, 512, 512, 512, 32)
+    assert layout.tiles_run == 15 and len(layout.windows) == 2
+    assert len(plan(active, 512, 512, 512, 512).windows) == 1  # with so much context one window is cheaper
