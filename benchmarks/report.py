@@ -1,0 +1,238 @@
+"""Writes docs/evaluation.md and its sheets: ``python -m benchmarks.report``.
+
+The restorer and classical methods on the public set (benchmarks.public_set makes it), the assessor against the full-reference
+target, against corruption levels beside BRISQUE, and against regions of damage. Needs requirements-benchmarks.txt. About
+fifteen minutes on two cores.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import torch
+from PIL import Image
+from scipy.stats import mannwhitneyu, pearsonr, spearmanr
+from torch.utils.flop_counter import FlopCounterMode
+
+from adaqual_core.assessor import AssessorNet, estimate_quality
+from adaqual_core.checkpoint import load_assessor, load_denoiser
+from adaqual_core.degrade import degrade
+from adaqual_core.denoiser import Denoiser
+from adaqual_core.evaluate import Pair, find_pairs, psnr, ssim
+from adaqual_core.fields import region_mask
+from adaqual_core.heatmap import heatmap
+from adaqual_core.imageio import read_picture
+from adaqual_core.prompt import build_prompt
+from adaqual_core.reference import reference_quality
+from adaqual_core.restore import RestoreSettings, restore
+from benchmarks.classical import METHODS
+from benchmarks.public_set import PHOTOS
+
+np.float_ = np.float64  # imagecorruptions was written for NumPy 1
+from imagecorruptions import corrupt, get_corruption_names  # noqa: E402
+
+SHEETS = Path("evaluation")
+
+
+def to_bytes(picture: torch.Tensor) -> np.ndarray:
+    """[1, 3, H, W] in [0, 1] → uint8 [H, W, 3]."""
+    return (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 [H, W, 3] → [1, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+
+
+def compare(pair: Pair, model: Denoiser, net: AssessorNet) -> dict[str, tuple[float, float]]:
+    """(PSNR gain in dB, SSIM gain) of the restorer with 1, 2 and 4 steps, of it without preservation, and of each method."""
+    clean, damaged = read_picture(pair.clean)[:, :3], read_picture(pair.degraded)[:, :3]
+    prompt = build_prompt(damaged, estimate_quality(net, damaged))
+    before = float(psnr(damaged, clean)), float(ssim(damaged, clean))
+    results = {}
+    for name, steps, asked in (
+        ("AdaQual", 2, prompt),
+        ("1 step", 1, prompt),
+        ("4 steps", 4, prompt),
+        ("everywhere", 2, replace(prompt, preservation=torch.ones_like(prompt.preservation))),
+    ):
+        results[name] = to_bytes(restore(model, damaged, asked, RestoreSettings(steps=steps)).picture)
+    for name, method in METHODS.items():
+        results[name] = method(to_bytes(damaged))
+    return {
+        name: (float(psnr(to_tensor(pixels), clean)) - before[0], float(ssim(to_tensor(pixels), clean)) - before[1])
+        for name, pixels in results.items()
+    }
+
+
+def restoration(public: Path, out: Path, model: Denoiser, net: AssessorNet) -> list[str]:
+    """Tables of gains per class, and a sheet per class of the middle and the worst picture."""
+    gains: dict[str, list] = defaultdict(list)
+    for pair in find_pairs(public / "clean", public / "degraded"):
+        if pair.group != "clean":
+            gains[pair.group].append((pair, compare(pair, model, net)))
+            print(pair.group, pair.degraded.name, round(gains[pair.group][-1][1]["AdaQual"][0], 2), flush=True)
+    names = list(next(iter(gains.values()))[0][1])
+    lines = []
+    for title, which, places in (("PSNR, dB", 0, 2), ("SSIM", 1, 3)):
+        lines += ["", f"Gain in {title}:", "", "| class | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+        for group, rows in gains.items():
+            means = [float(np.mean([row[name][which] for _, row in rows])) for name in names]
+            best = max(means)
+            cells = [f"**{mean:+.{places}f}**" if mean == best else f"{mean:+.{places}f}" for mean in means]
+            lines.append(f"| {group} ({len(rows)}) | " + " | ".join(cells) + " |")
+    lines += ["", "Damaged, quality map, restored, original; above the picture of middle gain, below the one of least:", ""]
+    for group, rows in gains.items():
+        ranked = sorted(rows, key=lambda row: row[1]["AdaQual"][0])
+        strips, said = [], []
+        for pair, row in (ranked[len(ranked) // 2], ranked[0]):
+            clean, damaged = read_picture(pair.clean)[:, :3], read_picture(pair.degraded)[:, :3]
+            quality = estimate_quality(net, damaged)
+            after = restore(model, damaged, build_prompt(damaged, quality)).picture
+            shown = (damaged, heatmap(quality, legend=False), after, clean)
+            cells = [Image.fromarray(to_bytes(picture)).resize((300, 220)) for picture in shown]
+            strips.append(np.concatenate([np.asarray(cell) for cell in cells], 1))
+            said.append(f"{pair.degraded.stem} {row['AdaQual'][0]:+.1f} dB")
+        sheet = out / SHEETS / f"{group}.jpg"
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.concatenate(strips)).save(sheet, quality=80)
+        lines += [f"{group}: {said[0]}; {said[1]}", "", f"![{group}]({SHEETS}/{group}.jpg)", ""]
+    return lines
+
+
+def costs(model: Denoiser, net: AssessorNet) -> list[str]:
+    """Parameters, multiply-accumulates and seconds of both networks at 512×512."""
+    picture = read_picture(Path(skimage.data.__file__).parent / "astronaut.png")[:, :3, :512, :512]
+    damaged = degrade(picture[0], ["haze", "noise"], 0.7, seed=1).picture[None]
+    quality = estimate_quality(net, damaged)
+    rows = []
+    for name, module, work in (
+        ("assessor", net, lambda: estimate_quality(net, damaged)),
+        ("restorer, 2 steps", model, lambda: restore(model, damaged, build_prompt(damaged, quality))),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            work()
+        start = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start
+        parameters = sum(p.numel() for p in module.parameters())
+        rows.append(f"| {name} | {parameters:,} | {counter.get_total_flops() / 2e9:.1f} | {seconds:.2f} |")
+    head = ["", "| network | parameters | GMAC at 512² | seconds |", "| --- | --- | --- | --- |"]
+    return head + rows
+
+
+def against_target(public: Path, net: AssessorNet) -> list[str]:
+    """Rank and linear correlation over cells with the full-reference target, per class and over all."""
+    pairs: dict[str, list] = defaultdict(list)
+    for file in sorted((public / "degraded").glob("*/*.png")):
+        picture, clean = read_picture(file)[:, :3], read_picture(public / "clean" / file.name)[:, :3]
+        found, true = estimate_quality(net, picture).scores.flatten(), reference_quality(picture, clean).flatten()
+        pairs[file.parent.name].append((found, true))
+    pairs["all, clean ones too"] = [pair for group in list(pairs.values()) for pair in group]
+    lines = ["", "| class | Spearman | Pearson |", "| --- | --- | --- |"]
+    for name, group in pairs.items():
+        if name == "clean":
+            continue
+        found, true = (torch.cat(part).numpy() for part in zip(*group, strict=True))
+        lines.append(f"| {name} | {spearmanr(found, true).statistic:.3f} | {pearsonr(found, true).statistic:.3f} |")
+    return lines
+
+
+def brisque_score():
+    """A function uint8 [H, W, 3] → BRISQUE (0 best), of the package brisque."""
+    from brisque import BRISQUE
+
+    class Assessor(BRISQUE):
+        def scale_features(self, features):  # the package predates NumPy 2.4: some features are arrays of one
+            return super().scale_features([float(np.ravel(feature)[0]) for feature in features])
+
+    return Assessor(url=False).score
+
+
+def against_levels(net: AssessorNet) -> list[str]:
+    """Rank correlation of −(mean quality), and of BRISQUE, with the level 0 to 5 of every kind of imagecorruptions."""
+    folder = Path(skimage.data.__file__).parent
+    photos = [np.asarray(Image.open(folder / name).convert("RGB"))[20:276, 60:316] for name in PHOTOS]
+    brisque = brisque_score()
+    rows, everything = [], []
+    for kind in get_corruption_names("all"):
+        found = []
+        for number, photo in enumerate(photos):
+            for level in range(6):
+                np.random.seed(100 * number + level)
+                damaged = photo if level == 0 else corrupt(photo, corruption_name=kind, severity=level).astype(np.uint8)
+                quality = float(estimate_quality(net, to_tensor(damaged)).mean()[0])
+                found.append((level, -quality, brisque(damaged)))
+        everything += found
+        levels, ours, theirs = zip(*found, strict=True)
+        rows.append((kind, spearmanr(levels, ours).statistic, spearmanr(levels, theirs).statistic))
+    levels, ours, theirs = zip(*everything, strict=True)
+    rows.append(("**all kinds**", spearmanr(levels, ours).statistic, spearmanr(levels, theirs).statistic))
+    lines = ["", "| kind | AdaQual | BRISQUE |", "| --- | --- | --- |"]
+    return lines + [f"| {kind.replace('_', ' ')} | {ours:.3f} | {theirs:.3f} |" for kind, ours, theirs in rows]
+
+
+def localisation(net: AssessorNet) -> list[str]:
+    """Area under the ROC curve with which a cell's score tells damaged from untouched cells of one picture."""
+    folder = Path(skimage.data.__file__).parent
+    lines = ["", "| damage in a region | AUC |", "| --- | --- |"]
+    for kinds in (("haze",), ("low",), ("rain",), ("snow",), ("noise",), ("jpeg",), ("blur",), ("haze", "rain")):
+        areas = []
+        for number, name in enumerate(PHOTOS):
+            photo = read_picture(folder / name)[0, :3]
+            height, width = (side // 16 * 16 for side in photo.shape[-2:])
+            mask = region_mask(height, width, torch.Generator().manual_seed(number))
+            damaged = degrade(photo[:, :height, :width], kinds, 0.7, seed=number, mask=mask).picture[None]
+            scores = estimate_quality(net, damaged).scores[0, 0]
+            share = torch.nn.functional.avg_pool2d(mask[None], 16)[0, 0]
+            good, bad = scores[share < 0.1].numpy(), scores[share > 0.9].numpy()
+            if len(good) and len(bad):
+                areas.append(mannwhitneyu(good, bad).statistic / (len(good) * len(bad)))
+        lines.append(f"| {'+'.join(kinds)} | {np.mean(areas):.3f} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--public", type=Path, default=Path("runs/public"))
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    args = parser.parse_args()
+    model, net = load_denoiser(), load_assessor()
+    lines = [
+        "# Evaluation of the shipped weights",
+        "",
+        "Made by `python -m benchmarks.report` on two CPU cores. The pictures are scikit-image's photos, damaged by",
+        "albumentations and imagecorruptions (`python -m benchmarks.public_set`); neither these photos nor this code was used",
+        "in training. LPIPS is not given: no package carries the weights of its backbones.",
+        "",
+        "## Restoration",
+        "",
+        "AdaQual: two steps, preservation at 4.5. 1 step, 4 steps: the same weights. Everywhere: without preservation. Then the",
+        "classical methods (benchmarks/classical.py), every one on every class. The best of a row is bold.",
+        *restoration(args.public, args.out, model, net),
+        "## Cost",
+        *costs(model, net),
+        "",
+        "## The assessor",
+        "",
+        "Correlation over cells with the full-reference target (adaqual_core/reference.py):",
+        *against_target(args.public, net),
+        "",
+        "Spearman correlation of a picture's mean score with the corruption level 0 to 5, five photos of 256×256 (1 is best):",
+        *against_levels(net),
+        "",
+        "Telling damaged from untouched cells (random region, severity 0.7, our degradations):",
+        *localisation(net),
+        "",
+    ]
+    args.out.mkdir(exist_ok=True)
+    (args.out / "evaluation.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
