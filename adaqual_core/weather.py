@@ -76,7 +76,7 @@ def pseudo_depth(picture: Tensor, generator: torch.Generator) -> Tensor:
 
 def haze(picture: Tensor, severity: float, generator: torch.Generator) -> Tensor:
     """Haze I = J·t + A(1−t), t = exp(−min(1−d, 0.7)·β): depth haze, even fog and drifting fog, airlight often tinted,
-    at times of uneven brightness."""
+    at times of uneven brightness, at times darker for the light that fog keeps off."""
     depth = pseudo_depth(picture, generator)
     airlight = torch.full((3, 1, 1), uniform(generator, 0.6, 0.95))
     if choose(generator, True, False):
@@ -90,6 +90,8 @@ def haze(picture: Tensor, severity: float, generator: torch.Generator) -> Tensor
         clouds = octave_noise(*picture.shape[-2:], generator, cells=2, octaves=5)
         airlight = airlight * (1 - uniform(generator, 0.2, 0.8) * clouds)
     hazy = picture * transmission + airlight * (1 - transmission)
+    if choose(generator, True, False, False, False):
+        hazy = hazy * (1 - severity * uniform(generator, 0.1, 0.5))
     if choose(generator, True, False, False, False):
         hazy = gaussian_blur(hazy, severity * uniform(generator, 0.3, 1.5))
     return hazy.clamp(0, 1)

@@ -54,12 +54,12 @@ def restoration_loss(error: Tensor, weight: Tensor) -> Tensor:
 
 
 def picture_weight(residual: Tensor) -> Tensor:
-    """Weight [B, 1, 1, 1] of each picture by its true residual: (0.1 / (mean |r| + 0.02))^¼.
+    """Weight [B, 1, 1, 1] of each picture by its true residual: (0.1 / (mean |r| + 0.02))^0.4.
 
     Between a plain mean, in which a small shift of a nearly clean picture costs nothing, and PSNR, in which nearly clean
     pictures outweigh all others (a trap that was measured): with the square root, darkness and haze are not undone.
     """
-    return (0.1 / (residual.abs().mean((1, 2, 3), keepdim=True) + 0.02)) ** 0.25
+    return (0.1 / (residual.abs().mean((1, 2, 3), keepdim=True) + 0.02)) ** 0.4
 
 
 def conditions(scores: Tensor, picture: Tensor) -> dict[str, Tensor]:
