@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from .assessor import AssessorNet, estimate_quality
 from .checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor, load_denoiser
+from .cli_models import add_model_commands
+from .console import say
 from .degrade import KINDS, degrade
 from .denoiser import Denoiser
 from .diffusion import SCHEDULES
@@ -88,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     p.set_defaults(run=_evaluate)
 
+    add_model_commands(commands)
     commands.add_parser("train", help="train a restorer or an assessor (in a source checkout)", add_help=False)
     return parser
 
@@ -121,12 +124,6 @@ def _peak_rss_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def _say(text: str) -> None:
-    """Print a line, whatever the terminal can show."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _mean_quality(assessor: AssessorNet, picture: torch.Tensor) -> float:
@@ -200,7 +197,7 @@ def _restore(args: argparse.Namespace) -> int:
             _complain(problem)
             continue
         reports.append(report)
-        _say(
+        say(
             f"{target}: quality {report['mean_quality_before']:.2f} -> {report['mean_quality_after']:.2f}, "
             f"{report['tiles_run']} of {report['tiles_total']} tiles run, {report['seconds']:.1f} s"
         )
@@ -274,7 +271,7 @@ def _quality(args: argparse.Namespace) -> int:
         "max": round(float(scores.max()), 4),
         "shape": list(scores.shape[-2:]),
     }
-    _say(f"{args.input}: mean quality {found['mean']:.2f}, from {found['min']:.2f} to {found['max']:.2f}")
+    say(f"{args.input}: mean quality {found['mean']:.2f}, from {found['min']:.2f} to {found['max']:.2f}")
     if args.json:
         print(json.dumps(found), flush=True)
     return 0
@@ -293,7 +290,7 @@ def _degrade(args: argparse.Namespace) -> int:
     picture = read_picture(args.input)
     picture[0, :3] = degrade(picture[0, :3], kinds, args.severity, seed=args.seed).picture
     write_picture(picture, args.output)
-    _say(f"{args.output}: {', '.join(kind for kind in KINDS if kind in kinds)} at severity {args.severity:g}")
+    say(f"{args.output}: {', '.join(kind for kind in KINDS if kind in kinds)} at severity {args.severity:g}")
     return 0
 
 
@@ -310,7 +307,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     groups: dict[str, list] = {}
     for pair in tqdm(pairs, desc="pictures", unit="picture", disable=None):
         groups.setdefault(pair.group, []).append(measure(pair, restored))
-    _say(table(groups))
+    say(table(groups))
     if args.json:
         everything = [one for group in groups.values() for one in group]
         classes = {name: {"pictures": len(group)} | asdict(average(group)) for name, group in groups.items()}
