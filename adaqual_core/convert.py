@@ -133,7 +133,7 @@ def read_published(path: Path) -> Published:
     elif tarfile.is_tarfile(path):
         raise CheckpointError(f"{path}: a tar archive, no checkpoint; unpack it and choose the file inside")
     else:
-        raise CheckpointError(f"{path}: neither safetensors nor a PyTorch checkpoint; {AGAIN}")
+        raise CheckpointError(f"{path}: not a readable safetensors file, and no PyTorch checkpoint; {AGAIN}")
     try:
         found = detect({key: tuple(value.shape) for key, value in tensors.items()})
     except CheckpointError as problem:

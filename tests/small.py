@@ -8,8 +8,10 @@ from torch import Tensor
 
 from adaqual_core.assessor import AssessorConfig, AssessorNet
 from adaqual_core.denoiser import Denoiser, DenoiserConfig, initialise
+from adaqual_core.official import OfficialConfig, OfficialNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
 from adaqual_core.quality import QualityMap, quality_from_severity
+from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
 
 CONFIG = DenoiserConfig(
     widths=(16, 16, 24), encoder=(1, 1), middle=(3,), decoder=(1, 1), condition_width=16, global_tokens=2, pools=3
@@ -40,6 +42,25 @@ def assessor(seed: int = 0) -> AssessorNet:
     net = AssessorNet(AssessorConfig(widths=(8, 8, 12, 16), dilations=(1,)))
     disturb(net, 0.1, seed)
     return net.requires_grad_(False).eval()
+
+
+def official(mode: str = "published", seed: int = 0) -> OfficialNet:
+    """The authors' layout with four levels, as theirs, and residuals of about 0.1."""
+    torch.manual_seed(seed)
+    model = OfficialNet(OfficialConfig(8, (1, 1, 1, 2), 1, (1, 1, 1, 1), 8, projections=(128,)), mode)
+    disturb(model, 0.1, seed)
+    with torch.no_grad():
+        model.ending.weight.mul_(0.02)
+        model.ending.bias.mul_(0.02)
+    return model.requires_grad_(False).eval()
+
+
+def weather(seed: int = 0) -> WeatherNet:
+    """WeatherDiffusion with two levels and patches of 32 px."""
+    torch.manual_seed(seed)
+    model = WeatherNet(WeatherConfig(32, (32, 32), 1, (False, True), 32, 32))
+    disturb(model, 0.05, seed)
+    return model.requires_grad_(False).eval()
 
 
 def picture(height: int, width: int, *, batch: int = 1, channels: int = 3, seed: int = 0) -> Tensor:

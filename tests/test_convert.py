@@ -240,7 +240,7 @@ def changed(change):
         (flipped, "not a readable checkpoint|refused"),
         (one_bit, "not a readable checkpoint.*checksum"),
         (empty, "empty file"),
-        (page, "neither safetensors nor a PyTorch checkpoint"),
+        (page, "not a readable safetensors file, and no PyTorch checkpoint"),
         (archive, "a tar archive.*unpack"),
         (foreign_zip, "not a readable checkpoint"),
         (plain_pickle, "not a readable checkpoint"),
