@@ -27,7 +27,7 @@ INTERFACE = {
         "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR",
         "image:IMAGE heatmap:IMAGE quality_before:FLOAT",
     ),
-    "AdaQualLoadModel": ("model_name:COMBO", "", "model:ADAQUAL_MODEL"),
+    "AdaQualLoadModel": ("model_name:COMBO", "mode:COMBO", "model:ADAQUAL_MODEL"),
     "AdaQualLoadAssessor": ("assessor_name:COMBO", "", "assessor:ADAQUAL_ASSESSOR"),
     "AdaQualEstimateQuality": (
         "image:IMAGE",
@@ -49,7 +49,7 @@ INTERFACE = {
     "AdaQualSampler": (
         "model:ADAQUAL_MODEL image:IMAGE prompt:ADAQUAL_PROMPT seed:INT steps:INT schedule:COMBO eta:FLOAT "
         "strength:FLOAT tile:INT overlap:INT",
-        "",
+        "stride:INT patch_batch:INT",
         "image:IMAGE",
     ),
     "AdaQualDegrade": (
