@@ -3,6 +3,8 @@
 A fresh denoiser's output and prompt gates are zero: every parameter is disturbed, so that nothing is the identity.
 """
 
+import argparse
+
 import torch
 from torch import Tensor
 
@@ -61,6 +63,20 @@ def weather(seed: int = 0) -> WeatherNet:
     model = WeatherNet(WeatherConfig(32, (32, 32), 1, (False, True), 32, 32))
     disturb(model, 0.05, seed)
     return model.requires_grad_(False).eval()
+
+
+def save_weatherdiffusion(path) -> None:
+    """A file as WeatherDiffusion's training writes it, with small random weights."""
+    average = weather().state_dict()
+    config = argparse.Namespace(data=argparse.Namespace(image_size=32))
+    raw = {f"module.{key}": torch.zeros_like(value) for key, value in average.items()}
+    torch.save({"epoch": 1, "step": 2, "state_dict": raw, "ema_helper": dict(average), "config": config}, path)
+
+
+def save_lightning(path) -> None:
+    """A file as AdaQual-Diff's training writes it, with small random weights."""
+    weights = {f"model.{key}": value for key, value in official().state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": {**weights, "lpips_fn.a": torch.ones(1)}, "optimizer_states": [{}]}, path)
 
 
 def picture(height: int, width: int, *, batch: int = 1, channels: int = 3, seed: int = 0) -> Tensor:

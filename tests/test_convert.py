@@ -238,7 +238,7 @@ def changed(change):
     [
         (half, "not a readable checkpoint.*truncated"),
         (flipped, "not a readable checkpoint|refused"),
-        (one_bit, "not a readable checkpoint.*checksum"),
+        (one_bit, "x.ckpt: damaged .wrong checksum of"),
         (empty, "empty file"),
         (page, "not a readable safetensors file, and no PyTorch checkpoint"),
         (archive, "a tar archive.*unpack"),
