@@ -16,15 +16,19 @@ import torch
 from tqdm import tqdm
 
 from .assessor import AssessorNet, estimate_quality
-from .checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor, load_denoiser
+from .checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
+from .cli_models import add_model_commands
+from .console import say
+from .convert import load_restorer
 from .degrade import KINDS, degrade
-from .denoiser import Denoiser
 from .diffusion import SCHEDULES
 from .evaluate import average, find_pairs, measure, table
+from .families import Restorer, restore_with, settings_for
 from .heatmap import grey_map, heatmap
 from .imageio import PictureError, check_output, find_pictures, picture_shape, read_picture, write_picture
+from .official import MODES
 from .prompt import PromptSettings, build_prompt
-from .restore import Restored, RestoreSettings, restore
+from .restore import Restored, RestoreSettings
 
 
 class UsageError(ValueError):
@@ -38,7 +42,10 @@ class _Parser(argparse.ArgumentParser):
 
 def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
     if restorer:
-        parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, metavar="FILE", help="restorer's weights")
+        parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, metavar="FILE",
+                            help="restorer's weights: AdaQual, AdaQual-Diff or WeatherDiffusion")  # fmt: skip
+        parser.add_argument("--mode", default=MODES[0], choices=MODES,
+                            help="AdaQual-Diff checkpoints: as published (the default), or with their prompts")  # fmt: skip
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, metavar="FILE", help="assessor's weights")
     parser.add_argument("--device", default="auto", help="auto (the default: cuda, mps or cpu), or one by name")
 
@@ -52,13 +59,15 @@ def build_parser() -> argparse.ArgumentParser:
     p = commands.add_parser("restore", help="restore a picture, or all pictures of a folder")
     p.add_argument("input", type=Path, metavar="IN", help="picture, or folder of pictures")
     p.add_argument("output", type=Path, metavar="OUT", help="picture to write, or folder for PNGs")
-    p.add_argument("--steps", type=int, default=defaults.steps, help="diffusion steps (default 2)")
+    p.add_argument("--steps", type=int, help="diffusion steps (default: the model's own, 2; WeatherDiffusion 25)")
     p.add_argument("--seed", type=int, default=defaults.seed, help="seed of the noise (default 0)")
-    p.add_argument("--schedule", default=defaults.schedule, help=f"{' or '.join(SCHEDULES)} (default trailing)")
+    p.add_argument("--schedule", help=f"{' or '.join(SCHEDULES)} (default: the model's own; trailing for ours)")
     p.add_argument("--preserve", type=float, default=prompt.preserve, help="keep what is at least this good, 1-5 (4.5)")
     p.add_argument("--strength", type=float, default=defaults.strength, help="0 (the input) to 1 (default)")
     p.add_argument("--tile", type=int, default=defaults.tile, help="px a tile may measure; less saves memory (512)")
     p.add_argument("--overlap", type=int, default=defaults.overlap, help="px of context around tiles, at least (64)")
+    p.add_argument("--stride", type=int, default=defaults.stride, help="WeatherDiffusion: px between patches (16)")
+    p.add_argument("--patch-batch", type=int, default=defaults.patch_batch, help="WeatherDiffusion: patches at once (16)")
     _add_models(p)
     p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     p.set_defaults(run=_restore)
@@ -83,11 +92,12 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--clean", type=Path, required=True, metavar="DIR", help="originals")
     p.add_argument("--degraded", type=Path, required=True, metavar="DIR",
                    help="degraded pictures of the same names, or one folder of them per class")  # fmt: skip
-    p.add_argument("--steps", type=int, default=defaults.steps, help="diffusion steps (default 2)")
+    p.add_argument("--steps", type=int, help="diffusion steps (default: the model's own)")
     _add_models(p)
     p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     p.set_defaults(run=_evaluate)
 
+    add_model_commands(commands)
     commands.add_parser("train", help="train a restorer or an assessor (in a source checkout)", add_help=False)
     return parser
 
@@ -110,7 +120,8 @@ def _settings(build, **values):
     try:
         return build(**values)
     except ValueError as problem:
-        raise UsageError(f"--{problem}") from None
+        name, _, said = str(problem).partition(":")
+        raise UsageError(f"--{name.replace('_', '-')}:{said}") from None
 
 
 def _peak_rss_mb() -> float | None:
@@ -123,10 +134,8 @@ def _peak_rss_mb() -> float | None:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _say(text: str) -> None:
-    """Print a line, whatever the terminal can show."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+def _models(args: argparse.Namespace, device: torch.device) -> tuple[Restorer, AssessorNet]:
+    return load_restorer(args.model, mode=args.mode).to(device), load_assessor(args.assessor).to(device)
 
 
 def _mean_quality(assessor: AssessorNet, picture: torch.Tensor) -> float:
@@ -134,7 +143,7 @@ def _mean_quality(assessor: AssessorNet, picture: torch.Tensor) -> float:
 
 
 def _restored(
-    model: Denoiser,
+    model: Restorer,
     assessor: AssessorNet,
     picture: torch.Tensor,
     prompts: PromptSettings,
@@ -150,7 +159,7 @@ def _restored(
             bar.total = total
             bar.update(done - bar.n)
 
-        return restore(model, picture, prompt, settings, progress=progress), float(quality.mean)
+        return restore_with(model, picture, prompt, settings, progress=progress), float(quality.mean)
 
 
 def _check_jobs(jobs: list[tuple[Path, Path]]) -> None:
@@ -181,14 +190,14 @@ def _plan_restore(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 
 def _restore(args: argparse.Namespace) -> int:
-    settings = _settings(
-        RestoreSettings, steps=args.steps, seed=args.seed, schedule=args.schedule, strength=args.strength,
-        tile=args.tile, overlap=args.overlap,
-    )  # fmt: skip
+    names = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride", "patch_batch")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    _settings(RestoreSettings, **given)
     prompts = _settings(PromptSettings, preserve=args.preserve)
     device = _device(args.device)
     jobs = _plan_restore(args.input, args.output)
-    model, assessor = load_denoiser(args.model).to(device), load_assessor(args.assessor).to(device)
+    model, assessor = _models(args, device)
+    settings = settings_for(model, **given)
     reports, failures = [], []
     for source, target in jobs:
         try:
@@ -200,7 +209,7 @@ def _restore(args: argparse.Namespace) -> int:
             _complain(problem)
             continue
         reports.append(report)
-        _say(
+        say(
             f"{target}: quality {report['mean_quality_before']:.2f} -> {report['mean_quality_after']:.2f}, "
             f"{report['tiles_run']} of {report['tiles_total']} tiles run, {report['seconds']:.1f} s"
         )
@@ -222,7 +231,7 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _restore_file(
-    model: Denoiser,
+    model: Restorer,
     assessor: AssessorNet,
     source: Path,
     target: Path,
@@ -274,7 +283,7 @@ def _quality(args: argparse.Namespace) -> int:
         "max": round(float(scores.max()), 4),
         "shape": list(scores.shape[-2:]),
     }
-    _say(f"{args.input}: mean quality {found['mean']:.2f}, from {found['min']:.2f} to {found['max']:.2f}")
+    say(f"{args.input}: mean quality {found['mean']:.2f}, from {found['min']:.2f} to {found['max']:.2f}")
     if args.json:
         print(json.dumps(found), flush=True)
     return 0
@@ -293,15 +302,17 @@ def _degrade(args: argparse.Namespace) -> int:
     picture = read_picture(args.input)
     picture[0, :3] = degrade(picture[0, :3], kinds, args.severity, seed=args.seed).picture
     write_picture(picture, args.output)
-    _say(f"{args.output}: {', '.join(kind for kind in KINDS if kind in kinds)} at severity {args.severity:g}")
+    say(f"{args.output}: {', '.join(kind for kind in KINDS if kind in kinds)} at severity {args.severity:g}")
     return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    settings, prompts = _settings(RestoreSettings, steps=args.steps), PromptSettings()
+    given, prompts = {} if args.steps is None else {"steps": args.steps}, PromptSettings()
+    _settings(RestoreSettings, **given)
     device = _device(args.device)
     pairs = find_pairs(args.clean, args.degraded)
-    model, assessor = load_denoiser(args.model).to(device), load_assessor(args.assessor).to(device)
+    model, assessor = _models(args, device)
+    settings = settings_for(model, **given)
 
     def restored(picture: torch.Tensor) -> tuple[torch.Tensor, float, float]:
         result, before = _restored(model, assessor, picture, prompts, settings, "restoring")
@@ -310,7 +321,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     groups: dict[str, list] = {}
     for pair in tqdm(pairs, desc="pictures", unit="picture", disable=None):
         groups.setdefault(pair.group, []).append(measure(pair, restored))
-    _say(table(groups))
+    say(table(groups))
     if args.json:
         everything = [one for group in groups.values() for one in group]
         classes = {name: {"pictures": len(group)} | asdict(average(group)) for name, group in groups.items()}
@@ -342,7 +353,7 @@ def _complain(problem: BaseException) -> None:
             frame = frame.tb_next
         place = f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}"
         message = f"internal error, please report it: {type(problem).__name__} at {place}: {message}"
-    message = message or {MemoryError: "not enough memory; use a smaller --tile or picture"}.get(
+    message = message or {MemoryError: "not enough memory; use a smaller --tile, --patch-batch or picture"}.get(
         type(problem), type(problem).__name__
     )
     print(f"adaqual: error: {message}", file=sys.stderr, flush=True)

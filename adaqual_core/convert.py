@@ -61,9 +61,11 @@ def _read_pickle(path: Path) -> dict:
         if zipped:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
-                    raise OSError(f"wrong checksum of {damaged}")
+                    raise CheckpointError(f"{path}: damaged (wrong checksum of {damaged}); download it again")
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as problem:
         named = re.search(r"GLOBAL ([\w.]+)|unrecognized function (.+)", str(problem))
         if named:
@@ -115,6 +117,11 @@ def _unpack(content: dict) -> tuple[dict[str, Tensor], int | None, list[str]]:
     return {**weights, **average}, _stated_patch(content.get("config")), dropped
 
 
+def _must_differ_from_zero(name: str, value: Tensor) -> bool:
+    """Weights of layers; gates, biases and the prompt module start from zero and may have stayed there."""
+    return name.endswith(".weight") and value.ndim >= 2 and not name.startswith("prompt_pool.")
+
+
 def read_published(path: Path) -> Published:
     """The published checkpoint in ``path``, as stored and on the CPU; raises :class:`CheckpointError`."""
     path = Path(path)
@@ -133,7 +140,7 @@ def read_published(path: Path) -> Published:
     elif tarfile.is_tarfile(path):
         raise CheckpointError(f"{path}: a tar archive, no checkpoint; unpack it and choose the file inside")
     else:
-        raise CheckpointError(f"{path}: neither safetensors nor a PyTorch checkpoint; {AGAIN}")
+        raise CheckpointError(f"{path}: not a readable safetensors file, and no PyTorch checkpoint; {AGAIN}")
     try:
         found = detect({key: tuple(value.shape) for key, value in tensors.items()})
     except CheckpointError as problem:
@@ -150,6 +157,9 @@ def read_published(path: Path) -> Published:
     bad = [name for name, value in kept.items() if not bool(torch.isfinite(value.float()).all())]
     if bad:
         raise CheckpointError(f"{path}: NaN or infinity in {bad[0]}; the file is damaged: download it again")
+    blank = [name for name, value in kept.items() if _must_differ_from_zero(name, value) and not bool(value.any())]
+    if blank:
+        raise CheckpointError(f"{path}: {blank[0]} holds nothing but zeros; the file is half-written: download it again")
     return Published(found.family, kept, patch, tuple(dropped))
 
 

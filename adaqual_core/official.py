@@ -22,9 +22,6 @@ MODES = ("published", "prompted")
 STRIP = 1 << 22
 """Elements of the widest activation held at once in inference: blocks work through a picture in strips of rows."""
 
-LARGEST_WHOLE = 2048 * 2048
-"""Pixels up to which a picture is best run whole, with pool statistics of all of it (``OfficialNet.pool_window``)."""
-
 _PROJECTION = r"prompt_pool\.input_projections\.proj_(\d+)\.weight"
 
 
@@ -212,7 +209,7 @@ class PromptAttention(nn.Module):
 
 
 class OfficialNet(nn.Module):
-    """Residual [B, 3, H, W] from a picture in [0, 1] and its noisy residual; a Denoiser to :func:`restore.restore`.
+    """Residual [B, 3, H, W] from a picture in [0, 1] and its noisy residual; sampled by :mod:`adaqual_core.whole`.
 
     ``timestep`` [B] in 0..999. ``severity`` and ``length`` [B, 1, h, w] and ``statistics`` [B, ≥ 1] (its first entry is
     the mean severity) are a :class:`prompt.Prompt`'s and are used in mode "prompted" only; ``alpha_cumprod`` never is.
@@ -225,8 +222,8 @@ class OfficialNet(nn.Module):
     the global tokens. In checkpoints trained by the released code these weights were never trained: use "published".
 
     ``pool_window``: None takes the channel attention's mean over all that is given (as published); a number of px takes
-    it over a window around each place, so that pictures above LARGEST_WHOLE can be run in pieces without seams. The
-    result then differs from that of the whole picture (Chu et al. 2022, test-time local converter).
+    it over a window around each place, so that large pictures can be run in pieces. The result then differs from that of
+    the whole picture (Chu et al. 2022, test-time local converter).
     """
 
     def __init__(self, config: OfficialConfig = OfficialConfig(), mode: str = "published", operations=nn):
@@ -237,7 +234,7 @@ class OfficialNet(nn.Module):
         last = config.width * 2**levels
         if last % config.heads:
             raise ValueError(f"heads: {config.heads}; give a divisor of the bottleneck's {last} channels")
-        self.config, self.prompt_gate, self.pool_window = config, 1.0, None
+        self.config, self.prompt_gate = config, 1.0
         self.set_mode(mode)
         width = config.width
         time = 4 * width
@@ -314,6 +311,8 @@ class OfficialNet(nn.Module):
         severity: Tensor | None = None,
         length: Tensor | None = None,
         statistics: Tensor | None = None,
+        *,
+        pool_window: int | None = None,
     ) -> Tensor:
         if self.mode == "prompted" and (severity is None or length is None or statistics is None):
             raise ValueError("severity, length, statistics: missing; 'prompted' needs a prompt's, 'published' none")
@@ -326,7 +325,7 @@ class OfficialNet(nn.Module):
         time = self.time_mlp(sinusoid(timestep, self.config.width).to(x.dtype))
 
         def run(blocks: nn.Sequential, x: Tensor, level: int) -> Tensor:
-            window = None if self.pool_window is None else max(1, self.pool_window >> level)
+            window = None if pool_window is None else max(1, pool_window >> level)
             for block in blocks:
                 x = block(x, time, eps, window)
             return x

@@ -5,21 +5,20 @@ picture takes one DDIM step. Beyond the published sampler, borders are always co
 restore are never run. No function here keeps more than one batch of patches besides arrays of the picture's size.
 """
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import NumericalError, check_picture
 from .diffusion import alphas_cumprod, ddim_step, previous_alpha, timesteps
 from .prompt import Prompt
-from .quality import CELL, cell_count
-from .restore import Preview, Progress, Restored
-from .tiles import mirrored
+from .restore import Preview, Progress, Restored, RestoreSettings, check_inputs, draw_noise
+from .runner import Runner
+from .tiles import mirrored, pixel_mask
 from .weatherdiffusion import WeatherNet
+
+PUBLISHED = RestoreSettings(steps=25, schedule="official")
+"""What the authors sample with."""
 
 
 def corners(height: int, width: int, patch: int, stride: int) -> list[tuple[int, int]]:
@@ -38,8 +37,20 @@ def corners(height: int, width: int, patch: int, stride: int) -> list[tuple[int,
 
 
 def active_corners(grid: Sequence[tuple[int, int]], patch: int, mask: Tensor) -> list[tuple[int, int]]:
-    """Those corners of ``grid`` whose patches hold a pixel above 0 of ``mask`` [H, W]."""
-    return [(y, x) for y, x in grid if bool((mask[y : y + patch, x : x + patch] > 0).any())]
+    """Those corners of ``grid`` whose patches are needed to restore by ``mask`` [H, W].
+
+    Needed are patches with a pixel of at least 0.5. Pixels of the mask's faded edge take what these patches find; where
+    none covers them, the patches that hold them are needed too. So every pixel above 0 is covered.
+    """
+
+    def holds(field: Tensor, y: int, x: int) -> bool:
+        return bool(field[y : y + patch, x : x + patch].any())
+
+    core, uncovered = mask >= 0.5, mask > 0
+    needed = {(y, x) for y, x in grid if holds(core, y, x)}
+    for y, x in needed:
+        uncovered[y : y + patch, x : x + patch] = False
+    return [(y, x) for y, x in grid if (y, x) in needed or holds(uncovered, y, x)]
 
 
 def sample_patches(
@@ -52,6 +63,8 @@ def sample_patches(
     patch: int,
     batch: int = 16,
     mask: Tensor | None = None,
+    eta: float = 0.0,
+    fresh_noise: Callable[[int], Tensor] | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -60,8 +73,9 @@ def sample_patches(
     ``picture`` [3, H, W] in [0, 1]; ``grid``: :func:`corners` (y, x) of its patches. ``predict(patches, t)`` returns
     the noise [n, 3, p, p] of n ≤ ``batch`` patches [n, 6, p, p]: the picture as 2x − 1 and the state. ``mask`` [H, W]
     in [0, 1] is how much of the change each pixel takes: every estimate x0 becomes picture + mask·(x0 − picture), and
-    patches without a pixel above 0 are skipped; None restores everything, exactly as published. ``callback(index, x0)``
-    sees each step's estimate, ``progress(done, total)`` each batch; an exception in either cancels.
+    only :func:`active_corners` are run; None restores everything, exactly as published. ``fresh_noise(index)`` [3, H, W]
+    is asked for after a step where ``eta`` > 0. ``callback(index, x0)`` sees each step's estimate, ``progress(done,
+    total)`` each batch; an exception in either cancels.
     """
     if picture.shape != noise.shape or picture.ndim != 3:
         raise ValueError(f"noise: shape {tuple(noise.shape)}, picture: {tuple(picture.shape)}; give [3, H, W] of both")
@@ -95,31 +109,9 @@ def sample_patches(
             x0 = condition + mask * (x0 - condition)
         if callback is not None:
             callback(index, x0)
-        state = ddim_step(state, x0, alpha, previous_alpha(alphas, steps, index))
+        fresh = fresh_noise(index) if eta > 0 and fresh_noise is not None else None
+        state = ddim_step(state, x0, alpha, previous_alpha(alphas, steps, index), eta, fresh)
     return state
-
-
-@dataclass(frozen=True)
-class PatchSettings:
-    """How to sample. ``stride``: px between patches (the authors use 16); ``patch_batch``: patches at once."""
-
-    steps: int = 25
-    seed: int = 0
-    strength: float = 1.0
-    stride: int = 16
-    patch_batch: int = 16
-
-    def __post_init__(self):
-        if not 1 <= self.steps <= 1000:
-            raise ValueError(f"steps: {self.steps}; give 1 to 1000 (25 is what the authors use)")
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed: {self.seed}; give a whole number from 0 to 2^64 − 1")
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength: {self.strength}; give 0 (the input) to 1 (fully restored)")
-        if self.stride < 1:
-            raise ValueError(f"stride: {self.stride}; give at least 1 px (16 is what the authors use)")
-        if self.patch_batch < 1:
-            raise ValueError(f"patch_batch: {self.patch_batch}; give at least 1")
 
 
 def _extended(field: Tensor, height: int, width: int) -> Tensor:
@@ -128,50 +120,20 @@ def _extended(field: Tensor, height: int, width: int) -> Tensor:
     return field[..., rows, :][..., columns]
 
 
-def pixel_mask(preservation: Tensor, height: int, width: int) -> Tensor:
-    """Preservation [h, w] per cell as [height, width] per pixel, interpolated between cell centres; 0 = keep."""
-    fine = F.interpolate(preservation[None, None], scale_factor=CELL, mode="bilinear", align_corners=False)
-    return fine[0, 0, :height, :width]
-
-
-class _Predict:
-    """The network as a function of float32 patches on the CPU; falls back to float32 where lower precision fails."""
-
-    def __init__(self, model: WeatherNet, dtype: torch.dtype):
-        self.model, self.dtype = model, dtype
-        self.device = next(model.parameters()).device
-
-    def __call__(self, patches: Tensor, t: int) -> Tensor:
-        noise = self._run(patches, t)
-        if not bool(torch.isfinite(noise).all()) and self.dtype != torch.float32:
-            self.model, self.dtype = copy.deepcopy(self.model).float(), torch.float32
-            noise = self._run(patches, t)
-        if not bool(torch.isfinite(noise).all()):
-            raise NumericalError(
-                f"the network gave NaN or infinity at timestep {t} in float32; "
-                "the checkpoint is damaged or not made for this picture: load another"
-            )
-        return noise
-
-    def _run(self, patches: Tensor, t: int) -> Tensor:
-        with torch.inference_mode():
-            return self.model(patches.to(self.device, self.dtype), torch.tensor([t], device=self.device)).float().cpu()
-
-
 def _restore_one(
-    predict: _Predict,
+    run: Runner,
     source: Tensor,
     mask: Tensor,
     grid: Sequence[tuple[int, int]],
     patch: int,
-    settings: PatchSettings,
+    settings: RestoreSettings,
     advance: Callable[[Preview], None],
 ) -> Tensor:
     """One picture [3, H, W], restored; ``mask`` and ``grid`` are of the picture extended to at least a patch."""
     height, width = source.shape[-2:]
     changed, every = mask[:height, :width] > 0, -(-max(height, width) // 512)
     extended = _extended(source, patch, patch)
-    noise = torch.randn(extended.shape, generator=torch.Generator().manual_seed(settings.seed))
+    shape = (extended.shape[-2], extended.shape[-1])
     estimate = extended * 2 - 1
 
     def finished(state: Tensor, stride: int = 1) -> Tensor:
@@ -185,8 +147,10 @@ def _restore_one(
 
     with torch.inference_mode():
         state = sample_patches(
-            predict, extended, noise, timesteps("official", settings.steps), grid=grid, patch=patch,
-            batch=settings.patch_batch, mask=None if bool((mask == 1).all()) else mask, callback=see,
+            lambda patches, t: run([patches, torch.tensor([t])], f"timestep {t}"),
+            extended, draw_noise(shape, 1.0, settings.seed), timesteps(settings.schedule, settings.steps), grid=grid,
+            patch=patch, batch=settings.patch_batch, mask=None if bool((mask == 1).all()) else mask, eta=settings.eta,
+            fresh_noise=lambda index: draw_noise(shape, 1.0, settings.seed, index + 1), callback=see,
             progress=lambda done, total: advance(lambda: finished(estimate, every)),
         )  # fmt: skip
         return finished(state)
@@ -196,29 +160,24 @@ def restore_patches(
     model: WeatherNet,
     picture: Tensor,
     prompt: Prompt,
-    settings: PatchSettings = PatchSettings(),
+    settings: RestoreSettings = PUBLISHED,
     *,
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
 ) -> Restored:
     """Restore ``picture`` [B, 3 or 4, H, W] in [0, 1] where ``prompt`` asks for it, as :func:`restore.restore` does.
 
-    Only the prompt's preservation mask is used; where it is 0 pixels return unchanged. ``progress(done, total,
-    preview)`` is called after every batch of patches; what it raises cancels the run. The result counts patches as its
-    tiles.
-    Raises ValueError for bad input before any work, :class:`NumericalError` if the network gives NaN.
+    Only the prompt's preservation mask is used; where it is 0 pixels return unchanged. Patches of the model's size lie
+    every ``stride`` px and are run ``patch_batch`` at a time; ``tile`` and ``overlap`` are not heeded. The result counts
+    patches as its tiles.
     """
-    check_picture(picture)
+    check_inputs(picture, prompt)
     batch, _, height, width = picture.shape
-    if tuple(prompt.preservation.shape) != (batch, 1, cell_count(height), cell_count(width)):
-        shape = tuple(prompt.preservation.shape)
-        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from them")
-    patch = model.config.patch
-    predict = _Predict(model, dtype or next(model.parameters()).dtype)
+    patch, run = model.config.patch, Runner(model, dtype)
     masks = [_extended(pixel_mask(field[0], height, width), patch, patch) for field in prompt.preservation]
     grid = corners(*masks[0].shape, patch, settings.stride)
-    run = [len(active_corners(grid, patch, mask)) if settings.strength > 0 else 0 for mask in masks]
-    total = settings.steps * sum(-(-count // settings.patch_batch) for count in run)
+    counts = [len(active_corners(grid, patch, mask)) if settings.strength > 0 else 0 for mask in masks]
+    total = settings.steps * sum(-(-count // settings.patch_batch) for count in counts)
     result = torch.empty(picture.shape, dtype=torch.float32)
     done = 0
 
@@ -230,7 +189,7 @@ def restore_patches(
 
     for index, mask in enumerate(masks):
         source = picture[index, :3].detach().to("cpu", torch.float32).clamp(0, 1)
-        needed = run[index] > 0
-        result[index, :3] = _restore_one(predict, source, mask, grid, patch, settings, advance) if needed else source
+        needed = counts[index] > 0
+        result[index, :3] = _restore_one(run, source, mask, grid, patch, settings, advance) if needed else source
         result[index, 3:] = picture[index, 3:]
-    return Restored(result, batch * len(grid), sum(run))
+    return Restored(result, batch * len(grid), sum(counts))

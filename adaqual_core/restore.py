@@ -5,7 +5,6 @@ prediction. Windows see at least the network's receptive field, so the result do
 and where the mask is zero the network need not be run at all (method.md section 3).
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import NumericalError, check_picture
+from .checks import check_picture
 from .denoiser import Denoiser
 from .diffusion import SCHEDULES, alphas_cumprod, ddim_step, previous_alpha, timesteps
 from .prompt import Prompt
 from .quality import CELL, cell_count
+from .runner import Runner
 from .tiles import TILE, TileLayout, Window, active_tiles, batches, mirrored, plan
 
 Preview = Callable[[], Tensor]
@@ -27,7 +27,11 @@ Progress = Callable[[int, int, Preview], None]
 
 @dataclass(frozen=True)
 class RestoreSettings:
-    """How to sample. ``tile``: px a block may measure; ``overlap``: px of context around it, raised to the network's own."""
+    """How to sample; :func:`families.settings_for` starts from what a model is made for.
+
+    ``tile``: px a block may measure; ``overlap``: px of context around it, raised to the network's own. Networks that
+    work in patches take one every ``stride`` px, ``patch_batch`` at once, and heed neither.
+    """
 
     steps: int = 2
     seed: int = 0
@@ -37,6 +41,8 @@ class RestoreSettings:
     tile: int = 512
     overlap: int = 64
     tile_batch: int = 2
+    stride: int = 16
+    patch_batch: int = 16
 
     def __post_init__(self):
         if not 1 <= self.steps <= 1000:
@@ -55,6 +61,10 @@ class RestoreSettings:
             raise ValueError(f"overlap: {self.overlap}; give at least 0 px")
         if self.tile_batch < 1:
             raise ValueError(f"tile_batch: {self.tile_batch}; give at least 1")
+        if self.stride < 1:
+            raise ValueError(f"stride: {self.stride}; give at least 1 px (16 is what WeatherDiffusion's authors use)")
+        if self.patch_batch < 1:
+            raise ValueError(f"patch_batch: {self.patch_batch}; give at least 1")
 
 
 @dataclass(frozen=True)
@@ -69,15 +79,12 @@ class Restored:
 class _Windows:
     """One picture's data on the padded grid, cut into windows and sent to the network's device and dtype."""
 
-    def __init__(self, model: Denoiser, picture: Tensor, prompt: Prompt, index: int, dtype: torch.dtype):
-        self.model, self.picture = model, picture
+    def __init__(self, run: Runner, picture: Tensor, prompt: Prompt, index: int):
+        self.run, self.picture = run, picture
         self.height, self.width = (CELL * cell_count(side) for side in picture.shape[-2:])
         self.maps = (prompt.severity[index : index + 1], prompt.length[index : index + 1])
         self.mask = prompt.preservation[index : index + 1]
         self.statistics = prompt.statistics[index : index + 1]
-        self.device = next(model.parameters()).device
-        self.dtype = dtype
-        self.exact: Denoiser | None = None
 
     def _picture(self, w: Window) -> Tensor:
         rows = mirrored(self.picture.shape[-2], w.window_top, w.window_bottom)
@@ -109,16 +116,7 @@ class _Windows:
             *(torch.stack([cells(field, w) for w in group]) for field in self.maps),
             self.statistics.expand(count, -1),
         ]
-        predicted = self._run(self.model, inputs, self.dtype)
-        if not bool(torch.isfinite(predicted).all()) and self.dtype != torch.float32:
-            self.exact = self.exact or copy.deepcopy(self.model).float()
-            predicted = self._run(self.exact, inputs, torch.float32)
-        if not bool(torch.isfinite(predicted).all()):
-            where = ", ".join(f"({w.left}, {w.top})" for w in group)
-            raise NumericalError(
-                f"the network gave NaN or infinity at tile {where}, in float32 too; "
-                "the checkpoint is damaged or not made for this picture: load another"
-            )
+        predicted = self.run(inputs, "tile " + ", ".join(f"({w.left}, {w.top})" for w in group))
         return [
             residual[:, w.top - w.window_top : w.bottom - w.window_top, w.left - w.window_left : w.right - w.window_left]
             .clamp(-1, 1)
@@ -126,13 +124,8 @@ class _Windows:
             for residual, w in zip(predicted, group, strict=True)
         ]
 
-    def _run(self, model: Denoiser, inputs: list[Tensor], dtype: torch.dtype) -> Tensor:
-        sent = [x.to(self.device, dtype if x.ndim in (2, 4) else None) for x in inputs]
-        with torch.inference_mode():
-            return model(*sent).float().cpu()
 
-
-def _preview(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
+def preview_of(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
     """The picture as restored so far, at most 512 px, [3, h, w] in [0, 1]."""
     stride = math.ceil(max(picture.shape[-2:]) / 512)
     height, width = picture.shape[-2:]
@@ -140,32 +133,42 @@ def _preview(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
     return (picture[:, ::stride, ::stride] + strength * small).clamp(0, 1)
 
 
-def _draw(shape: tuple[int, int], scale: float, seed: int, index: int = 0) -> Tensor:
+def draw_noise(shape: tuple[int, int], scale: float, seed: int, index: int = 0) -> Tensor:
+    """Noise [3, *shape] for the start (``index`` 0) or after a step, the same wherever the network runs."""
     generator = torch.Generator().manual_seed((seed + index) % 2**64)
     return torch.randn((3, *shape), generator=generator).mul_(scale)
 
 
 def _restore_one(work: _Windows, layout: TileLayout, settings: RestoreSettings, advance: Callable[[Preview], None]) -> Tensor:
     """Residual [3, H', W'] of one picture on its padded grid."""
-    scale = work.model.config.noise_scale
+    scale = work.run.model.config.noise_scale
     shape = (work.height, work.width)
     steps, alphas = timesteps(settings.schedule, settings.steps), alphas_cumprod()
-    state = _draw(shape, scale, settings.seed)
+    state = draw_noise(shape, scale, settings.seed)
     residual = torch.zeros(3, *shape)  # every step writes the same windows again; elsewhere it stays 0
     for index, t in enumerate(steps):
         alpha, following = float(alphas[t]), previous_alpha(alphas, steps, index)
         for group in batches(layout, settings.tile_batch):
             for w, block in zip(group, work.predict(group, state, t, alpha), strict=True):
                 residual[:, w.top : w.bottom, w.left : w.right] = block
-            advance(lambda: _preview(work.picture, residual, settings.strength))
+            advance(lambda: preview_of(work.picture, residual, settings.strength))
         if index + 1 == len(steps):
             return residual
-        fresh = _draw(shape, scale, settings.seed, index + 1) if settings.eta > 0 else None
+        fresh = draw_noise(shape, scale, settings.seed, index + 1) if settings.eta > 0 else None
         for rows in range(0, work.height, 256):  # in strips, so that no third picture-sized array is needed
             part = slice(rows, rows + 256)
             drawn = fresh[:, part] if fresh is not None else None
             state[:, part] = ddim_step(state[:, part], residual[:, part], alpha, following, settings.eta, drawn)
     raise AssertionError("a schedule has at least one step")
+
+
+def check_inputs(picture: Tensor, prompt: Prompt) -> None:
+    """Raise ValueError unless ``picture`` is one (:func:`checks.check_picture`) and ``prompt`` was built from it."""
+    check_picture(picture)
+    batch, _, height, width = picture.shape
+    if tuple(prompt.severity.shape) != (batch, 1, cell_count(height), cell_count(width)):
+        shape = tuple(prompt.severity.shape)
+        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from this picture")
 
 
 def restore(
@@ -184,16 +187,14 @@ def restore(
     preview)`` is called after every batch of windows; what it raises cancels the run. Raises ValueError for bad input
     before any work, :class:`NumericalError` if the network gives NaN.
     """
-    check_picture(picture)
-    batch, _, height, width = picture.shape
-    if tuple(prompt.severity.shape) != (batch, 1, cell_count(height), cell_count(width)):
-        shape = tuple(prompt.severity.shape)
-        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from this picture")
-    weights = next(model.parameters())
+    check_inputs(picture, prompt)
+    height, width = picture.shape[-2:]
+    run = Runner(model, dtype)
     context = CELL * math.ceil(max(settings.overlap, model.receptive_radius) / CELL)
     tile = settings.tile // TILE * TILE
     padded = [CELL * cell_count(side) for side in (height, width)]
-    layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in prompt.preservation]
+    wanted = prompt.preservation if settings.strength > 0 else torch.zeros_like(prompt.preservation)
+    layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
     total = settings.steps * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)
     done = 0
     result = torch.empty(picture.shape, dtype=torch.float32)
@@ -206,8 +207,8 @@ def restore(
             if progress is not None:
                 progress(done, total, preview)
 
-        if layout.windows and settings.strength > 0:
-            work = _Windows(model, source, prompt, index, dtype or weights.dtype)
+        if layout.windows:
+            work = _Windows(run, source, prompt, index)
             residual = _restore_one(work, layout, settings, advance)
             torch.add(source, residual[:, :height, :width], alpha=settings.strength, out=result[index, :3]).clamp_(0, 1)
             del residual, work

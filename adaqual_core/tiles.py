@@ -56,7 +56,13 @@ def active_tiles(preservation: Tensor) -> Tensor:
     return F.max_pool2d(padded, cells)[0, 0] > 0
 
 
-def _borders(length: int, largest: int) -> list[int]:
+def pixel_mask(preservation: Tensor, height: int, width: int) -> Tensor:
+    """Preservation [h, w] per cell as [height, width] per pixel, interpolated between cell centres; 0 = keep."""
+    fine = F.interpolate(preservation[None, None], scale_factor=CELL, mode="bilinear", align_corners=False)
+    return fine[0, 0, :height, :width]
+
+
+def borders(length: int, largest: int) -> list[int]:
     """Borders of the fewest nearly equal parts of at most ``largest``."""
     parts = -(-length // largest)
     return [round(i * length / parts) for i in range(parts + 1)]
@@ -94,7 +100,7 @@ def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> Ti
     ``context``: px seen around each block, a multiple of 16.
     """
     windows, tiles_run = [], 0
-    rows, columns = _borders(active.shape[0], tile // TILE), _borders(active.shape[1], tile // TILE)
+    rows, columns = borders(active.shape[0], tile // TILE), borders(active.shape[1], tile // TILE)
     for y0, y1 in zip(rows[:-1], rows[1:], strict=True):
         for x0, x1 in zip(columns[:-1], columns[1:], strict=True):
             block = _trimmed(active, y0, y1, x0, x1)

@@ -13,13 +13,15 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..adaqual_core.checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor, load_denoiser
+from ..adaqual_core.checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
+from ..adaqual_core.convert import load_restorer
+from ..adaqual_core.official import MODES
 from .common import AdaQualAssessor, AdaQualModel, schema
 
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of model file: its folder, the file that comes with the pack, and how it is read.
+    """One kind of model file: its folder, the file that comes with the pack, the ends of names, and how it is read.
 
     ``half``: the network may run in float16 or bfloat16 where ComfyUI says so. The assessor may not: it is tiny, and
     its log statistics need float32.
@@ -28,16 +30,19 @@ class Family:
     folder: str
     shipped: str
     shipped_path: Path
+    suffixes: tuple[str, ...]
     load: Callable
     half: bool
 
 
-MODELS = Family("adaqual", "adaqual nano (shipped)", SHIPPED_DENOISER, load_denoiser, True)
-ASSESSORS = Family("adaqual_quality", "embedded (shipped)", SHIPPED_ASSESSOR, load_assessor, False)
+PUBLISHED_MODES = dict(zip(("as published", "prompted"), MODES, strict=True))
+CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".tar")
+MODELS = Family("adaqual", "adaqual nano (shipped)", SHIPPED_DENOISER, CHECKPOINTS, load_restorer, True)
+ASSESSORS = Family("adaqual_quality", "embedded (shipped)", SHIPPED_ASSESSOR, CHECKPOINTS[:1], load_assessor, False)
 
 for _family in (MODELS, ASSESSORS):
     folder_paths.add_model_folder_path(_family.folder, os.path.join(folder_paths.models_dir, _family.folder))
-    folder_paths.folder_names_and_paths[_family.folder][1].add(".safetensors")
+    folder_paths.folder_names_and_paths[_family.folder][1].update(_family.suffixes)
 
 
 def choices(family: Family) -> list[str]:
@@ -65,19 +70,19 @@ def find(family: Family, name: str) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _patcher(family: Family, path: Path, changed: int) -> ModelPatcher:
+def _patcher(family: Family, path: Path, changed: int, **options) -> ModelPatcher:
     device, offload = comfy.model_management.vae_device(), comfy.model_management.vae_offload_device()
     dtype = torch.float32
     if family.half and not comfy.model_management.is_device_cpu(device):
         dtype = comfy.model_management.vae_dtype(device, [torch.float16, torch.bfloat16])
-    network = family.load(path, comfy.ops.manual_cast).to(offload, dtype)
+    network = family.load(path, comfy.ops.manual_cast, **options).to(offload, dtype)
     return ModelPatcher(network, load_device=device, offload_device=offload)
 
 
-def open_network(family: Family, name: str | None = None) -> ModelPatcher:
-    """The network of a choice (the shipped one without), read once and again when its file has changed."""
+def open_network(family: Family, name: str | None = None, **options) -> ModelPatcher:
+    """The network of a choice (the shipped one without), read once and again when its file or an option has changed."""
     path = find(family, name or family.shipped)
-    return _patcher(family, path, path.stat().st_mtime_ns)
+    return _patcher(family, path, path.stat().st_mtime_ns, **options)
 
 
 def use(*patchers: ModelPatcher, memory: float = 0) -> None:
@@ -112,20 +117,33 @@ class AdaQualLoadModel(io.ComfyNode):
             node_id="AdaQualLoadModel",
             display_name="Load AdaQual Model",
             description=(
-                "Loads the network that restores. The shipped one needs no download; others go into models/adaqual. "
-                "ComfyUI manages its memory: it is moved off the graphics card when room is needed."
+                "Loads the network that restores: the shipped one, which needs no download, or a file in models/adaqual: "
+                "an AdaQual preset, a checkpoint of AdaQual-Diff's authors, or WeatherDiffusion. What a file holds is "
+                "told from its tensors, not from its name. ComfyUI manages its memory."
             ),
-            search_aliases=["restoration model", "denoiser"],
+            search_aliases=["restoration model", "denoiser", "WeatherDiffusion", "AdaQual-Diff"],
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=choices(MODELS),
                     default=MODELS.shipped,
                     tooltip=(
-                        "Model file (.safetensors) from models/adaqual. Default: the one that comes with the pack. "
-                        "Choose another only if you trained or downloaded one; press R to see files added meanwhile."
+                        "Model file from models/adaqual: .safetensors, .ckpt, .pt, .pth or .pth.tar. Default: the one that "
+                        "comes with the pack. Choose another only if you trained or downloaded one; press R to see "
+                        "files added meanwhile."
                     ),
-                )
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(PUBLISHED_MODES),
+                    default="as published",
+                    optional=True,
+                    tooltip=(
+                        "For checkpoints of AdaQual-Diff's authors only. Default as published: as their code, where the "
+                        "prompt has no effect. prompted: the quality map guides the network as the paper describes; "
+                        "for checkpoints trained that way."
+                    ),
+                ),
             ],
             outputs=[AdaQualModel.Output(display_name="model", tooltip="The network, for AdaQual Sampler or Restore Image.")],
         )
@@ -136,14 +154,14 @@ class AdaQualLoadModel(io.ComfyNode):
         return _valid(MODELS, model_name)
 
     @classmethod
-    def fingerprint_inputs(cls, model_name) -> str:
-        """Load again when the file changes."""
-        return _changed(MODELS, model_name)
+    def fingerprint_inputs(cls, model_name, mode="as published") -> str:
+        """Load again when the file or the mode changes."""
+        return f"{_changed(MODELS, model_name)} {mode}"
 
     @classmethod
-    def execute(cls, model_name) -> io.NodeOutput:
+    def execute(cls, model_name, mode="as published") -> io.NodeOutput:
         """Read the file."""
-        return io.NodeOutput(open_network(MODELS, model_name))
+        return io.NodeOutput(open_network(MODELS, model_name, mode=PUBLISHED_MODES[mode]))
 
 
 class AdaQualLoadAssessor(io.ComfyNode):

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..adaqual_core.assessor import estimate_quality
 from ..adaqual_core.diffusion import SCHEDULES
+from ..adaqual_core.families import restore_with, settings_for, working_memory
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
 from ..adaqual_core.quality import CELL
-from ..adaqual_core.restore import RestoreSettings, restore
+from ..adaqual_core.restore import RestoreSettings
 from .common import (
     AdaQualAssessor,
     AdaQualModel,
@@ -40,8 +41,8 @@ _STRENGTH = (
     "looks too clean; 0 gives the input."
 )
 _STEPS = (
-    "Sampling steps, 1 to 100, default 2, which the models are trained for. Lower to 1 for speed; raise it to "
-    "compare, the time grows with it."
+    "Sampling steps, 0 to 100. Default 0: the model's own number, 2 for AdaQual and 25 for WeatherDiffusion. Lower it "
+    "for speed, raise it to compare; the time grows with it."
 )
 _PRESERVE = (
     "Regions of at least this quality are kept untouched and not computed, 1 to 5, default 4.5. Lower it to touch less "
@@ -62,15 +63,7 @@ def _seed() -> io.Int.Input:
 
 
 def _steps() -> io.Int.Input:
-    return io.Int.Input("steps", default=2, min=1, max=100, tooltip=_STEPS)
-
-
-def _memory(model: ModelPatcher, settings: RestoreSettings) -> float:
-    """Bytes of work beside the weights for one batch of windows; the factor is measured (nano: 100 numbers per px)."""
-    network = model.model
-    side = settings.tile + 2 * max(settings.overlap, network.receptive_radius)
-    per_pixel = 18 * network.config.widths[0] / network.config.unshuffle**2
-    return settings.tile_batch * side**2 * per_pixel * next(network.parameters()).element_size()
+    return io.Int.Input("steps", default=0, min=0, max=100, tooltip=_STEPS)
 
 
 def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings) -> Tensor:
@@ -80,7 +73,7 @@ def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], set
 
     def pictures() -> Iterator[Tensor]:
         for index, prompt in enumerate(prompts):
-            result = restore(model.model, frame(image, index), prompt, settings, progress=partial(report, index))
+            result = restore_with(model.model, frame(image, index), prompt, settings, progress=partial(report, index))
             yield result.picture[0]
             report(index, 1, 1)
 
@@ -162,8 +155,8 @@ class AdaQualSampler(io.ComfyNode):
             node_id="AdaQualSampler",
             display_name="AdaQual Sampler",
             description=(
-                "Restores pictures as the adaptive prompt asks, in two diffusion steps. Works in tiles that equal the "
-                "whole picture, skips what is kept, and shows the result as it grows. Size and alpha stay as they are."
+                "Restores pictures as the adaptive prompt asks, with any model that Load AdaQual Model gives. Skips what "
+                "is kept, and shows the result as it grows. Size and alpha stay as they are."
             ),
             search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "restore"],
             inputs=[
@@ -173,10 +166,11 @@ class AdaQualSampler(io.ComfyNode):
                 _seed(),
                 _steps(),
                 io.Combo.Input(
-                    "schedule", options=list(SCHEDULES), default=SCHEDULES[0],
+                    "schedule", options=["auto", *SCHEDULES], default="auto",
                     tooltip=(
-                        "Which noise levels the steps visit. Default trailing: starts from pure noise, which the "
-                        "models are trained for. official: the levels in the paper's published code, for comparison."
+                        "Which noise levels the steps visit. Default auto: the model's own. trailing: starts from pure "
+                        "noise, which our models are trained for. official: ends at the cleanest level, as in the "
+                        "published code of AdaQual-Diff and WeatherDiffusion."
                     ),
                 ),
                 io.Float.Input(
@@ -191,14 +185,29 @@ class AdaQualSampler(io.ComfyNode):
                     "tile", default=512, min=64, max=4096, step=64,
                     tooltip=(
                         "Largest side of a tile in px, 64 to 4096, default 512. Lower it when memory runs out; raise "
-                        "it for speed on large graphics cards. The picture does not change."
+                        "it for speed on large graphics cards. The picture does not change. AdaQual-Diff checkpoints run "
+                        "whole up to 4 tiles a side, in local windows above. Not used by WeatherDiffusion."
                     ),
                 ),
                 io.Int.Input(
                     "overlap", default=64, min=0, max=512, step=16,
                     tooltip=(
                         "Context around each tile in px, 0 to 512, default 64. It is raised to what the model can see, "
-                        "so seams cannot appear; raising it further only costs time."
+                        "so seams cannot appear; raising it further only costs time. Our presets only."
+                    ),
+                ),
+                io.Int.Input(
+                    "stride", default=16, min=1, max=512, optional=True,
+                    tooltip=(
+                        "WeatherDiffusion only: px from one patch to the next, 1 to the patch's 64 or 128, default 16. "
+                        "Raise it for speed; lower it for smoother results, the time grows with the square."
+                    ),
+                ),
+                io.Int.Input(
+                    "patch_batch", default=16, min=1, max=1024, optional=True,
+                    tooltip=(
+                        "WeatherDiffusion only: patches at once, 1 to 1024, default 16. Lower it when memory runs out; "
+                        "raise it for speed on large graphics cards. The picture does not change."
                     ),
                 ),
             ],
@@ -206,15 +215,20 @@ class AdaQualSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model, image, prompt, seed, steps, schedule, eta, strength, tile, overlap) -> io.NodeOutput:
+    def execute(
+        cls, model, image, prompt, seed, steps, schedule, eta, strength, tile, overlap, stride=16, patch_batch=16
+    ) -> io.NodeOutput:
         """Sample frame by frame."""
-        settings = RestoreSettings(steps, seed, schedule, eta, strength, tile, overlap)
+        settings = settings_for(
+            model.model, steps=steps or None, seed=seed, schedule=None if schedule == "auto" else schedule, eta=eta,
+            strength=strength, tile=tile, overlap=overlap, stride=stride, patch_batch=patch_batch,
+        )  # fmt: skip
         count, prompted = len(image), len(prompt.severity)
         if prompted != count:
             raise ValueError(
                 f"prompt: built for {prompted} pictures, but image holds {count}; connect the same image to Build Adaptive Prompt"
             )
-        use(model, memory=_memory(model, settings))
+        use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
         return io.NodeOutput(_restored(model, image, (prompt_of(prompt, i) for i in range(count)), settings))
 
 
@@ -263,9 +277,10 @@ class AdaQualRestore(io.ComfyNode):
     @classmethod
     def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
         """Estimate, build the prompt and sample frame by frame."""
-        settings, wishes = RestoreSettings(steps, seed, strength=strength), PromptSettings(preserve=preserve)
+        wishes = PromptSettings(preserve=preserve)
         model, assessor = model or open_network(MODELS), assessor or open_network(ASSESSORS)
-        use(model, assessor, memory=max(ASSESSOR_MEMORY, _memory(model, settings)))
+        settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
+        use(model, assessor, memory=max(ASSESSOR_MEMORY, working_memory(model.model, settings, *image.shape[1:3])))
         maps = []
 
         def prompts() -> Iterator[Prompt]:

@@ -1,18 +1,50 @@
-"""Makes workflows/NAME.jpg from real results, after new weights: ``.venv/bin/python scripts/make_workflow_pictures.py``.
+"""Makes workflows/NAME.jpg after new weights: ``.venv/bin/python scripts/make_workflow_pictures.py [NAME ...]``.
 
-Square: left half the input, right half the result, a white line between, the quality map inset where the workflow saves one.
+From real results, square: left half the input, right half the result, a white line between, the quality map inset where
+the workflow saves one. Workflows that need a model to be downloaded show their graph instead, as the front end draws it.
 """
 
+import base64
 import io
 import json
+import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import comfy_server as c
 from comfy_workflow import to_prompt
 from PIL import Image, ImageDraw
+from playwright.sync_api import sync_playwright
 
 SIDE = 768
+FIT = """workflow => app.loadGraphData(workflow).then(() => {
+    const boxes = app.graph.nodes.map(n => n.getBounding()), [pad, wide, high] = [40, innerWidth, innerHeight];
+    const left = Math.min(...boxes.map(b => b[0])) - pad, top = Math.min(...boxes.map(b => b[1])) - pad;
+    const right = Math.max(...boxes.map(b => b[0] + b[2])) + pad, bottom = Math.max(...boxes.map(b => b[1] + b[3])) + pad;
+    const scale = Math.min(wide / (right - left), high / (bottom - top));
+    Object.assign(app.canvas.ds, {scale, offset: [wide / scale / 2 - (left + right) / 2, high / scale / 2 - (top + bottom) / 2]});
+    document.querySelectorAll('body > *').forEach(e => { if (!e.contains(app.canvasEl)) e.style.display = 'none'; });
+    app.canvas.setDirty(true, true);
+})"""
+
+
+def graph(server: c.Server, workflow: dict) -> Image.Image:
+    """The workflow's graph as the front end draws it."""
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page(viewport={"width": 2 * SIDE, "height": 2 * SIDE})
+        page.goto(server.address)
+        page.wait_for_function("window.app?.vueAppReady && window.app.graph", timeout=300_000)
+        page.evaluate(FIT, workflow)
+        page.wait_for_timeout(5000)
+        url = page.evaluate("() => app.canvasEl.toDataURL()")
+        browser.close()
+    drawn = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+    return square(drawn)
 
 
 def square(picture: Image.Image) -> Image.Image:
@@ -32,7 +64,14 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
     painted.save(server.base / "input" / "painted.png")
     info = c.get_json(server.address, "/object_info")
     for path in sorted((c.REPOSITORY / "workflows").glob("*.json")):
-        prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), info)
+        if sys.argv[1:] and path.stem not in sys.argv[1:]:
+            continue
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+        prompt = to_prompt(workflow, info)
+        models = [node["inputs"]["model_name"] for node in prompt.values() if node["class_type"] == "AdaQualLoadModel"]
+        if not all(name.endswith("(shipped)") for name in models):
+            graph(server, workflow).save(path.with_suffix(".jpg"), quality=88)
+            continue
         if "mask" in path.stem:
             for node in prompt.values():
                 if node["class_type"] == "LoadImage":

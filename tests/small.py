@@ -3,13 +3,17 @@
 A fresh denoiser's output and prompt gates are zero: every parameter is disturbed, so that nothing is the identity.
 """
 
+import argparse
+
 import torch
 from torch import Tensor
 
 from adaqual_core.assessor import AssessorConfig, AssessorNet
 from adaqual_core.denoiser import Denoiser, DenoiserConfig, initialise
+from adaqual_core.official import OfficialConfig, OfficialNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
 from adaqual_core.quality import QualityMap, quality_from_severity
+from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
 
 CONFIG = DenoiserConfig(
     widths=(16, 16, 24), encoder=(1, 1), middle=(3,), decoder=(1, 1), condition_width=16, global_tokens=2, pools=3
@@ -40,6 +44,39 @@ def assessor(seed: int = 0) -> AssessorNet:
     net = AssessorNet(AssessorConfig(widths=(8, 8, 12, 16), dilations=(1,)))
     disturb(net, 0.1, seed)
     return net.requires_grad_(False).eval()
+
+
+def official(mode: str = "published", seed: int = 0) -> OfficialNet:
+    """The authors' layout with four levels, as theirs, and residuals of about 0.1."""
+    torch.manual_seed(seed)
+    model = OfficialNet(OfficialConfig(8, (1, 1, 1, 2), 1, (1, 1, 1, 1), 8, projections=(128,)), mode)
+    disturb(model, 0.1, seed)
+    with torch.no_grad():
+        model.ending.weight.mul_(0.02)
+        model.ending.bias.mul_(0.02)
+    return model.requires_grad_(False).eval()
+
+
+def weather(seed: int = 0) -> WeatherNet:
+    """WeatherDiffusion with two levels and patches of 32 px."""
+    torch.manual_seed(seed)
+    model = WeatherNet(WeatherConfig(32, (32, 32), 1, (False, True), 32, 32))
+    disturb(model, 0.05, seed)
+    return model.requires_grad_(False).eval()
+
+
+def save_weatherdiffusion(path) -> None:
+    """A file as WeatherDiffusion's training writes it, with small random weights."""
+    average = weather().state_dict()
+    config = argparse.Namespace(data=argparse.Namespace(image_size=32))
+    raw = {f"module.{key}": torch.zeros_like(value) for key, value in average.items()}
+    torch.save({"epoch": 1, "step": 2, "state_dict": raw, "ema_helper": dict(average), "config": config}, path)
+
+
+def save_lightning(path) -> None:
+    """A file as AdaQual-Diff's training writes it, with small random weights."""
+    weights = {f"model.{key}": value for key, value in official().state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": {**weights, "lpips_fn.a": torch.ones(1)}, "optimizer_states": [{}]}, path)
 
 
 def picture(height: int, width: int, *, batch: int = 1, channels: int = 3, seed: int = 0) -> Tensor:

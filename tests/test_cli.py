@@ -259,7 +259,7 @@ def test_wrong_usage(capsys, argv):
     fails((cli.main(argv), *capsys.readouterr()), "", status=2)
 
 
-@pytest.mark.parametrize("command", [[], ["restore"], ["quality"], ["degrade"], ["evaluate"], ["train"]])
+@pytest.mark.parametrize("command", [[], ["restore"], ["quality"], ["degrade"], ["evaluate"], ["train"], ["convert"], ["golden"]])
 def test_help(capsys, command):
     with pytest.raises(SystemExit) as end:
         cli.main([*command, "--help"])

@@ -238,9 +238,9 @@ def changed(change):
     [
         (half, "not a readable checkpoint.*truncated"),
         (flipped, "not a readable checkpoint|refused"),
-        (one_bit, "not a readable checkpoint.*checksum"),
+        (one_bit, "x.ckpt: damaged .wrong checksum of"),
         (empty, "empty file"),
-        (page, "neither safetensors nor a PyTorch checkpoint"),
+        (page, "not a readable safetensors file, and no PyTorch checkpoint"),
         (archive, "a tar archive.*unpack"),
         (foreign_zip, "not a readable checkpoint"),
         (plain_pickle, "not a readable checkpoint"),

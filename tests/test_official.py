@@ -6,9 +6,7 @@ import torch.nn as nn
 from small import disturb, picture, prompt_for
 
 from adaqual_core import official
-from adaqual_core.diffusion import sample
 from adaqual_core.official import OfficialConfig, OfficialNet, read_config
-from adaqual_core.restore import RestoreSettings, restore
 
 CONFIG = OfficialConfig(8, (1, 2, 1, 1), 1, (1, 1, 2, 1), 8, projections=(128,))
 
@@ -161,41 +159,28 @@ def test_sliding_mean(window):
 def test_local_pool_window():
     model, given = network(), inputs(64, 48)
     whole = model(*given)
-    model.pool_window = 10_000
-    assert torch.allclose(model(*given), whole, atol=1e-5)
-    model.pool_window = 16
-    assert not torch.allclose(model(*given), whole, atol=1e-4)
+    assert torch.allclose(model(*given, pool_window=10_000), whole, atol=1e-5)
+    assert not torch.allclose(model(*given, pool_window=16), whole, atol=1e-4)
 
 
 def test_local_pools_join_pieces_without_a_seam():
     model = network(OfficialConfig(8, (1, 1), 1, (1, 1), 8))
     pixels, noise, time = inputs(16, 224)
-    model.pool_window = 16
-    whole = model(pixels, noise, time)
-    piece = model(pixels[..., :160], noise[..., :160], time)
+    whole = model(pixels, noise, time, pool_window=16)
+    piece = model(pixels[..., :160], noise[..., :160], time, pool_window=16)
     assert torch.allclose(piece[..., :64], whole[..., :64], atol=1e-5)
 
 
 def test_receptive_radius():
     config = OfficialConfig(8, (1, 1), 1, (1, 1), 8)
     model = network(config)
-    model.pool_window = 1  # leaves the convolutions
     pixels, noise, time = inputs(16, 128)
     other = noise.clone()
     other[..., 64:68] += 1
-    changed = ((model(pixels, noise, time) - model(pixels, other, time)).abs() > 1e-7).any(2).any(1)[0].nonzero()
+    first, second = (model(pixels, x, time, pool_window=1) for x in (noise, other))  # leaves the convolutions
+    changed = ((first - second).abs() > 1e-7).any(2).any(1)[0].nonzero()
     assert 64 - model.receptive_radius <= int(changed.min()) < 60
     assert 68 < int(changed.max()) <= 68 + model.receptive_radius
-
-
-def test_it_restores_through_the_common_pipeline():
-    model, pixels = network(), picture(64, 64)
-    settings = RestoreSettings(schedule="official", seed=3)
-    restored = restore(model, pixels, prompt_for(pixels), settings).picture
-    noise = torch.randn((3, 64, 64), generator=torch.Generator().manual_seed(3))[None]
-    residual = sample(lambda x, t: model(pixels, x, torch.tensor([t])), noise, [500, 0])
-    assert torch.allclose(restored, (pixels + residual).clamp(0, 1), atol=1e-5)
-    assert (restored - pixels).abs().max() > 0.01
 
 
 def test_operations_are_used_for_every_layer():

@@ -5,9 +5,10 @@ import pytest
 import torch
 from small import denoiser, picture, prompt_for
 
+from adaqual_core.checks import NumericalError
 from adaqual_core.denoiser import Denoiser
 from adaqual_core.prompt import PromptSettings
-from adaqual_core.restore import NumericalError, RestoreSettings, restore
+from adaqual_core.restore import RestoreSettings, restore
 
 MODEL = denoiser()
 

@@ -7,7 +7,8 @@ from small import disturb, picture, prompt_for
 
 from adaqual_core.checks import NumericalError
 from adaqual_core.diffusion import alphas_cumprod
-from adaqual_core.patches import PatchSettings, active_corners, corners, restore_patches, sample_patches
+from adaqual_core.patches import active_corners, corners, restore_patches, sample_patches
+from adaqual_core.restore import RestoreSettings
 from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet, read_config
 
 CONFIG = WeatherConfig(32, (32, 64), 1, (False, True), 64, 16)
@@ -174,6 +175,17 @@ def test_preserved_patches_are_skipped(model):
     assert (result[:, :16, :16] - (2 * pixels - 1)[:, :16, :16]).abs().max() > 0.01
 
 
+def test_faded_edges_need_no_patches_of_their_own_unless_none_covers_them():
+    mask, grid = torch.zeros(16, 80), corners(16, 80, 16, 8)
+    mask[:, :24], mask[:, 24:28] = 1, 0.3
+    assert active_corners(grid, 16, mask) == [(0, 0), (0, 8), (0, 16)]  # (0, 24) holds nothing else
+    mask[:, 60:64] = 0.2
+    covered = torch.zeros(16, 80, dtype=torch.bool)
+    for y, x in active_corners(grid, 16, mask):
+        covered[y : y + 16, x : x + 16] = True
+    assert bool(covered[mask > 0].all())
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -190,8 +202,8 @@ def test_sampler_refusals(model, change, message):
 
 
 def restored(model, pixels, severity=1.0, progress=None, **settings):
-    settings = {"steps": 2, "stride": 8, **settings}
-    return restore_patches(model, pixels, prompt_for(pixels, severity), PatchSettings(**settings), progress=progress)
+    settings = {"steps": 2, "schedule": "official", "stride": 8, **settings}
+    return restore_patches(model, pixels, prompt_for(pixels, severity), RestoreSettings(**settings), progress=progress)
 
 
 @pytest.mark.parametrize("height, width", [(40, 37), (5, 70), (1, 1)])
@@ -272,7 +284,7 @@ def test_low_precision_falls_back_to_float32():
     net.half()
     assert not bool(torch.isfinite(net(torch.randn(1, 6, 16, 16).half(), torch.tensor([0]))).all())
     pixels = picture(16, 16)
-    prompt, settings = prompt_for(pixels), PatchSettings(steps=1)
+    prompt, settings = prompt_for(pixels), RestoreSettings(steps=1)
     found = restore_patches(net, pixels, prompt, settings).picture
     assert net.conv_in.weight.dtype == torch.float16
     assert torch.equal(found, restore_patches(net.float(), pixels, prompt, settings).picture)
@@ -283,9 +295,7 @@ def test_prompts_of_another_picture_are_refused(model):
         restore_patches(model, picture(64, 64), prompt_for(picture(32, 32)))
 
 
-@pytest.mark.parametrize(
-    "name, value", [("steps", 0), ("seed", -1), ("strength", 2.0), ("stride", 0), ("patch_batch", 0)]
-)
+@pytest.mark.parametrize("name, value", [("stride", 0), ("patch_batch", 0)])
 def test_settings_name_what_is_wrong(name, value):
     with pytest.raises(ValueError, match=f"{name}: {value}"):
-        PatchSettings(**{name: value})
+        RestoreSettings(**{name: value})

@@ -9,6 +9,7 @@ from pathlib import Path
 import comfy_server
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from small import save_lightning, save_weatherdiffusion
 
 WORKFLOWS = sorted((comfy_server.REPOSITORY / "workflows").glob("*.json"))
 # Chromium must not look for hosts outside the machine, and refuses its sandbox to root.
@@ -18,10 +19,18 @@ CHROMIUM_FLAGS = [
 ]  # fmt: skip
 
 
+# Files that users download, as small files of random weights.
+DOWNLOADED = {"WeatherDiff64.pth.tar": save_weatherdiffusion, "adaqual.ckpt": save_lightning}
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[comfy_server.Server]:
     """A running ComfyUI with this pack, in a base directory of its own."""
-    with comfy_server.running(tmp_path_factory.mktemp("comfyui")) as started:
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "models" / "adaqual").mkdir(parents=True)
+    for name, save in DOWNLOADED.items():
+        save(base / "models" / "adaqual" / name)
+    with comfy_server.running(base) as started:
         yield started
 
 

@@ -27,7 +27,7 @@ INTERFACE = {
         "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR",
         "image:IMAGE heatmap:IMAGE quality_before:FLOAT",
     ),
-    "AdaQualLoadModel": ("model_name:COMBO", "", "model:ADAQUAL_MODEL"),
+    "AdaQualLoadModel": ("model_name:COMBO", "mode:COMBO", "model:ADAQUAL_MODEL"),
     "AdaQualLoadAssessor": ("assessor_name:COMBO", "", "assessor:ADAQUAL_ASSESSOR"),
     "AdaQualEstimateQuality": (
         "image:IMAGE",
@@ -49,7 +49,7 @@ INTERFACE = {
     "AdaQualSampler": (
         "model:ADAQUAL_MODEL image:IMAGE prompt:ADAQUAL_PROMPT seed:INT steps:INT schedule:COMBO eta:FLOAT "
         "strength:FLOAT tile:INT overlap:INT",
-        "",
+        "stride:INT patch_batch:INT",
         "image:IMAGE",
     ),
     "AdaQualDegrade": (
@@ -277,7 +277,8 @@ def test_a_model_folder_is_searched_and_a_wrong_file_explained(server):
     (folder / "notes.txt").write_text("not offered")
     offered = get_json(server.address, "/object_info/AdaQualLoadModel")["AdaQualLoadModel"]
     offered = offered["input"]["required"]["model_name"][1]["options"]
-    assert offered == [SHIPPED, "broken.safetensors"]
+    assert offered[0] == SHIPPED and {"broken.safetensors", "adaqual.ckpt", "WeatherDiff64.pth.tar"} < set(offered)
+    assert "notes.txt" not in offered
     prompt = chain(picture(server, "any.png", (64, 64)))
     prompt["model"]["inputs"]["model_name"] = "broken.safetensors"
     with pytest.raises(ServerError, match=r"broken\.safetensors: not a readable safetensors file"):
@@ -340,14 +341,21 @@ comfy.options.enable_args_parsing()
 import comfy.ops, torch
 from adaqual_core.assessor import AssessorNet
 from adaqual_core.denoiser import Denoiser
+from adaqual_core.official import OfficialConfig, OfficialNet
 from adaqual_core.prompt import STATISTICS
+from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
 cells, pixels = torch.rand(1, 1, 4, 4), torch.rand(1, 3, 64, 64)
 given = [pixels, pixels, torch.tensor([999]), torch.tensor([0.1]), cells, 16 * cells, torch.rand(1, STATISTICS)]
-for network, inputs in ((Denoiser, given), (AssessorNet, [pixels])):
+official = OfficialConfig(16, (1, 1, 1, 1), 1, (1, 1, 1, 1), 8, projections=(256,))
+patches = [torch.rand(2, 6, 16, 16), torch.tensor([500])]
+for network, sizes, inputs in (
+    (Denoiser, [], given), (AssessorNet, [], [pixels]), (OfficialNet, [official, "prompted"], given),
+    (WeatherNet, [WeatherConfig(32, (32, 64), 1, (False, True), 64, 16)], patches),
+):
     torch.manual_seed(0)
-    plain = network()
+    plain = network(*sizes)
     for stored, tolerance in ((torch.float32, 0), (torch.float16, 0.01), (torch.bfloat16, 0.05)):
-        cast = network(plain.config, operations=comfy.ops.manual_cast)
+        cast = network(*(sizes or [plain.config]), operations=comfy.ops.manual_cast)
         cast.load_state_dict(plain.state_dict())
         cast.to(stored)
         with torch.inference_mode():
