@@ -9,7 +9,7 @@ from small_deqa import network, scorer, write
 from transformers import CLIPImageProcessorPil
 
 from adaqual_core.dense import estimate_quality_by_tiles, score_pictures, tile_starts, tile_weights
-from adaqual_core.deqa.preprocess import PAD, PUBLISHED_PROMPT, normalised, quantised, whole_picture
+from adaqual_core.deqa.preprocess import MEAN, PAD, PUBLISHED_PROMPT, normalised, quantised, whole_picture
 from adaqual_core.deqa.scorer import load_deqa
 from adaqual_core.quality import cell_count
 from adaqual_core.scorecache import ScoreCache, cache_key
@@ -52,7 +52,13 @@ def test_the_prompt_is_the_published_one():
 
 @pytest.mark.parametrize("height, width", [(448, 448), (300, 500), (501, 300), (20, 31), (1, 9), (900, 700)])
 def test_preprocessing_equals_clips_image_processor(height, width):
-    """Against transformers' own CLIPImageProcessor with the published settings, after padding to a square."""
+    """Against transformers' own CLIPImageProcessor with the published settings, after padding to a square.
+
+    The settings were read once, on 2026-11-23, from the preprocessor_config.json that is published with the base model
+    (in the repository Q-Future/Q-Align): resize and crop to 448, resample 3, these means and deviations. DeQA-Score's own
+    scorer pads with int(255 · mean) before it.
+    """
+    assert PAD == tuple(int(255 * mean) for mean in MEAN)
     processor = CLIPImageProcessorPil(
         size={"shortest_edge": 448},
         crop_size={"height": 448, "width": 448},
