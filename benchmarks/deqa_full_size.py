@@ -82,7 +82,9 @@ def measure(folder: Path) -> dict:
         start = time.perf_counter()
         scorer.score(1, lambda i: picture)
         found[name] = round(time.perf_counter() - start, 1)
-    return found | {"peak_by_weights": round((status("VmHWM") - before) / held, 3)}
+        found["peak_by_weights"] = round((status("VmHWM") - before) / held, 3)
+        print(f"{name}: {found[name]}, {time.process_time():.0f} s of processor time since the start", flush=True)
+    return found
 
 
 def compare(folder: Path, tiles: int, offload: bool) -> dict:
