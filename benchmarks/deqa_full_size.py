@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -88,26 +89,30 @@ def measure(folder: Path) -> dict:
 
 
 def compare(folder: Path, tiles: int, offload: bool) -> dict:
-    """Seconds for ``tiles`` tiles at once beside as many single scores,, these half before and half after."""
+    """Seconds for ``tiles`` tiles at once beside as many single scores, these half before and half after.
+
+    Of each pair of numbers the second is of the processor's time, which other work on the machine changes less.
+    """
     scorer = load_deqa(folder, offload=offload)
     pictures = torch.randn(tiles, 3, scorer.size, scorer.size, generator=torch.Generator().manual_seed(0))
-    scorer.score(1, lambda i: pictures[i])  # the prefix is computed once, for both
-    single, seconds = [], 0.0
-    for number in range(tiles):
-        start = time.perf_counter()
-        single.append(scorer.score(1, lambda _, number=number: pictures[number]))
-        seconds += time.perf_counter() - start
-        if number == tiles // 2:
-            start = time.perf_counter()
-            batched = scorer.score(tiles, lambda i: pictures[i])
-            together = time.perf_counter() - start
+
+    def score(*numbers: int) -> tuple[Tensor, Tensor]:
+        start = torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64)
+        found = scorer.score(len(numbers), lambda i: pictures[numbers[i]])
+        return found, torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64) - start
+
+    score(0)  # the prefix is computed once, for both
+    first = [score(number) for number in range(tiles // 2)]
+    batched, together = score(*range(tiles))
+    single = first + [score(number) for number in range(tiles // 2, tiles)]
+    seconds = torch.stack([taken for _, taken in single]).sum(0)
     return {
         "tiles": tiles,
         "offloaded": offload,
-        "single_seconds": round(seconds, 1),
-        "batched_seconds": round(together, 1),
-        "batched_by_single": round(together / seconds, 3),
-        "largest_difference": float((batched - torch.cat(single)).abs().max()),
+        "single_seconds": [round(float(value), 1) for value in seconds],
+        "batched_seconds": [round(float(value), 1) for value in together],
+        "batched_by_single": [round(float(value), 3) for value in together / seconds],
+        "largest_difference": float((batched - torch.cat([found for found, _ in single])).abs().max()),
     }
 
 
@@ -120,8 +125,9 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        found = [compare(args.folder, args.tiles, way) for way in (False, True)] if args.tiles else measure(args.folder)
-        print(json.dumps(found), flush=True)
+        runs = [partial(compare, args.folder, args.tiles, way) for way in (False, True)]
+        for run in runs if args.tiles else [partial(measure, args.folder)]:
+            print(json.dumps(run()), flush=True)
         return
     if args.folder.exists():
         sys.exit(f"{args.folder}: exists already; give a folder that may be written and deleted")

@@ -119,15 +119,20 @@ def _stamp(path: Path) -> int:
     return max(file.stat().st_mtime_ns for file in files)
 
 
-@lru_cache(maxsize=4)
-def _patcher(family: Family, path: Path, changed: int) -> ModelPatcher:
+def _open(family: Family, path: Path, changed: int) -> ModelPatcher:
     return family.open(path, comfy.model_management.vae_device(), comfy.model_management.vae_offload_device())
 
 
+_remembered = lru_cache(maxsize=4)(_open)
+
+
 def open_network(family: Family, name: str | None = None) -> ModelPatcher:
-    """The network of a choice (the shipped one without), read once and again when its file has changed."""
+    """The network of a choice (the shipped one without), read once and again when its file has changed.
+
+    Folders hold large models: those live only as long as ComfyUI's own cache keeps what the loader gave.
+    """
     path = find(family, name or family.shipped)
-    return _patcher(family, path, _stamp(path))
+    return (_open if path.is_dir() else _remembered)(family, path, _stamp(path))
 
 
 def use(*patchers: ModelPatcher, memory: float = 0) -> None:
