@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .assessor import AssessorNet, estimate_quality
-from .checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
+from .assessors import Assessor, assess, cache_folder, open_assessor
+from .checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER
 from .cli_models import add_model_commands
 from .console import say
 from .convert import load_restorer
@@ -28,7 +28,9 @@ from .heatmap import grey_map, heatmap
 from .imageio import PictureError, check_output, find_pictures, picture_shape, read_picture, write_picture
 from .official import MODES
 from .prompt import PromptSettings, build_prompt
+from .quality import QualityMap
 from .restore import Restored, RestoreSettings
+from .scorecache import ScoreCache
 
 
 class UsageError(ValueError):
@@ -46,7 +48,8 @@ def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
                             help="restorer's weights: AdaQual, AdaQual-Diff or WeatherDiffusion")  # fmt: skip
         parser.add_argument("--mode", default=MODES[0], choices=MODES,
                             help="AdaQual-Diff checkpoints: as published (the default), or with their prompts")  # fmt: skip
-    parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, metavar="FILE", help="assessor's weights")
+    parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, metavar="PATH",
+                        help="assessor's weights, or the folder of a CLIP (for CLIP-IQA) or DeQA-Score model")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto (the default: cuda, mps or cpu), or one by name")
 
 
@@ -134,24 +137,31 @@ def _peak_rss_mb() -> float | None:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _models(args: argparse.Namespace, device: torch.device) -> tuple[Restorer, AssessorNet]:
-    return load_restorer(args.model, mode=args.mode).to(device), load_assessor(args.assessor).to(device)
+def _models(args: argparse.Namespace, device: torch.device) -> tuple[Restorer, Assessor]:
+    return load_restorer(args.model, mode=args.mode).to(device), open_assessor(args.assessor, device)
 
 
-def _mean_quality(assessor: AssessorNet, picture: torch.Tensor) -> float:
-    return float(estimate_quality(assessor, picture).mean)
+def _judged(assessor: Assessor, picture: torch.Tensor, label: str) -> QualityMap:
+    """The map of one picture; scores of slow assessors are kept in :func:`cache_folder`."""
+    with tqdm(desc=f"{label}: quality", unit="step", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return assess(assessor, picture, cache=ScoreCache(cache_folder()), progress=progress)
 
 
 def _restored(
     model: Restorer,
-    assessor: AssessorNet,
+    assessor: Assessor,
     picture: torch.Tensor,
     prompts: PromptSettings,
     settings: RestoreSettings,
     label: str,
 ) -> tuple[Restored, float]:
     """The whole chain on one picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before."""
-    quality = estimate_quality(assessor, picture)
+    quality = _judged(assessor, picture, label)
     prompt = build_prompt(picture, quality, prompts)
     with tqdm(desc=label, unit="batch", leave=False, disable=None) as bar:
 
@@ -232,7 +242,7 @@ def _restore(args: argparse.Namespace) -> int:
 
 def _restore_file(
     model: Restorer,
-    assessor: AssessorNet,
+    assessor: Assessor,
     source: Path,
     target: Path,
     prompts: PromptSettings,
@@ -244,7 +254,7 @@ def _restore_file(
     result, before = _restored(model, assessor, picture, prompts, settings, source.name)
     seconds = time.perf_counter() - start
     del picture
-    after = _mean_quality(assessor, result.picture)
+    after = float(_judged(assessor, result.picture, source.name).mean)
     write_picture(result.picture, target)
     return {
         "picture": source.name,
@@ -268,9 +278,9 @@ def _quality(args: argparse.Namespace) -> int:
         raise PictureError(f"{args.map}: the map is exact numbers; end its name in .png")
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise PictureError(f"{args.map}: given for --map and --heatmap; give two names")
-    assessor = load_assessor(args.assessor).to(device)
+    assessor = open_assessor(args.assessor, device)
     picture = read_picture(args.input)
-    quality = estimate_quality(assessor, picture)
+    quality = _judged(assessor, picture, args.input.name)
     del picture
     if args.map is not None:
         write_picture(grey_map(quality), args.map)
@@ -316,7 +326,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     def restored(picture: torch.Tensor) -> tuple[torch.Tensor, float, float]:
         result, before = _restored(model, assessor, picture, prompts, settings, "restoring")
-        return result.picture, before, _mean_quality(assessor, result.picture)
+        return result.picture, before, float(_judged(assessor, result.picture, "restored").mean)
 
     groups: dict[str, list] = {}
     for pair in tqdm(pairs, desc="pictures", unit="picture", disable=None):

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .assessing import AdaQualScoreAndSort
 from .blending import AdaQualBestPerRegion, AdaQualBlend
 from .degradation import AdaQualDegrade
 from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
@@ -25,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     AdaQualDenoiseMask,
     AdaQualBlend,
     AdaQualBestPerRegion,
+    AdaQualScoreAndSort,
 ]
 
 

@@ -5,13 +5,11 @@ from functools import partial
 import torch
 from comfy_api.latest import io
 
-from ..adaqual_core.assessor import estimate_quality
 from ..adaqual_core.blend import best_per_region, blend
 from ..adaqual_core.checks import check_picture
 from ..adaqual_core.prompt import preservation_mask
+from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, frame, reporter, schema, stack
-from .loaders import ASSESSORS, open_network, use
-from .quality import ASSESSOR_MEMORY
 
 
 def _levels() -> io.Int.Input:
@@ -118,14 +116,13 @@ class AdaQualBestPerRegion(io.ComfyNode):
         for index, one in enumerate(versions):
             if len(one) not in (1, count):
                 raise ValueError(f"version {index + 1}: {len(one)} pictures beside {count}; give one, or as many as the others")
-        assessor = assessor or open_network(ASSESSORS)
-        use(assessor, memory=ASSESSOR_MEMORY)
+        assessor = ready(assessor)
         report, choices = reporter(count), []
 
         def pictures():
             for index in range(count):
                 pieces = [_one(one, index) for one in versions]
-                maps = [estimate_quality(assessor.model, piece, progress=partial(report, index)) for piece in pieces]
+                maps = [judged(assessor, piece, partial(report, index)) for piece in pieces]
                 picture, chosen = best_per_region([piece[0] for piece in pieces], maps, levels)
                 choices.append(chosen.to(torch.float32) / (len(versions) - 1))
                 yield picture

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,32 +13,72 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..adaqual_core.assessors import CLIP_IQA, EMBEDDED, kind_of
 from ..adaqual_core.checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
+from ..adaqual_core.clipiqa import load_clip_iqa
 from ..adaqual_core.convert import load_restorer
+from ..adaqual_core.deqa.network import DeqaNet
+from ..adaqual_core.deqa.scorer import load_deqa
 from ..adaqual_core.official import MODES
 from .common import AdaQualAssessor, AdaQualModel, schema
 
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of model file: its folder, the file that comes with the pack, the ends of names, and how it is read.
+    """One kind of model: its folder, the file that comes with the pack, the ends of names, and how another is opened.
 
-    ``half``: the network may run in float16 or bfloat16 where ComfyUI says so. The assessor may not: it is tiny, and
-    its log statistics need float32.
+    ``open(path, device, offload, **options)`` gives a ModelPatcher that computes on ``device`` and rests on ``offload``.
     """
 
     folder: str
     shipped: str
     shipped_path: Path
     suffixes: tuple[str, ...]
-    load: Callable
-    half: bool
+    open: Callable[..., ModelPatcher]
 
 
 PUBLISHED_MODES = dict(zip(("as published", "prompted"), MODES, strict=True))
 CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".tar")
-MODELS = Family("adaqual", "adaqual nano (shipped)", SHIPPED_DENOISER, CHECKPOINTS, load_restorer, True)
-ASSESSORS = Family("adaqual_quality", "embedded (shipped)", SHIPPED_ASSESSOR, CHECKPOINTS[:1], load_assessor, False)
+
+
+def _half(device: torch.device) -> torch.dtype:
+    """float16 or bfloat16 where ComfyUI says so, else float32."""
+    if comfy.model_management.is_device_cpu(device):
+        return torch.float32
+    return comfy.model_management.vae_dtype(device, [torch.float16, torch.bfloat16])
+
+
+def _open_model(path: Path, device: torch.device, offload: torch.device, mode: str = MODES[0]) -> ModelPatcher:
+    network = load_restorer(path, comfy.ops.manual_cast, mode=mode).to(offload, _half(device))
+    return ModelPatcher(network, load_device=device, offload_device=offload)
+
+
+JUDGE = "adaqual_judge"
+"""Where a patcher keeps what :func:`adaqual_core.assessors.assess` takes; its network is that, or belongs to it."""
+
+
+def _open_assessor(path: Path, device: torch.device, offload: torch.device) -> ModelPatcher:
+    """The small ones compute in float32: their statistics need it, and it costs little.
+
+    DeQA-Score keeps its file's type: ComfyUI moves as many of its weights to the device as there is room for, and its
+    operations bring each of the others there when it is needed.
+    """
+    kind = kind_of(path)
+    if kind == EMBEDDED:
+        network = judge = load_assessor(path, comfy.ops.manual_cast)
+    elif kind == CLIP_IQA:
+        network = judge = load_clip_iqa(path if path.is_dir() else path.parent)
+    else:
+        judge = load_deqa(path, offload=True, operations=comfy.ops.manual_cast)
+        judge = replace(judge, device=device, dtype=_half(device), offloaded=False)
+        network = judge.net
+    patcher = ModelPatcher(network.to(offload), load_device=device, offload_device=offload)
+    patcher.set_attachments(JUDGE, judge)
+    return patcher
+
+
+MODELS = Family("adaqual", "adaqual nano (shipped)", SHIPPED_DENOISER, CHECKPOINTS, _open_model)
+ASSESSORS = Family("adaqual_quality", "embedded (shipped)", SHIPPED_ASSESSOR, CHECKPOINTS[:1], _open_assessor)
 
 for _family in (MODELS, ASSESSORS):
     folder_paths.add_model_folder_path(_family.folder, os.path.join(folder_paths.models_dir, _family.folder))
@@ -46,12 +86,20 @@ for _family in (MODELS, ASSESSORS):
 
 
 def choices(family: Family) -> list[str]:
-    """What a loader offers: the shipped file first, then what lies in the folders."""
-    return [family.shipped, *folder_paths.get_filename_list(family.folder)]
+    """What a loader offers: the shipped file first, then what lies in the folders.
+
+    A folder with a config.json is one model, whatever its files are called.
+    """
+    found = {family.shipped: None}
+    for name in folder_paths.get_filename_list(family.folder):
+        inside, path = os.path.dirname(name), folder_paths.get_full_path(family.folder, name)
+        whole = inside and path and os.path.isfile(os.path.join(os.path.dirname(path), "config.json"))
+        found[inside if whole else name] = None
+    return list(found)
 
 
 def find(family: Family, name: str) -> Path:
-    """The file behind a choice; ValueError with folder, file name and remedy where there is none."""
+    """The file or folder behind a choice; ValueError with folder, name and remedy where there is none."""
     if name == family.shipped:
         if not family.shipped_path.is_file():
             raise ValueError(
@@ -61,6 +109,9 @@ def find(family: Family, name: str) -> Path:
         return family.shipped_path
     path = folder_paths.get_full_path(family.folder, name)
     if path is None:
+        path = folder_paths.get_full_path(family.folder, os.path.join(name, "config.json"))
+        path = path and os.path.dirname(path)
+    if not path:
         folders = " or ".join(folder_paths.get_folder_paths(family.folder))
         raise ValueError(
             f"{name} is not in {folders}; put the file there and press R to refresh the list, "
@@ -69,33 +120,42 @@ def find(family: Family, name: str) -> Path:
     return Path(path)
 
 
-@lru_cache(maxsize=4)
-def _patcher(family: Family, path: Path, changed: int, **options) -> ModelPatcher:
+def _stamp(path: Path) -> int:
+    """A number that changes when the file, or one directly in the folder, changes."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return max(file.stat().st_mtime_ns for file in files)
+
+
+def _open(family: Family, path: Path, changed: int, **options) -> ModelPatcher:
     device, offload = comfy.model_management.vae_device(), comfy.model_management.vae_offload_device()
-    dtype = torch.float32
-    if family.half and not comfy.model_management.is_device_cpu(device):
-        dtype = comfy.model_management.vae_dtype(device, [torch.float16, torch.bfloat16])
-    network = family.load(path, comfy.ops.manual_cast, **options).to(offload, dtype)
-    return ModelPatcher(network, load_device=device, offload_device=offload)
+    return family.open(path, device, offload, **options)
+
+
+_remembered = lru_cache(maxsize=4)(_open)
 
 
 def open_network(family: Family, name: str | None = None, **options) -> ModelPatcher:
-    """The network of a choice (the shipped one without), read once and again when its file or an option has changed."""
+    """The network of a choice (the shipped one without), read once and again when its file or an option has changed.
+
+    Folders hold large models: those live only as long as ComfyUI's own cache keeps what the loader gave.
+    """
     path = find(family, name or family.shipped)
-    return _patcher(family, path, path.stat().st_mtime_ns, **options)
+    return (_open if path.is_dir() else _remembered)(family, path, _stamp(path), **options)
 
 
 def use(*patchers: ModelPatcher, memory: float = 0) -> None:
     """Bring networks to their device, making room for ``memory`` bytes of work beside them.
 
-    They are loaded whole, as ComfyUI loads a VAE: they are small, and the core runs where their weights are.
+    They are loaded whole, as ComfyUI loads a VAE: they are small, and the core runs where their weights are. Only
+    DeQA-Score may stay in part where it rests.
     """
-    comfy.model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=True)
+    whole = not any(isinstance(patcher.model, DeqaNet) for patcher in patchers)
+    comfy.model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
 
 
 def _changed(family: Family, name: str) -> str:
     path = find(family, name)
-    return f"{path} {path.stat().st_mtime_ns}"
+    return f"{path} {_stamp(path)}"
 
 
 def _valid(family: Family, name: str | None) -> bool | str:
@@ -165,7 +225,7 @@ class AdaQualLoadModel(io.ComfyNode):
 
 
 class AdaQualLoadAssessor(io.ComfyNode):
-    """Quality assessor from a file."""
+    """Quality assessor from a file or a folder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -175,7 +235,8 @@ class AdaQualLoadAssessor(io.ComfyNode):
             display_name="Load Quality Assessor",
             description=(
                 "Loads the network that judges local quality from 1 (destroyed) to 5 (clean) without a reference "
-                "picture. The shipped one needs no download; others go into models/adaqual_quality."
+                "picture. The shipped one needs no download; DeQA-Score, CLIP models (for CLIP-IQA) and others go into "
+                "models/adaqual_quality."
             ),
             search_aliases=["image quality assessment", "IQA"],
             inputs=[
@@ -184,9 +245,9 @@ class AdaQualLoadAssessor(io.ComfyNode):
                     options=choices(ASSESSORS),
                     default=ASSESSORS.shipped,
                     tooltip=(
-                        "Assessor file (.safetensors) from models/adaqual_quality. Default: the one that comes with "
-                        "the pack. Choose another only if you trained or downloaded one; press R to see files added "
-                        "meanwhile."
+                        "File (.safetensors) or model folder from models/adaqual_quality. Default: the one that comes with "
+                        "the pack, the fastest. A CLIP folder gives CLIP-IQA, slower; a DeQA-Score folder the paper's "
+                        "assessor, slow and 16 GB large. Press R to see what was added meanwhile."
                     ),
                 )
             ],

@@ -5,13 +5,9 @@ from functools import partial
 
 from comfy_api.latest import io, ui
 
-from ..adaqual_core.assessor import estimate_quality
 from ..adaqual_core.quality import edit_quality, quality_from_severity
+from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, frame, heatmap_image, join_maps, reporter, schema, severity_mask
-from .loaders import ASSESSORS, open_network, use
-
-ASSESSOR_MEMORY = 400 * 2**20
-"""Bytes beside the weights for the assessor's tile of 1024 px with its context, in float32."""
 
 _SEVERITY = "Damage per pixel at the picture's size: 0 = clean (quality 5), 1 = destroyed (quality 1)."
 _HEATMAP = "The map as colours with a legend below: dark violet is quality 1, yellow is 5, the same for every picture."
@@ -50,12 +46,9 @@ class AdaQualEstimateQuality(io.ComfyNode):
     @classmethod
     def execute(cls, image, assessor=None) -> io.NodeOutput:
         """Judge frame by frame."""
-        assessor = assessor or open_network(ASSESSORS)
-        use(assessor, memory=ASSESSOR_MEMORY)
+        assessor = ready(assessor)
         report, count = reporter(len(image)), len(image)
-        quality = join_maps(
-            [estimate_quality(assessor.model, frame(image, i), progress=partial(report, i)) for i in range(count)]
-        )
+        quality = join_maps([judged(assessor, frame(image, i), partial(report, i)) for i in range(count)])
         heat = heatmap_image(quality)
         mean = float(quality.mean.mean())
         return io.NodeOutput(quality, severity_mask(quality), heat, mean, ui=ui.PreviewImage(heat[:1]))

@@ -8,12 +8,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adaqual_core.assessor import estimate_quality
 from ..adaqual_core.diffusion import SCHEDULES
 from ..adaqual_core.families import restore_with, settings_for, working_memory
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
 from ..adaqual_core.quality import CELL
 from ..adaqual_core.restore import RestoreSettings
+from .assessing import judged, ready
 from .common import (
     AdaQualAssessor,
     AdaQualModel,
@@ -27,10 +27,8 @@ from .common import (
     reporter,
     schema,
     stack,
-    stop_if_cancelled,
 )
-from .loaders import ASSESSORS, MODELS, open_network, use
-from .quality import ASSESSOR_MEMORY
+from .loaders import MODELS, open_network, use
 
 _SEED = (
     "Start of the noise, 0 to 2^64 − 1, default 0. The same seed gives the same picture; change it only to see another "
@@ -276,18 +274,15 @@ class AdaQualRestore(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
-        """Estimate, build the prompt and sample frame by frame."""
+        """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself."""
         wishes = PromptSettings(preserve=preserve)
-        model, assessor = model or open_network(MODELS), assessor or open_network(ASSESSORS)
+        model = model or open_network(MODELS)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
-        use(model, assessor, memory=max(ASSESSOR_MEMORY, working_memory(model.model, settings, *image.shape[1:3])))
-        maps = []
-
-        def prompts() -> Iterator[Prompt]:
-            for index in range(len(image)):
-                maps.append(estimate_quality(assessor.model, frame(image, index), progress=stop_if_cancelled))
-                yield build_prompt(frame(image, index), maps[-1], wishes)
-
-        restored = _restored(model, image, prompts(), settings)
+        assessor, count = ready(assessor), len(image)
+        report = reporter(count)
+        maps = [judged(assessor, frame(image, i), partial(report, i)) for i in range(count)]
+        use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
+        prompts = (build_prompt(frame(image, i), maps[i], wishes) for i in range(count))
+        restored = _restored(model, image, prompts, settings)
         quality = join_maps(maps)
         return io.NodeOutput(restored, heatmap_image(quality), float(quality.mean.mean()))

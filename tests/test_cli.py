@@ -15,6 +15,7 @@ from PIL import Image
 from small import assessor, denoiser, picture
 
 from adaqual_core import cli
+from adaqual_core.assessor import estimate_quality
 from adaqual_core.checkpoint import save_model
 from adaqual_core.degrade import degrade
 from adaqual_core.heatmap import heatmap
@@ -276,7 +277,7 @@ def test_quality(adaqual, weights):
     status, out, err = adaqual("quality", "a.png", "--map", "map.png", "--heatmap", "heat.webp", "--json")
     assert status == 0 and err == ""
     report = last_object(out)
-    quality = cli.estimate_quality(assessor(), read_picture("a.png"))
+    quality = estimate_quality(assessor(), read_picture("a.png"))
     assert report["shape"] == [3, 5]
     for key, value in (("mean", quality.mean), ("min", quality.scores.min()), ("max", quality.scores.max())):
         assert report[key] == pytest.approx(float(value), abs=1e-3)

@@ -1,7 +1,6 @@
 """DeQA-Score on pictures: preprocessing, the constant prompt, the dense map and the score cache."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,11 +8,11 @@ from small import picture
 from small_deqa import network, scorer, write
 from transformers import CLIPImageProcessorPil
 
-from adaqual_core.deqa.cache import ScoreCache, cache_key
-from adaqual_core.deqa.dense import estimate_quality_deqa, score_pictures, tile_starts, tile_weights
-from adaqual_core.deqa.preprocess import PAD, PUBLISHED_PROMPT, normalised, quantised, whole_picture
+from adaqual_core.dense import estimate_quality_by_tiles, score_pictures, tile_starts, tile_weights
+from adaqual_core.deqa.preprocess import MEAN, PAD, PUBLISHED_PROMPT, normalised, quantised, whole_picture
 from adaqual_core.deqa.scorer import load_deqa
 from adaqual_core.quality import cell_count
+from adaqual_core.scorecache import ScoreCache, cache_key
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +23,7 @@ def small_scorer(tmp_path_factory):
 class Brightness:
     """Stands in for a scorer: the score is 1 + 4 · the mean brightness of what it is given."""
 
-    size, fingerprint, dtype = 48, "brightness", torch.float32
-    net = SimpleNamespace(layer_count=7)
+    name, size, fingerprint, dtype, layer_count = "brightness", 48, "brightness", torch.float32, 7
 
     def __init__(self):
         self.scored = 0
@@ -54,7 +52,13 @@ def test_the_prompt_is_the_published_one():
 
 @pytest.mark.parametrize("height, width", [(448, 448), (300, 500), (501, 300), (20, 31), (1, 9), (900, 700)])
 def test_preprocessing_equals_clips_image_processor(height, width):
-    """Against transformers' own CLIPImageProcessor with the published settings, after padding to a square."""
+    """Against transformers' own CLIPImageProcessor with the published settings, after padding to a square.
+
+    The settings were read once, on 2026-11-23, from the preprocessor_config.json that is published with the base model
+    (in the repository Q-Future/Q-Align): resize and crop to 448, resample 3, these means and deviations. DeQA-Score's own
+    scorer pads with int(255 · mean) before it.
+    """
+    assert PAD == tuple(int(255 * mean) for mean in MEAN)
     processor = CLIPImageProcessorPil(
         size={"shortest_edge": 448},
         crop_size={"height": 448, "width": 448},
@@ -105,28 +109,28 @@ def test_a_tile_counts_most_in_its_middle_and_not_outside():
 @pytest.mark.parametrize("height, width", [(48, 48), (30, 100), (130, 97), (5, 5)])
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 def test_a_constant_picture_has_a_constant_map(small_scorer, height, width, overlap):
-    scores = estimate_quality_deqa(small_scorer, torch.full((1, 3, height, width), 0.4), overlap=overlap).scores
+    scores = estimate_quality_by_tiles(small_scorer, torch.full((1, 3, height, width), 0.4), overlap=overlap).scores
     assert scores.shape == (1, 1, cell_count(height), cell_count(width))
     assert scores.max() - scores.min() < 1e-5
 
 
 def test_a_constant_map_does_not_depend_on_the_tiles(small_scorer):
     pixels = torch.full((1, 3, 100, 150), 0.4)
-    maps = [estimate_quality_deqa(small_scorer, pixels, overlap=o, blend=0).scores for o in (0.0, 0.3, 0.7)]
+    maps = [estimate_quality_by_tiles(small_scorer, pixels, overlap=o, blend=0).scores for o in (0.0, 0.3, 0.7)]
     assert torch.allclose(maps[0], maps[1], atol=1e-5) and torch.allclose(maps[0], maps[2], atol=1e-5)
 
 
 def test_the_map_follows_the_picture():
     pixels = torch.zeros(1, 3, 200, 300)
     pixels[..., 150:] = 1
-    scores = estimate_quality_deqa(Brightness(), pixels, blend=0).scores[0, 0]
+    scores = estimate_quality_by_tiles(Brightness(), pixels, blend=0).scores[0, 0]
     assert scores[:, 0].max() < 1.01 and scores[:, -1].min() > 4.99
     assert (scores.diff(dim=1) > -1e-5).all() and scores.diff(dim=0).abs().max() < 1e-5
 
 
 def test_blending_moves_to_the_score_of_the_whole():
     pixels = picture(100, 120)
-    maps = {b: estimate_quality_deqa(Brightness(), pixels, blend=b).scores for b in (0.0, 0.25, 1.0)}
+    maps = {b: estimate_quality_by_tiles(Brightness(), pixels, blend=b).scores for b in (0.0, 0.25, 1.0)}
     whole = score_pictures(Brightness(), pixels)
     assert torch.allclose(maps[1.0], whole.expand_as(maps[1.0]), atol=1e-5) and maps[0.0].std() > 0.01
     assert torch.allclose(maps[0.25], 0.75 * maps[0.0] + 0.25 * maps[1.0], atol=1e-5)
@@ -135,17 +139,17 @@ def test_blending_moves_to_the_score_of_the_whole():
 def test_tiles_reach_the_network_unscaled(small_scorer):
     pixels = picture(48, 48)
     whole = score_pictures(small_scorer, pixels)
-    scores = estimate_quality_deqa(small_scorer, pixels, blend=0).scores
+    scores = estimate_quality_by_tiles(small_scorer, pixels, blend=0).scores
     assert torch.allclose(scores, whole.expand_as(scores), atol=1e-5)
 
 
 def test_batch_size_and_company_do_not_matter(small_scorer):
     pixels = picture(90, 110, batch=2, channels=4)
-    scores = estimate_quality_deqa(small_scorer, pixels).scores
+    scores = estimate_quality_by_tiles(small_scorer, pixels).scores
     assert scores[0].std() > 1e-3
     for batch in (1, 3):
-        assert torch.allclose(estimate_quality_deqa(small_scorer, pixels, batch=batch).scores, scores, atol=1e-5)
-    assert torch.allclose(estimate_quality_deqa(small_scorer, pixels[1:, :3]).scores, scores[1:], atol=1e-5)
+        assert torch.allclose(estimate_quality_by_tiles(small_scorer, pixels, batch=batch).scores, scores, atol=1e-5)
+    assert torch.allclose(estimate_quality_by_tiles(small_scorer, pixels[1:, :3]).scores, scores[1:], atol=1e-5)
     assert torch.allclose(score_pictures(small_scorer, pixels)[1:], score_pictures(small_scorer, pixels[1:]), atol=1e-5)
 
 
@@ -153,13 +157,13 @@ def test_an_offloaded_map_equals_the_resident_one(tmp_path, small_scorer):
     offloaded = load_deqa(write(tmp_path, network()), offload=True)
     pixels = picture(250, 300)  # more tiles than pass a layer together
     assert offloaded.offloaded and not small_scorer.offloaded
-    expected = estimate_quality_deqa(small_scorer, pixels).scores
-    assert torch.allclose(estimate_quality_deqa(offloaded, pixels).scores, expected, atol=1e-5)
+    expected = estimate_quality_by_tiles(small_scorer, pixels).scores
+    assert torch.allclose(estimate_quality_by_tiles(offloaded, pixels).scores, expected, atol=1e-5)
 
 
 def test_progress_counts_tiles_in_layers_and_cancels(small_scorer):
     seen = []
-    estimate_quality_deqa(small_scorer, picture(96, 48, batch=2), batch=3, progress=lambda *step: seen.append(step))
+    estimate_quality_by_tiles(small_scorer, picture(96, 48, batch=2), batch=3, progress=lambda *step: seen.append(step))
     total = 2 * (1 + 3) * small_scorer.net.layer_count
     assert seen[-1] == (total, total) and [done for done, _ in seen] == sorted({done for done, _ in seen})
 
@@ -167,7 +171,7 @@ def test_progress_counts_tiles_in_layers_and_cancels(small_scorer):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        estimate_quality_deqa(small_scorer, picture(48, 48), progress=cancel)
+        estimate_quality_by_tiles(small_scorer, picture(48, 48), progress=cancel)
 
 
 def test_cancelling_the_first_run_leaves_no_half_prefix(tmp_path):
@@ -195,7 +199,7 @@ def test_cancelling_the_first_run_leaves_no_half_prefix(tmp_path):
 )
 def test_bad_input_is_named(pixels, options, message):
     with pytest.raises(ValueError, match=message):
-        estimate_quality_deqa(Brightness(), pixels, **options)
+        estimate_quality_by_tiles(Brightness(), pixels, **options)
 
 
 # ---- cache
@@ -204,12 +208,12 @@ def test_bad_input_is_named(pixels, options, message):
 def test_a_second_run_costs_nothing(tmp_path, small_scorer, monkeypatch):
     cache = ScoreCache(tmp_path / "cache")
     pixels = picture(90, 110, batch=2)
-    first = estimate_quality_deqa(small_scorer, pixels, cache=cache).scores
+    first = estimate_quality_by_tiles(small_scorer, pixels, cache=cache).scores
     monkeypatch.setattr(small_scorer.net, "level_logits", lambda *args: pytest.fail("the network ran"))
     steps = []
-    again = estimate_quality_deqa(small_scorer, pixels.clone(), cache=cache, progress=lambda *step: steps.append(step))
+    again = estimate_quality_by_tiles(small_scorer, pixels.clone(), cache=cache, progress=lambda *step: steps.append(step))
     assert torch.equal(again.scores, first) and not steps
-    estimate_quality_deqa(small_scorer, pixels, cache=cache, blend=0.9)
+    estimate_quality_by_tiles(small_scorer, pixels, cache=cache, blend=0.9)
 
 
 def test_only_new_pictures_are_scored(tmp_path):
@@ -226,7 +230,7 @@ def test_pixels_weights_and_settings_are_the_key(tmp_path):
 
     def newly_scored(pixels, **options):
         before = stand_in.scored
-        estimate_quality_deqa(stand_in, pixels, cache=cache, **options)
+        estimate_quality_by_tiles(stand_in, pixels, cache=cache, **options)
         return stand_in.scored - before > 0
 
     assert newly_scored(pixels) and not newly_scored(pixels)
@@ -261,7 +265,7 @@ def _spoil(file, how):
 def test_corrupt_entries_are_dropped_and_scored_again(tmp_path, how):
     cache, stand_in = ScoreCache(tmp_path), Brightness()
     pixels = picture(64, 96)
-    expected = estimate_quality_deqa(stand_in, pixels, cache=cache).scores
+    expected = estimate_quality_by_tiles(stand_in, pixels, cache=cache).scores
     (file,) = tmp_path.iterdir()
     good = file.read_bytes()
     _spoil(file, how)
@@ -269,7 +273,7 @@ def test_corrupt_entries_are_dropped_and_scored_again(tmp_path, how):
     file.write_bytes(good)
     _spoil(file, how)
     before = stand_in.scored
-    assert torch.equal(estimate_quality_deqa(stand_in, pixels, cache=cache).scores, expected)
+    assert torch.equal(estimate_quality_by_tiles(stand_in, pixels, cache=cache).scores, expected)
     assert stand_in.scored == 2 * before and file.read_bytes() == good
 
 

@@ -9,7 +9,7 @@ import pytest
 from comfy_server import REPOSITORY, ServerError, comfyui_folder, free_port, prepare_base
 from PIL import Image
 
-PACK_FILES = ("*.py", "nodes/*.py", "adaqual_core/*.py")
+PACK_FILES = ("*.py", "nodes/*.py", "adaqual_core/*.py", "adaqual_core/*/*.py")
 RUNTIME = sorted(path for pattern in PACK_FILES for path in REPOSITORY.glob(pattern))
 
 
@@ -27,7 +27,7 @@ def absolute_imports(path) -> set[str]:
 @pytest.mark.parametrize("path", RUNTIME, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_the_pack_imports_itself_relatively(path):
     assert not absolute_imports(path) & {"adaqual_core", "nodes"}
-    if path.parent.name == "adaqual_core":
+    if "adaqual_core" in path.parts:
         assert not absolute_imports(path) & {"comfy", "comfy_api", "folder_paths", "comfy_execution"}
 
 

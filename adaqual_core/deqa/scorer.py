@@ -36,11 +36,17 @@ class DeqaScorer:
     offloaded: bool
     fingerprint: str
     prefix: list[KeysValues] | None = field(default=None, repr=False)
+    name = "DeQA-Score"
 
     @property
     def size(self) -> int:
         """Side in px of the square that the network sees."""
         return self.net.config.vision.image_size
+
+    @property
+    def layer_count(self) -> int:
+        """How often ``tick`` is told of each picture."""
+        return self.net.layer_count
 
     def score(self, count: int, prepare: Callable[[int], Tensor], batch: int = 8, tick: Tick = ignore) -> Tensor:
         """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``.

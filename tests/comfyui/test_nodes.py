@@ -1,20 +1,16 @@
 """The nodes' interface, which saved workflows depend on, and what they promise while they run in a real ComfyUI."""
 
-import asyncio
-import io
 import json
 import shutil
-import struct
 import subprocess
 import sys
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
-import aiohttp
 import numpy as np
 import pytest
-from comfy_server import PACK, REPOSITORY, ServerError, comfyui_folder, fetch, get_json, images, run
+from comfy_server import PACK, REPOSITORY, ServerError, comfyui_folder, get_json, run
 from PIL import Image
+from prompts import node, picture, results, watch
 
 SHIPPED = "adaqual nano (shipped)"
 GROUPS = ("required", "optional")
@@ -84,29 +80,17 @@ INTERFACE = {
         "image_2:IMAGE image_3:IMAGE image_4:IMAGE assessor:ADAQUAL_ASSESSOR",
         "image:IMAGE choice:MASK",
     ),
+    "AdaQualScoreAndSort": (
+        "image:IMAGE threshold:FLOAT order:COMBO",
+        "assessor:ADAQUAL_ASSESSOR",
+        "kept:IMAGE rejected:IMAGE kept_scores:FLOAT rejected_scores:FLOAT report:STRING",
+    ),
 }
 
 
 def inputs(info: dict, group: str) -> list[str]:
     """The inputs of a group as "name:TYPE", in order."""
     return [f"{name}:{info['input'][group][name][0]}" for name in info["input_order"].get(group, [])]
-
-
-def node(class_type: str, /, **given) -> dict:
-    return {"class_type": class_type, "inputs": given}
-
-
-def picture(server, name: str, size: tuple[int, int], seed: int = 0) -> str:
-    """A soft random picture in the server's input folder; its file name."""
-    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(small).resize(size, Image.BICUBIC).save(server.base / "input" / name)
-    return name
-
-
-def results(server, prompt: dict, prefix: str) -> list[Image.Image]:
-    """The pictures that a prompt saves under a prefix, in order."""
-    found = [image for image in images(run(server.address, prompt)) if image["filename"].startswith(prefix)]
-    return [Image.open(io.BytesIO(fetch(server.address, image))) for image in found]
 
 
 def chain(name: str, amount: int = 1, mask: float = 1.0, **sampler) -> dict:
@@ -291,32 +275,6 @@ def test_another_pictures_prompt_is_refused(server):
     prompt["sample"]["inputs"]["image"] = ["batch2", 0]
     with pytest.raises(ServerError, match="built for 1 pictures, but image holds 2"):
         run(server.address, prompt)
-
-
-def watch(server, prompt: dict, cancel_after: int | None = None) -> tuple[str, list[float], list[tuple[int, int]]]:
-    """Run a prompt as the front end does: how it ended, the sampler's progress, and the sizes of the previews."""
-
-    async def follow() -> tuple[str, list[float], list[tuple[int, int]]]:
-        moved, previews = [], []
-        async with aiohttp.ClientSession(server.address, timeout=aiohttp.ClientTimeout(120)) as session:
-            async with session.ws_connect("/ws?clientId=watcher") as socket:
-                await session.post("/prompt", json={"prompt": prompt, "client_id": "watcher"})
-                async for message in socket:
-                    if message.type == aiohttp.WSMsgType.BINARY:
-                        assert struct.unpack(">II", message.data[:8]) == (1, 1)  # a preview, as JPEG
-                        previews.append(Image.open(io.BytesIO(message.data[8:])).size)
-                        continue
-                    told = json.loads(message.data)
-                    if told["type"] == "progress" and told["data"]["node"] == "sample":
-                        moved.append(told["data"]["value"] / told["data"]["max"])
-                        if len(moved) == cancel_after:
-                            await session.post("/interrupt")
-                    if told["type"] in ("execution_success", "execution_interrupted", "execution_error"):
-                        return told["type"], moved, previews
-        raise AssertionError("the server closed the connection")
-
-    with ThreadPoolExecutor(1) as thread:  # playwright keeps an event loop running in this one
-        return thread.submit(asyncio.run, follow()).result()
 
 
 def test_progress_moves_and_previews_show_the_whole_picture(server):

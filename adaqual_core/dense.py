@@ -1,26 +1,43 @@
 """Scores of whole pictures, and a dense map from overlapping tiles at native resolution (our definition).
 
-A tile is as large as what the network sees (448 px as published), so its pixels reach the network unscaled. A cell's
-local score is the mean of the tiles over it, weighted by sin² of the position in the tile, which fades tiles in and out
-and sums to one. A small tile alone misleads: flat sky has no detail and reads as bad. So every cell is moved toward the
-score of the whole picture: Q = local + blend · (whole − local).
+A tile is as large as what the network sees (448 px for DeQA-Score, 224 for most CLIPs), so its pixels reach the network
+unscaled. A cell's local score is the mean of the tiles over it, weighted by sin² of the position in the tile, which fades
+tiles in and out and sums to one. A small tile alone misleads: flat sky has no detail and reads as bad. So every cell is
+moved toward the score of the whole picture: Q = local + blend · (whole − local).
 """
 
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..checks import check_picture
-from ..quality import CELL, HIGHEST, LOWEST, QualityMap, cell_count
-from ..tiles import mirrored
-from .cache import ScoreCache, cache_key
-from .preprocess import normalised, quantised, whole_picture
-from .scorer import DeqaScorer
+from .checks import check_picture
+from .deqa.preprocess import normalised, quantised, whole_picture
+from .quality import CELL, HIGHEST, LOWEST, QualityMap, cell_count
+from .scorecache import ScoreCache, cache_key
+from .tiles import mirrored
 
 Progress = Callable[[int, int], None]
+
+
+class Scorer(Protocol):
+    """What gives one score to a square picture: a DeQA-Score or a CLIP-IQA.
+
+    ``size``: the square's side in px. ``fingerprint`` and ``dtype`` name the weights and the arithmetic in the cache.
+    ``layer_count``: how often ``score`` reports each picture to ``tick``.
+    """
+
+    name: str
+    size: int
+    dtype: torch.dtype
+    fingerprint: str
+    layer_count: int
+
+    def score(self, count: int, prepare: Callable[[int], Tensor], batch: int, tick: Callable[[int], None]) -> Tensor:
+        """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``."""
 
 
 def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
@@ -55,7 +72,7 @@ def _prepare(pixels: Tensor, corners: list[tuple[int, int]], size: int, number: 
 
 
 def _score(
-    scorer: DeqaScorer,
+    scorer: Scorer,
     picture: Tensor,
     corners: list[tuple[int, int]],
     settings: dict,
@@ -71,7 +88,7 @@ def _score(
         every.append(cache.get(keys[number], count) if cache else None)
         if every[-1] is None:
             missing.append(number)
-    total, done = len(missing) * count * scorer.net.layer_count, 0
+    total, done = len(missing) * count * scorer.layer_count, 0
 
     def tick(pictures: int) -> None:
         nonlocal done
@@ -88,23 +105,23 @@ def _score(
 
 
 def score_pictures(
-    scorer: DeqaScorer,
+    scorer: Scorer,
     picture: Tensor,
     *,
     batch: int = 8,
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """One score per picture, [B] in [1, 5], of pictures [B, 3 or 4, H, W] in [0, 1]: DeQA-Score as published.
+    """One score per picture, [B] in [1, 5], of pictures [B, 3 or 4, H, W] in [0, 1]: what the network says of the whole.
 
-    Other arguments as for :func:`estimate_quality_deqa`.
+    Other arguments as for :func:`estimate_quality_by_tiles`.
     """
     check_picture(picture)
     return _score(scorer, picture, [], {"kind": "whole"}, batch, cache, progress)[:, 0]
 
 
-def estimate_quality_deqa(
-    scorer: DeqaScorer,
+def estimate_quality_by_tiles(
+    scorer: Scorer,
     picture: Tensor,
     *,
     overlap: float = 0.5,
@@ -135,4 +152,4 @@ def estimate_quality_deqa(
     whole, tiles = scores[:, 0], scores[:, 1:].view(-1, 1, len(ys), len(xs))
     local = tile_weights(height, ys, scorer.size) @ tiles @ tile_weights(width, xs, scorer.size).T
     blended = local + blend * (whole.view(-1, 1, 1, 1) - local)
-    return QualityMap(blended.clamp(LOWEST, HIGHEST), height, width, "DeQA-Score")
+    return QualityMap(blended.clamp(LOWEST, HIGHEST), height, width, scorer.name)
