@@ -1,4 +1,4 @@
-"""Every shipped workflow through the API of a real ComfyUI (the nodes themselves: test_nodes.py)."""
+"""The shipped workflows that need no other models through the API of a real ComfyUI (those that do: test_model_workflows.py)."""
 
 import io
 
@@ -43,8 +43,8 @@ def test_a_refused_prompt_names_the_node(server):
         run(server.address, wrong)
 
 
-def test_workflow_gives_its_pictures(server, object_info, workflow):
-    prompt = to_prompt(workflow, object_info)
+def test_workflow_gives_its_pictures(server, object_info, complete_workflow):
+    prompt = to_prompt(complete_workflow, object_info)
     outputs = run(server.address, prompt)
     keepers = {node for node, wanted in prompt.items() if wanted["class_type"] in KEEPERS}
     assert keepers and keepers <= set(outputs)
