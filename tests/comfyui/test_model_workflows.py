@@ -3,7 +3,6 @@
 import io
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +23,8 @@ SMALLER = {
 @pytest.fixture(scope="module")
 def models(server):
     """Random-weight files in the server's model folders, and a small input picture."""
-    script = str(Path(__file__).with_name("small_models.py"))
-    command = [sys.executable, "-c", f"__file__ = {script!r}; exec(open(__file__).read())", str(server.base / "models")]
+    script = str(REPOSITORY / "scripts" / "random_models.py")
+    command = [sys.executable, "-c", f"exec(open({script!r}).read())", str(server.base / "models"), "small"]
     done = subprocess.run(command, cwd=comfyui_folder(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     with Image.open(REPOSITORY / "pictures" / "example.png") as example:

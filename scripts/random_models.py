@@ -1,18 +1,22 @@
-"""Run by test_model_workflows.py inside ComfyUI's Python: writes model files with random weights, as small as its loaders take.
+"""Writes model files with random weights for tests and benchmarks, in ComfyUI's Python:
+``cd COMFYUI; python -c "exec(open('.../random_models.py').read())" MODELS_FOLDER small|full``.
 
-Kinds, names of weights and everything that ComfyUI recognises a family by are those of the published files. Diffusion models
-have fewer and narrower blocks, text encoders are zero (identity) from the third layer on, and the VAE is ComfyUI's tiny one.
+Kinds, names of weights and everything that ComfyUI recognises a family by are those of the published files. In small files
+diffusion models have fewer and narrower blocks, text encoders are zero (identity) from the third layer on, and the VAE is
+ComfyUI's tiny one. "full" writes one checkpoint with all that Stable Diffusion 1.5 has.
 """
 
 import sys
 from pathlib import Path
 
-MODELS = Path(sys.argv[1])
-sys.argv = ["small_models", "--cpu"]
+MODELS, SIZE = Path(sys.argv[1]), sys.argv[2]
+sys.argv = ["random_models", "--cpu"]
 import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 import comfy.cldm.cldm  # noqa: E402
+import comfy.ldm.models.autoencoder  # noqa: E402
+import comfy.ops  # noqa: E402
 import comfy.sd  # noqa: E402
 import comfy.supported_models  # noqa: E402
 import comfy.taesd.taesd  # noqa: E402
@@ -25,6 +29,12 @@ SD15 = UNET | {
     "transformer_depth_middle": 1, "channel_mult": [1, 1], "use_linear_in_transformer": False, "context_dim": 768,
     "num_heads": 8, "adm_in_channels": None, "use_temporal_attention": False,
 }  # fmt: skip
+FULL_SD15 = SD15 | {
+    "num_res_blocks": [2, 2, 2, 2], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "channel_mult": [1, 2, 4, 4],
+}  # fmt: skip
+VAE = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128, "ch_mult": [1, 2, 4, 4],
+       "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}  # fmt: skip
 SDXL = UNET | {
     "out_channels": 4, "num_res_blocks": [2, 2, 2], "transformer_depth": [0, 0, 2, 2, 10, 10],
     "transformer_depth_output": [0] * 9, "transformer_depth_middle": -1, "channel_mult": [1, 1, 1],
@@ -38,7 +48,7 @@ def filled(weights: dict) -> dict:
     result = {}
     for name, weight in weights.items():
         shape, layer = weight.shape, name.partition(".encoder.layers.")[2].partition(".")[0]
-        if layer and int(layer) >= 2:
+        if SIZE == "small" and layer and int(layer) >= 2:
             result[name] = torch.zeros(shape, dtype=torch.float8_e4m3fn)
         elif weight.ndim >= 2:
             result[name] = (torch.randn(shape) / weight[0].numel() ** 0.5).half()
@@ -51,7 +61,7 @@ def save(weights: dict, *path: str) -> None:
     save_file({name: weight.contiguous() for name, weight in weights.items()}, MODELS.joinpath(*path))
 
 
-def checkpoint(kind, unet: dict, name: str) -> None:
+def checkpoint(kind, unet: dict, vae: torch.nn.Module, name: str) -> None:
     config = kind(dict(unet))
     config.set_inference_dtype(torch.float16, None)
     network = config.get_model({}, "", device="meta").diffusion_model
@@ -59,7 +69,7 @@ def checkpoint(kind, unet: dict, name: str) -> None:
     text = filled(clip.clip(device="meta", dtype=torch.float16).state_dict())
     weights = config.process_unet_state_dict_for_saving(filled(network.state_dict()))
     weights |= config.process_clip_state_dict_for_saving(text)
-    weights |= {f"first_stage_model.{k}": v for k, v in filled(comfy.taesd.taesd.TAESD().state_dict()).items()}
+    weights |= {f"first_stage_model.{k}": v for k, v in filled(vae.state_dict()).items()}
     save(weights, "checkpoints", name)
 
 
@@ -75,10 +85,15 @@ def upscaler(width: int = 8) -> dict:
 
 
 torch.manual_seed(0)
-checkpoint(comfy.supported_models.SD15, SD15, "v1-5-pruned-emaonly-fp16.safetensors")
-checkpoint(comfy.supported_models.SDXL, SDXL, "sd_xl_base_1.0.safetensors")
-control = {name: value for name, value in SD15.items() if name not in ("out_channels", "transformer_depth_output")}
-control = comfy.cldm.cldm.ControlNet(**control, hint_channels=3, device="meta", operations=comfy.ops.disable_weight_init)
-save({f"control_model.{k}": v for k, v in filled(control.state_dict()).items()},
-     "controlnet", "control_v11f1e_sd15_tile_fp16.safetensors")  # fmt: skip
-torch.save({"params_ema": upscaler()}, MODELS / "upscale_models" / "RealESRGAN_x4plus.pth")
+if SIZE == "full":
+    vae = comfy.ldm.models.autoencoder.AutoencoderKL(ddconfig=VAE, embed_dim=4)
+    checkpoint(comfy.supported_models.SD15, FULL_SD15, vae, "v1-5-pruned-emaonly-fp16.safetensors")
+else:
+    vae = comfy.taesd.taesd.TAESD()
+    checkpoint(comfy.supported_models.SD15, SD15, vae, "v1-5-pruned-emaonly-fp16.safetensors")
+    checkpoint(comfy.supported_models.SDXL, SDXL, vae, "sd_xl_base_1.0.safetensors")
+    control = {name: value for name, value in SD15.items() if name not in ("out_channels", "transformer_depth_output")}
+    control = comfy.cldm.cldm.ControlNet(**control, hint_channels=3, device="meta", operations=comfy.ops.disable_weight_init)
+    save({f"control_model.{k}": v for k, v in filled(control.state_dict()).items()},
+         "controlnet", "control_v11f1e_sd15_tile_fp16.safetensors")  # fmt: skip
+    torch.save({"params_ema": upscaler()}, MODELS / "upscale_models" / "RealESRGAN_x4plus.pth")
