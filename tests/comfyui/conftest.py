@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from playwright.sync_api import Browser, sync_playwright
 from small import save_lightning, save_weatherdiffusion
 
 WORKFLOWS = sorted((comfy_server.REPOSITORY / "workflows").glob("*.json"))
+NEEDS_FILES = re.compile(r'"type": "(Checkpoint|ControlNet|UpscaleModel)Loader')
+MODEL_WORKFLOWS = [path for path in WORKFLOWS if NEEDS_FILES.search(path.read_text("utf-8"))]
+COMPLETE_WORKFLOWS = [path for path in WORKFLOWS if path not in MODEL_WORKFLOWS]
 # Chromium must not look for hosts outside the machine, and refuses its sandbox to root.
 CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -52,8 +56,24 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+def read(request: pytest.FixtureRequest) -> dict:
+    path: Path = request.param
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
 def workflow(request: pytest.FixtureRequest) -> dict:
     """Each shipped workflow in turn, as saved by the front end."""
-    path: Path = request.param
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read(request)
+
+
+@pytest.fixture(params=COMPLETE_WORKFLOWS, ids=lambda path: path.stem)
+def complete_workflow(request: pytest.FixtureRequest) -> dict:
+    """Each workflow that runs with what the pack brings."""
+    return read(request)
+
+
+@pytest.fixture(params=MODEL_WORKFLOWS, ids=lambda path: path.stem)
+def model_workflow(request: pytest.FixtureRequest) -> dict:
+    """Each workflow that needs files of published models."""
+    return read(request)

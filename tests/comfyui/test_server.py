@@ -1,4 +1,4 @@
-"""Every shipped workflow through the API of a real ComfyUI (the nodes themselves: test_nodes.py)."""
+"""The shipped workflows that need no other models through the API of a real ComfyUI (those that do: test_model_workflows.py)."""
 
 import io
 
@@ -51,8 +51,8 @@ def crop_of_the_example(server) -> np.ndarray:
     return np.asarray(small, np.float64) / 255
 
 
-def test_workflow_gives_its_pictures(server, object_info, workflow):
-    prompt = to_prompt(workflow, object_info)
+def test_workflow_gives_its_pictures(server, object_info, complete_workflow):
+    prompt = to_prompt(complete_workflow, object_info)
     chosen = {n["inputs"]["model_name"] for n in prompt.values() if n["class_type"] == "AdaQualLoadModel"}
     random_weights = any(not name.endswith("(shipped)") for name in chosen)
     if random_weights:  # they restore nothing, but they must run and change the picture
