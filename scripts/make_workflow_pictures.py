@@ -1,14 +1,14 @@
 """Makes workflows/NAME.jpg after new weights: ``.venv/bin/python scripts/make_workflow_pictures.py [NAME ...]``.
 
 From real results, square: left half the input, right half the result, a white line between, the quality map inset where
-the workflow saves one. Of a workflow that needs an image model from elsewhere only what needs none is run, and the right half
-is the quality map; one that needs a restoration model from elsewhere shows its graph, as the front end draws it.
+the workflow saves one. Workflows that need a model to be downloaded show their graph instead, as the front end draws it.
 """
 
 import base64
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
 SIDE = 768
-NEEDS_FILES = ("CheckpointLoaderSimple", "ControlNetLoader", "UpscaleModelLoader")
+LOADERS = ("CheckpointLoaderSimple", "ControlNetLoader", "UpscaleModelLoader")
+SHIPPED = re.compile(r".*\(shipped\)").fullmatch
 FIT = """workflow => app.loadGraphData(workflow).then(() => {
     const boxes = app.graph.nodes.map(n => n.getBounding()), [pad, wide, high] = [40, innerWidth, innerHeight];
     const left = Math.min(...boxes.map(b => b[0])) - pad, top = Math.min(...boxes.map(b => b[1])) - pad;
@@ -55,15 +56,10 @@ def square(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB").crop((left, top, left + short, top + short)).resize((SIDE, SIDE), Image.LANCZOS)
 
 
-def without_models(prompt: dict) -> dict:
-    """The nodes that need no model file, directly or through their inputs."""
-    left = {name: node for name, node in prompt.items() if node["class_type"] not in NEEDS_FILES}
-    while True:
-        kept = {name: node for name, node in left.items()
-                if all(value[0] in left for value in node["inputs"].values() if isinstance(value, list))}  # fmt: skip
-        if len(kept) == len(left):
-            return kept
-        left = kept
+def needs_files(prompt: dict) -> bool:
+    """Whether a workflow needs models that do not come with the pack."""
+    restorers = [node["inputs"]["model_name"] for node in prompt.values() if node["class_type"] == "AdaQualLoadModel"]
+    return any(node["class_type"] in LOADERS for node in prompt.values()) or not all(map(SHIPPED, restorers))
 
 
 with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
@@ -80,9 +76,8 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
         if sys.argv[1:] and path.stem not in sys.argv[1:]:
             continue
         workflow = json.loads(path.read_text(encoding="utf-8"))
-        prompt = without_models(to_prompt(workflow, info))
-        models = [node["inputs"]["model_name"] for node in prompt.values() if node["class_type"] == "AdaQualLoadModel"]
-        if not all(name.endswith("(shipped)") for name in models):
+        prompt = to_prompt(workflow, info)
+        if needs_files(prompt):
             graph(server, workflow).save(path.with_suffix(".jpg"), quality=88)
             continue
         for node in prompt.values():
@@ -94,8 +89,7 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
         for image in c.images(c.run(server.address, prompt, 1200)):
             if image["type"] == "output":
                 saved[image["filename"].rsplit("_", 2)[0]] = Image.open(io.BytesIO(c.fetch(server.address, image)))
-        results = [saved.pop(name) for name in ("adaqual_restored", "adaqual_upscaled") if name in saved]
-        after = results[0] if results else saved.pop("adaqual_heatmap").crop((0, 0, *before.size))
+        after = saved.get("adaqual_restored") or saved["adaqual_upscaled"]
         page = square(before)
         page.paste(square(after).crop((SIDE // 2, 0, SIDE, SIDE)), (SIDE // 2, 0))
         pen = ImageDraw.Draw(page)
