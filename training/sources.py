@@ -102,7 +102,7 @@ before/after pairs they name the pictures found photographic by looking; the mea
 
 EXCLUDED = {
     "rendering or drawing": """
-        gnome/* Infinite-Sea* Indoors/room1 SafeLanding/* Autumn/* Honeywave/* Shell/* img/vr-bg
+        gnome/* Infinite-Sea* Indoors/room1 SafeLanding/* Autumn/* Honeywave/* Shell/* img/vr-bg curved-images/*
         details/00[2478] details/01[0259]
     """,
     "out of focus": "analogpattern* Outdoors/graffiti basketball-court1-? anthony-intraversato-*",
