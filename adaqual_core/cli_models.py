@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .console import say
 from .convert import convert
+from .deqa.lora import merge_adapter
 from .golden import check_golden
 
 
@@ -15,6 +16,8 @@ def add_model_commands(commands) -> None:
     p = commands.add_parser("convert", help="turn a published checkpoint into safetensors, without running code from it")
     p.add_argument("input", type=Path, metavar="IN", help="AdaQual-Diff (.ckpt) or WeatherDiffusion (.pth.tar) file")
     p.add_argument("output", type=Path, metavar="OUT.safetensors", help="file to write; must not exist yet")
+    p.add_argument("--base", type=Path, metavar="DIR",
+                   help="for a LoRA adapter of DeQA-Score: its base model; IN and OUT are folders then")  # fmt: skip
     p.set_defaults(run=_convert)
 
     p = commands.add_parser("golden", help="compare the networks with outputs of their reference implementations")
@@ -24,6 +27,9 @@ def add_model_commands(commands) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    if args.base is not None:
+        say(f"{args.output}: DeQA-Score, {merge_adapter(args.base, args.input, args.output)} weights changed by the adapter")
+        return 0
     published = convert(args.input, args.output)
     say(f"{args.output}: {published.family}, {len(published.tensors)} tensors")
     for line in published.dropped:

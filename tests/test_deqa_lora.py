@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_deqa import network, pixels, write
 
+from adaqual_core import cli
 from adaqual_core.checkpoint import CheckpointError
 from adaqual_core.deqa.lora import PREFIX, merge_adapter
 from adaqual_core.deqa.scorer import load_deqa
@@ -73,6 +74,15 @@ def test_other_ways_of_naming_and_storing_are_read_too(base, adapter, tmp_path):
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     merge_adapter(base, adapter, tmp_path / "third")
     assert torch.allclose(score(load_deqa(tmp_path / "third")), score(first), atol=1e-4)
+
+
+def test_the_command_line_merges(base, adapter, tmp_path, capsys):
+    assert cli.main(["convert", str(adapter), str(tmp_path / "merged"), "--base", str(base)]) == 0
+    assert f"{len(CHANGED) + 1} weights changed" in capsys.readouterr().out
+    merge_adapter(base, adapter, tmp_path / "again")
+    assert load_deqa(tmp_path / "merged").fingerprint == load_deqa(tmp_path / "again").fingerprint
+    assert cli.main(["convert", str(adapter), str(tmp_path / "merged"), "--base", str(base)]) == 1
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_a_half_base_stays_half(adapter, tmp_path):

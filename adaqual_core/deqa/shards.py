@@ -148,7 +148,7 @@ def open_shards(path: Path) -> Shards:
         first = elsewhere[0]
         raise CheckpointError(f"{mapped[first]}: holds no {first}, though {start.name} says so; download both again")
     if any(".lora_" in key for key in mapped):
-        raise CheckpointError(f"{start}: a LoRA adapter, not a whole model; merge it into its base model first")
+        raise CheckpointError(f"{start}: a LoRA adapter, not a whole model; merge it: adaqual convert ADAPTER OUT --base BASE")
     config, source = _config(start, metadata)
     files = {key: file for key, file in mapped.items() if _needed(key)}
     if EMBEDDINGS not in files:
