@@ -57,8 +57,14 @@ def filled(weights: dict) -> dict:
     return result
 
 
+def place(*path: str) -> Path:
+    """Where a file goes, in a folder that is there."""
+    MODELS.joinpath(*path).parent.mkdir(parents=True, exist_ok=True)
+    return MODELS.joinpath(*path)
+
+
 def save(weights: dict, *path: str) -> None:
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, MODELS.joinpath(*path))
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, place(*path))
 
 
 def checkpoint(kind, unet: dict, vae: torch.nn.Module, name: str) -> None:
@@ -96,4 +102,4 @@ else:
     control = comfy.cldm.cldm.ControlNet(**control, hint_channels=3, device="meta", operations=comfy.ops.disable_weight_init)
     save({f"control_model.{k}": v for k, v in filled(control.state_dict()).items()},
          "controlnet", "control_v11f1e_sd15_tile_fp16.safetensors")  # fmt: skip
-    torch.save({"params_ema": upscaler()}, MODELS / "upscale_models" / "RealESRGAN_x4plus.pth")
+    torch.save({"params_ema": upscaler()}, place("upscale_models", "RealESRGAN_x4plus.pth"))

@@ -14,6 +14,7 @@ SECONDS = 1000  # playwright counts milliseconds
 EXAMPLE = REPOSITORY / "pictures" / "example.png"
 RESTORE = REPOSITORY / "workflows" / "adaqual_restore_photo.json"
 MISSING = "() => app.graph.nodes.map(n => n.type).filter(t => !(t in LiteGraph.registered_node_types))"
+LOADERS = ("CheckpointLoaderSimple", "ControlNetLoader", "UpscaleModelLoader")
 # Dialogs and toasts; "Job queued" and the like are no complaint.
 COMPLAINTS = """() => ['dialog', 'alertdialog', 'alert', 'status']
     .flatMap(role => [...document.querySelectorAll(`[role=${role}]`)])
@@ -45,7 +46,10 @@ def open_workflow(page: Page, workflow: dict) -> None:
 def test_workflow_opens_without_complaint(page, object_info, workflow):
     open_workflow(page, workflow)
     assert page.evaluate(MISSING) == []
-    assert page.evaluate(COMPLAINTS) == []
+    downloads = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in LOADERS]
+    # the front end may miss the files that the workflow's note names, and nothing else
+    expected = [f"{name} is missing" for name in downloads] + [f"{len(downloads)} issues found"] * (len(downloads) > 1)
+    assert [text for text in page.evaluate(COMPLAINTS) if not any(said in text for said in expected)] == []
     theirs = page.evaluate("async () => (await app.graphToPrompt()).output")
     assert {node: (one["class_type"], one["inputs"]) for node, one in theirs.items()} == {
         node: (one["class_type"], one["inputs"]) for node, one in to_prompt(workflow, object_info).items()

@@ -49,7 +49,7 @@ def test_workflow_runs_with_models_of_its_kind(server, object_info, models, mode
             if node["class_type"] == kind:
                 node["inputs"][name] = value
     outputs = run(server.address, prompt)
-    assert {node for node, wanted in prompt.items() if wanted["class_type"] in ("SaveImage", "PreviewImage")} == set(outputs)
+    assert {node for node, wanted in prompt.items() if wanted["class_type"] in ("SaveImage", "PreviewImage")} <= set(outputs)
     with Image.open(server.base / "input" / "small_example.png") as source:
         before = np.asarray(source.convert("RGB"), int)
     results = {}
