@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.reference_models [--adaqual DIR] [--weatherdiffusion DIR]`` with checkouts of sxvvv/AdaQual-Diff
 (needs diffusers and einops) and IGITUGraz/WeatherDiffusion. Prints one JSON object per network: seconds of both, called in
-turn, the ratio theirs/ours of every pair, the largest difference of the restored pictures, and each one's peak of memory
-beside weights and inputs, from processes of their own (on CUDA from the allocator).
+turn, the processor's seconds of all threads, the ratios theirs/ours of every pair, the largest difference of the restored
+pictures, and each one's peak of memory beside weights and inputs, from processes of their own (on CUDA from the allocator).
+On a CPU that other work shares only the processor's seconds tell anything.
 """
 
 import argparse
@@ -157,17 +158,25 @@ def compare(kind: str, folder: Path, device: str, pairs: int) -> dict:
     theirs, own, _ = build(folder, torch.device(device))
     for run in (theirs, own):
         run(photo(small))
-    picture, seconds, results = photo(size), {side: [] for side in SIDES}, {}
+    picture, results = photo(size), {}
+    seconds, processor = {side: [] for side in SIDES}, {side: [] for side in SIDES}
     for _ in range(pairs):
         for side, run in zip(SIDES, (theirs, own), strict=True):
-            start = time.perf_counter()
+            start, work = time.perf_counter(), time.process_time()
             results[side] = run(picture)
             seconds[side].append(time.perf_counter() - start)
+            processor[side].append(time.process_time() - work)
+
+    def ratios(each: dict[str, list[float]]) -> list[float]:
+        return [round(a / b, 2) for a, b in zip(*each.values(), strict=True)]
+
     difference, change = (results["theirs"] - results["ours"]).abs().max(), (results["theirs"] - picture).abs().max()
     return {
         "network": kind, "size": size, "device": device, "threads": torch.get_num_threads(),
         "seconds": {side: [round(s, 2) for s in each] for side, each in seconds.items()},
-        "theirs/ours, seconds": [round(a / b, 2) for a, b in zip(*seconds.values(), strict=True)],
+        "theirs/ours, seconds": ratios(seconds),
+        "processor seconds": {side: [round(s, 2) for s in each] for side, each in processor.items()},
+        "theirs/ours, processor seconds": ratios(processor),
         "largest difference": float(difference), "largest change of the picture": float(change),
     }  # fmt: skip
 
