@@ -165,7 +165,7 @@ def against_levels(net: AssessorNet) -> list[str]:
             for level in range(6):
                 np.random.seed(100 * number + level)
                 damaged = photo if level == 0 else corrupt(photo, corruption_name=kind, severity=level).astype(np.uint8)
-                quality = float(estimate_quality(net, to_tensor(damaged)).mean()[0])
+                quality = float(estimate_quality(net, to_tensor(damaged)).mean)
                 found.append((level, -quality, brisque(damaged)))
         everything += found
         levels, ours, theirs = zip(*found, strict=True)
