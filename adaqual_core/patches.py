@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .diffusion import alphas_cumprod, ddim_step, previous_alpha, timesteps
 from .prompt import Prompt
-from .restore import Preview, Progress, Restored, RestoreSettings, check_inputs, draw_noise
+from .restore import Preview, Progress, Restored, RestoreSettings, check_inputs, counted, draw_noise
 from .runner import Runner
 from .tiles import mirrored, pixel_mask
 from .weatherdiffusion import WeatherNet
@@ -179,14 +179,7 @@ def restore_patches(
     counts = [len(active_corners(grid, patch, mask)) if settings.strength > 0 else 0 for mask in masks]
     total = settings.steps * sum(-(-count // settings.patch_batch) for count in counts)
     result = torch.empty(picture.shape, dtype=torch.float32)
-    done = 0
-
-    def advance(preview: Preview) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total, preview)
-
+    advance = counted(progress, total)
     for index, mask in enumerate(masks):
         source = picture[index, :3].detach().to("cpu", torch.float32).clamp(0, 1)
         needed = counts[index] > 0

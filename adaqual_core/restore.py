@@ -5,6 +5,7 @@ prediction. Windows see at least the network's receptive field, so the result do
 and where the mask is zero the network need not be run at all (method.md section 3).
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,6 +163,17 @@ def _restore_one(work: _Windows, layout: TileLayout, settings: RestoreSettings, 
     raise AssertionError("a schedule has at least one step")
 
 
+def counted(progress: Progress | None, total: int) -> Callable[[Preview], None]:
+    """A function to call with a preview after each of ``total`` parts of the work; it tells ``progress`` how many are done."""
+    done = itertools.count(1)
+
+    def advance(preview: Preview) -> None:
+        if progress is not None:
+            progress(next(done), total, preview)
+
+    return advance
+
+
 def check_inputs(picture: Tensor, prompt: Prompt) -> None:
     """Raise ValueError unless ``picture`` is one (:func:`checks.check_picture`) and ``prompt`` was built from it."""
     check_picture(picture)
@@ -196,17 +208,10 @@ def restore(
     wanted = prompt.preservation if settings.strength > 0 else torch.zeros_like(prompt.preservation)
     layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
     total = settings.steps * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)
-    done = 0
+    advance = counted(progress, total)
     result = torch.empty(picture.shape, dtype=torch.float32)
     for index, layout in enumerate(layouts):
         source = picture[index, :3].detach().to("cpu", torch.float32)
-
-        def advance(preview: Preview) -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, total, preview)
-
         if layout.windows:
             work = _Windows(run, source, prompt, index)
             residual = _restore_one(work, layout, settings, advance)

@@ -16,7 +16,7 @@ from .diffusion import alphas_cumprod, ddim_step, previous_alpha, timesteps
 from .official import OfficialNet
 from .prompt import Prompt
 from .quality import CELL
-from .restore import Preview, Progress, Restored, RestoreSettings, check_inputs, draw_noise, preview_of
+from .restore import Preview, Progress, Restored, RestoreSettings, check_inputs, counted, draw_noise, preview_of
 from .runner import Runner
 from .tiles import TILE, Window, borders, pixel_mask
 
@@ -172,14 +172,7 @@ def restore_whole(
     plans = [windows_of(mask, settings.tile, step, model.receptive_radius) for mask in masks]
     total = settings.steps * sum(len(windows) for windows, _ in plans)
     result = torch.empty(picture.shape, dtype=torch.float32)
-    done = 0
-
-    def advance(preview: Preview) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total, preview)
-
+    advance = counted(progress, total)
     for index, (mask, (windows, pooled)) in enumerate(zip(masks, plans, strict=True)):
         source = picture[index, :3].detach().to("cpu", torch.float32).clamp(0, 1)
         result[index, :3] = source

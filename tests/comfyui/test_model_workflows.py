@@ -1,6 +1,7 @@
 """The shipped workflows that need published models, run as shipped with small random-weight files under the same names."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -23,9 +24,9 @@ SMALLER = {
 @pytest.fixture(scope="module")
 def models(server):
     """Random-weight files in the server's model folders, and a small input picture."""
-    script = str(REPOSITORY / "scripts" / "random_models.py")
-    command = [sys.executable, "-c", f"exec(open({script!r}).read())", str(server.base / "models"), "small"]
-    done = subprocess.run(command, cwd=comfyui_folder(), capture_output=True, text=True)
+    command = [sys.executable, str(REPOSITORY / "scripts" / "random_models.py"), str(server.base / "models"), "small"]
+    environment = {**os.environ, "PYTHONPATH": str(comfyui_folder())}
+    done = subprocess.run(command, cwd=comfyui_folder(), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     with Image.open(REPOSITORY / "pictures" / "example.png") as example:
         example.crop((100, 100, 100 + SIDE, 100 + SIDE)).save(server.base / "input" / "small_example.png")
