@@ -14,6 +14,7 @@ from adaqual_core.denoiser import PRESETS, Denoiser, initialise
 from adaqual_core.diffusion import TRAIN_STEPS, alphas_cumprod, ddim_step, sample, timesteps
 from adaqual_core.imageio import write_picture
 from adaqual_core.prompt import MAX_LENGTH, PromptSettings, global_statistics, preservation_mask
+from adaqual_core.quality import CELL
 from training.data import DegradedPictures, held_out, load_corpus, psnr
 from training.loop import Run, bfloat16_is_fast
 
@@ -62,12 +63,31 @@ def picture_weight(residual: Tensor) -> Tensor:
     return (0.1 / (residual.abs().mean((1, 2, 3), keepdim=True) + 0.02)) ** 0.4
 
 
-def conditions(scores: Tensor, picture: Tensor) -> dict[str, Tensor]:
-    """What the denoiser is told of pictures with these quality scores, at the default prompt settings."""
+def conditions(scores: Tensor, statistics: Tensor) -> dict[str, Tensor]:
+    """What the denoiser is told of pictures with these quality scores and statistics, at the default prompt settings."""
     severity = (5 - scores) / 4
     settings = PromptSettings()
     length = settings.min_length + severity**settings.gamma * (MAX_LENGTH - settings.min_length)
-    return {"severity": severity, "length": length, "statistics": global_statistics(picture.cpu(), severity.cpu()).to(picture)}
+    return {"severity": severity, "length": length, "statistics": statistics}
+
+
+CONTEXT, CROPS = 2, 2
+"""Each degraded picture is this many times as wide as what is trained on, and gives this many crops: at work, too, the quality
+map and the global prompt come from the whole picture and the network sees a tile."""
+
+
+def crops(pictures: list[Tensor], scores: Tensor, size: int, generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
+    """CROPS windows of ``size`` px, in whole cells, from each of the pictures [B, 3, H, W] and from their scores: as many lists
+    of [CROPS·B, …], in which the same picture's windows lie B apart."""
+    cells, side = scores.shape[-1], size // CELL
+    found = []
+    for _ in range(CROPS):
+        for index in range(len(scores)):
+            top, left = torch.randint(0, cells - side + 1, (2,), generator=generator).tolist()
+            windows = [p[index, :, top * CELL : top * CELL + size, left * CELL : left * CELL + size] for p in pictures]
+            found.append((*windows, scores[index, :, top : top + side, left : left + side]))
+    *parts, cut = (torch.stack(part) for part in zip(*found, strict=True))
+    return parts, cut
 
 
 def first_timestep(generator: torch.Generator) -> tuple[int, int]:
@@ -91,7 +111,7 @@ def restore_cases(model: Denoiser, assessor: AssessorNet, case: dict, preserve: 
     """The pictures of a held-out case after the two trailing steps, quality map estimated, seed 0."""
     picture = case["degraded"]
     scores = assessor(picture)
-    told = conditions(scores, picture)
+    told = conditions(scores, global_statistics(picture, (5 - scores) / 4))
     alphas = alphas_cumprod()
 
     def predict(x: Tensor, t: int) -> Tensor:
@@ -121,6 +141,8 @@ def evaluate(model: Denoiser, assessor: AssessorNet, cases: dict, sheet: Path) -
 
 def train(args: argparse.Namespace) -> None:
     """Train until ``args.hours`` have passed in this call; resume from the run's state or from committed weights."""
+    if args.size % CELL or args.batch < CROPS or args.batch % CROPS:
+        raise ValueError(f"--size {args.size} --batch {args.batch}: give multiples of {CELL} px and of {CROPS} crops")
     device = torch.device(args.device)
     corpus = Path(args.corpus)
     cases = held_out(load_corpus(corpus, "held"), 256, 4)
@@ -133,8 +155,8 @@ def train(args: argparse.Namespace) -> None:
     run = Run(Path(args.run), model, args.rate, args.hours, device)
     seed = args.seed + run.done.iteration
     generator = torch.Generator().manual_seed(seed)
-    data = DegradedPictures(load_corpus(corpus, "train"), args.size, seed, CLEAN)
-    batches = iter(DataLoader(data, args.batch, num_workers=args.workers, prefetch_factor=4))
+    data = DegradedPictures(load_corpus(corpus, "train"), CONTEXT * args.size, seed, CLEAN)
+    batches = iter(DataLoader(data, args.batch // CROPS, num_workers=args.workers, prefetch_factor=4))
     alphas = alphas_cumprod()
     fast = bfloat16_is_fast(device)
     scale = model.config.noise_scale
@@ -153,14 +175,17 @@ def train(args: argparse.Namespace) -> None:
     running, finished, logged = None, False, 0
     while not finished:
         batch = next(batches)
-        picture = batch["degraded"].to(device).contiguous(memory_format=torch.channels_last)
-        residual = batch["clean"].to(device) - picture
+        whole = batch["degraded"].to(device).contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
-            scores = assessor.to(device)(picture)
-        told = conditions(scores, picture)
+            scores = assessor.to(device)(whole).float()
+        statistics = global_statistics(batch["degraded"], (5 - scores.cpu()) / 4).to(device).repeat(CROPS, 1)
+        (picture, clean), scores = crops([whole, batch["clean"].to(device)], scores, args.size, generator)
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        residual = clean - picture
+        told = conditions(scores, statistics)
         weight = 1 + SEVERITY_WEIGHT * torch.nn.functional.interpolate(told["severity"], picture.shape[-2:])
         weight = weight * picture_weight(residual)
-        mask = preserved(scores.float(), picture.shape[-2:])
+        mask = preserved(scores, picture.shape[-2:])
         noise = torch.randn(picture.shape, generator=generator).to(device) * scale
         t1, t2 = first_timestep(generator)
         found, loss = update(picture, residual, noise, t1, told, weight, mask)
