@@ -24,7 +24,7 @@ INTERFACE = {
         "image:IMAGE heatmap:IMAGE quality_before:FLOAT",
     ),
     "AdaQualLoadModel": ("model_name:COMBO", "mode:COMBO", "model:ADAQUAL_MODEL"),
-    "AdaQualLoadAssessor": ("assessor_name:COMBO", "", "assessor:ADAQUAL_ASSESSOR"),
+    "AdaQualLoadAssessor": ("assessor_name:COMBO", "weights:COMBO", "assessor:ADAQUAL_ASSESSOR"),
     "AdaQualEstimateQuality": (
         "image:IMAGE",
         "assessor:ADAQUAL_ASSESSOR",
