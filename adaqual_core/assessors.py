@@ -66,11 +66,21 @@ def kind_of(path: Path) -> str:
     return _configured(config) if "adaqual" not in header and config.is_file() else EMBEDDED
 
 
-def open_assessor(path: Path, device: torch.device | str = "cpu") -> Assessor:
-    """The assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raises :class:`CheckpointError`."""
+def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
+    """Raise :class:`CheckpointError` where ``bits`` are asked for of an assessor that has no language model."""
+    if bits is not None and kind != DEQA:
+        raise CheckpointError(f"{path}: {kind}; only DeQA-Score can have its weights in {bits} bits: leave them as in the file")
+
+
+def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
+    """The assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raises :class:`CheckpointError`.
+
+    ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes.
+    """
     path, kind = Path(path), kind_of(path)
+    refuse_bits(path, kind, bits)
     if kind == DEQA:
-        return load_deqa(path, device=device)
+        return load_deqa(path, device=device, bits=bits)
     if kind == CLIP_IQA:
         return load_clip_iqa(path if path.is_dir() else path.parent).to(device)
     return load_assessor(path).to(device)

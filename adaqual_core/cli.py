@@ -50,6 +50,8 @@ def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
                             help="AdaQual-Diff checkpoints: as published (the default), or with their prompts")  # fmt: skip
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, metavar="PATH",
                         help="assessor's weights, or the folder of a CLIP (for CLIP-IQA) or DeQA-Score model")  # fmt: skip
+    parser.add_argument("--assessor-bits", type=int, choices=(8, 4),
+                        help="DeQA-Score: most weights in 8 or 4 bits, which needs the package bitsandbytes")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto (the default: cuda, mps or cpu), or one by name")
 
 
@@ -138,7 +140,7 @@ def _peak_rss_mb() -> float | None:
 
 
 def _models(args: argparse.Namespace, device: torch.device) -> tuple[Restorer, Assessor]:
-    return load_restorer(args.model, mode=args.mode).to(device), open_assessor(args.assessor, device)
+    return load_restorer(args.model, mode=args.mode).to(device), open_assessor(args.assessor, device, args.assessor_bits)
 
 
 def _judged(assessor: Assessor, picture: torch.Tensor, label: str) -> QualityMap:
@@ -278,7 +280,7 @@ def _quality(args: argparse.Namespace) -> int:
         raise PictureError(f"{args.map}: the map is exact numbers; end its name in .png")
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise PictureError(f"{args.map}: given for --map and --heatmap; give two names")
-    assessor = open_assessor(args.assessor, device)
+    assessor = open_assessor(args.assessor, device, args.assessor_bits)
     picture = read_picture(args.input)
     quality = _judged(assessor, picture, args.input.name)
     del picture

@@ -36,21 +36,35 @@ def corners(height: int, width: int, patch: int, stride: int) -> list[tuple[int,
     return [(y, x) for y in ys for x in xs]
 
 
+ENOUGH = 4
+"""Patches that are averaged at least where damage ends, or all that there are; the published grid has 1 to 16."""
+
+
 def active_corners(grid: Sequence[tuple[int, int]], patch: int, mask: Tensor) -> list[tuple[int, int]]:
     """Those corners of ``grid`` whose patches are needed to restore by ``mask`` [H, W].
 
-    Needed are patches with a pixel of at least 0.5. Pixels of the mask's faded edge take what these patches find; where
-    none covers them, the patches that hold them are needed too. So every pixel above 0 is covered.
+    Needed are patches that are at least half to be restored, by pixels of at least 0.5 (our definition); others with such
+    pixels only as far as these would be seen by fewer than ``ENOUGH``. Pixels of the mask's faded edge take what these
+    patches find; where none covers them, the patches that hold them are needed too. So every pixel above 0 is covered, and
+    where everything is damaged no patch is left out.
     """
+    core, seen = mask >= 0.5, torch.zeros(mask.shape, dtype=torch.int32)
+    needed = set()
 
-    def holds(field: Tensor, y: int, x: int) -> bool:
-        return bool(field[y : y + patch, x : x + patch].any())
+    def part(field: Tensor, corner: tuple[int, int]) -> Tensor:
+        y, x = corner
+        return field[y : y + patch, x : x + patch]
 
-    core, uncovered = mask >= 0.5, mask > 0
-    needed = {(y, x) for y, x in grid if holds(core, y, x)}
-    for y, x in needed:
-        uncovered[y : y + patch, x : x + patch] = False
-    return [(y, x) for y, x in grid if (y, x) in needed or holds(uncovered, y, x)]
+    def need(corner: tuple[int, int]) -> None:
+        needed.add(corner)
+        part(seen, corner).add_(1)
+
+    shares = {corner: float(part(core, corner).float().mean()) for corner in grid}
+    for corner in sorted(grid, key=lambda corner: -shares[corner]):  # those of equal share in the grid's order
+        if shares[corner] >= 0.5 or bool((part(core, corner) & (part(seen, corner) < ENOUGH)).any()):
+            need(corner)
+    bare = (mask > 0) & (seen == 0)
+    return [corner for corner in grid if corner in needed or bool(part(bare, corner).any())]
 
 
 def sample_patches(

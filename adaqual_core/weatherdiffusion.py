@@ -15,6 +15,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .winograd import conv3x3
+
 GROUPS = 32
 
 
@@ -82,9 +84,9 @@ class _ResBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """[B, C, h, w] and the activated time embedding [1 or B, T] → [B, out, h, w]."""
-        y = self.conv1(_swish(self.norm1(x)))
+        y = conv3x3(self.conv1, _swish(self.norm1(x)))
         y = y + self.temb_proj(time)[:, :, None, None]
-        y = self.conv2(_swish(self.norm2(y)))
+        y = conv3x3(self.conv2, _swish(self.norm2(y)))
         return y + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
@@ -116,7 +118,7 @@ class _Up(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+        return conv3x3(self.conv, F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 def _level(inputs: list[int], out: int, attends: bool, time: int, operations) -> nn.Module:

@@ -83,8 +83,12 @@ def stop_if_cancelled(*_) -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
-def reporter(frames: int) -> Report:
-    """A function (frame, done, total, preview) that moves the node's bar, shows the preview and raises on cancel."""
+def reporter(frames: int, stretch: tuple[int, int, int] = (0, 1, 1)) -> Report:
+    """A function (frame, done, total, preview) that moves the node's bar, shows the preview and raises on cancel.
+
+    ``stretch`` (a, b, n): these frames move it from a n-ths to b n-ths, for a node whose work has several parts.
+    """
+    begin, end, parts = stretch
     bar = comfy.utils.ProgressBar(frames)
     shown = 0.0
 
@@ -97,6 +101,6 @@ def reporter(frames: int) -> Report:
             # the size is where ComfyUI scales it to, up or down
             picture = ("JPEG", Image.fromarray(pixels), min(args.preview_size, max(pixels.shape)))
             shown = now
-        bar.update_absolute(index * total + done, frames * total, picture)
+        bar.update_absolute(begin * frames * total + (end - begin) * (index * total + done), parts * frames * total, picture)
 
     return report

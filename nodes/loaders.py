@@ -13,7 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..adaqual_core.assessors import CLIP_IQA, EMBEDDED, kind_of
+from ..adaqual_core.assessors import CLIP_IQA, EMBEDDED, kind_of, refuse_bits
 from ..adaqual_core.checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
 from ..adaqual_core.clipiqa import load_clip_iqa
 from ..adaqual_core.convert import load_restorer
@@ -57,19 +57,23 @@ JUDGE = "adaqual_judge"
 """Where a patcher keeps what :func:`adaqual_core.assessors.assess` takes; its network is that, or belongs to it."""
 
 
-def _open_assessor(path: Path, device: torch.device, offload: torch.device) -> ModelPatcher:
+BITS = {"as in the files": None, "8 bit": 8, "4 bit": 4}
+
+
+def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits: int | None = None) -> ModelPatcher:
     """The small ones compute in float32: their statistics need it, and it costs little.
 
     DeQA-Score keeps its file's type: ComfyUI moves as many of its weights to the device as there is room for, and its
     operations bring each of the others there when it is needed.
     """
     kind = kind_of(path)
+    refuse_bits(path, kind, bits)
     if kind == EMBEDDED:
         network = judge = load_assessor(path, comfy.ops.manual_cast)
     elif kind == CLIP_IQA:
         network = judge = load_clip_iqa(path if path.is_dir() else path.parent)
     else:
-        judge = load_deqa(path, offload=True, operations=comfy.ops.manual_cast)
+        judge = load_deqa(path, offload=True, bits=bits, operations=comfy.ops.manual_cast)
         judge = replace(judge, device=device, dtype=_half(device), offloaded=False)
         network = judge.net
     patcher = ModelPatcher(network.to(offload), load_device=device, offload_device=offload)
@@ -249,7 +253,18 @@ class AdaQualLoadAssessor(io.ComfyNode):
                         "the pack, the fastest. A CLIP folder gives CLIP-IQA, slower; a DeQA-Score folder the paper's "
                         "assessor, slow and 16 GB large. Press R to see what was added meanwhile."
                     ),
-                )
+                ),
+                io.Combo.Input(
+                    "weights",
+                    options=list(BITS),
+                    default="as in the files",
+                    optional=True,
+                    tooltip=(
+                        "For DeQA-Score only. Default: as in the files, the most exact. 8 bit halves the memory of its language "
+                        "model, 4 bit quarters it at some loss; choose them when memory is short. They need the package "
+                        "bitsandbytes, and loading takes longer."
+                    ),
+                ),
             ],
             outputs=[
                 AdaQualAssessor.Output(display_name="assessor", tooltip="The network, for Estimate Quality Map or Restore Image.")
@@ -262,11 +277,11 @@ class AdaQualLoadAssessor(io.ComfyNode):
         return _valid(ASSESSORS, assessor_name)
 
     @classmethod
-    def fingerprint_inputs(cls, assessor_name) -> str:
-        """Load again when the file changes."""
-        return _changed(ASSESSORS, assessor_name)
+    def fingerprint_inputs(cls, assessor_name, weights="as in the files") -> str:
+        """Load again when the file or the choice of weights changes."""
+        return f"{_changed(ASSESSORS, assessor_name)} {weights}"
 
     @classmethod
-    def execute(cls, assessor_name) -> io.NodeOutput:
+    def execute(cls, assessor_name, weights="as in the files") -> io.NodeOutput:
         """Read the file."""
-        return io.NodeOutput(open_network(ASSESSORS, assessor_name))
+        return io.NodeOutput(open_network(ASSESSORS, assessor_name, bits=BITS[weights]))

@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adaqual_core.assessor import AssessorNet
 from ..adaqual_core.diffusion import SCHEDULES
 from ..adaqual_core.families import restore_with, settings_for, working_memory
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
@@ -19,6 +20,7 @@ from .common import (
     AdaQualModel,
     AdaQualPrompt,
     AdaQualQuality,
+    Report,
     frame,
     heatmap_image,
     join_maps,
@@ -64,10 +66,9 @@ def _steps() -> io.Int.Input:
     return io.Int.Input("steps", default=0, min=0, max=100, tooltip=_STEPS)
 
 
-def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings) -> Tensor:
+def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings, report: Report) -> Tensor:
     """An IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
     count = len(image)
-    report = reporter(count)
 
     def pictures() -> Iterator[Tensor]:
         for index, prompt in enumerate(prompts):
@@ -227,7 +228,7 @@ class AdaQualSampler(io.ComfyNode):
                 f"prompt: built for {prompted} pictures, but image holds {count}; connect the same image to Build Adaptive Prompt"
             )
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
-        return io.NodeOutput(_restored(model, image, (prompt_of(prompt, i) for i in range(count)), settings))
+        return io.NodeOutput(_restored(model, image, (prompt_of(prompt, i) for i in range(count)), settings, reporter(count)))
 
 
 class AdaQualRestore(io.ComfyNode):
@@ -274,15 +275,19 @@ class AdaQualRestore(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
-        """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself."""
+        """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself.
+
+        Both move one bar, by their usual share of the time: an eighth for the embedded assessor, three quarters for others.
+        """
         wishes = PromptSettings(preserve=preserve)
         model = model or open_network(MODELS)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         assessor, count = ready(assessor), len(image)
-        report = reporter(count)
+        share = 1 if isinstance(assessor.model, AssessorNet) else 6
+        report = reporter(count, (0, share, 8))
         maps = [judged(assessor, frame(image, i), partial(report, i)) for i in range(count)]
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
         prompts = (build_prompt(frame(image, i), maps[i], wishes) for i in range(count))
-        restored = _restored(model, image, prompts, settings)
+        restored = _restored(model, image, prompts, settings, reporter(count, (share, 8, 8)))
         quality = join_maps(maps)
         return io.NodeOutput(restored, heatmap_image(quality), float(quality.mean.mean()))

@@ -1,7 +1,8 @@
 """Makes workflows/NAME.jpg after new weights: ``.venv/bin/python scripts/make_workflow_pictures.py [NAME ...]``.
 
 From real results, square: left half the input, right half the result, a white line between, the quality map inset where
-the workflow saves one. Workflows that need a model to be downloaded show their graph instead, as the front end draws it.
+the workflow saves one; of a workflow that sorts, what is kept above what is rejected. Workflows that need a model to be
+downloaded show their graph instead, as the front end draws it.
 """
 
 import base64
@@ -56,6 +57,16 @@ def square(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB").crop((left, top, left + short, top + short)).resize((SIDE, SIDE), Image.LANCZOS)
 
 
+def sheet(*rows: list[Image.Image]) -> Image.Image:
+    """Rows of pictures, each as large as the longest row allows, with white lines between."""
+    side = SIDE // max(len(rows), *map(len, rows))
+    page = Image.new("RGB", (SIDE, SIDE), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            page.paste(square(picture).resize((side - 4, side - 4), Image.LANCZOS), (x * side + 2, y * side + 2))
+    return page
+
+
 def needs_files(prompt: dict) -> bool:
     """Whether a workflow needs models that do not come with the pack."""
     restorers = [node["inputs"]["model_name"] for node in prompt.values() if node["class_type"] == "AdaQualLoadModel"]
@@ -85,17 +96,21 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
                 node["inputs"]["image"] = "painted.png"
             if node["class_type"] == "SaveImage":  # apart, as ComfyUI saves nothing twice
                 node["inputs"]["filename_prefix"] = f"{path.stem}/{node['inputs']['filename_prefix']}"
-        saved = {}
+        saved: dict[str, list[Image.Image]] = {}
         for image in c.images(c.run(server.address, prompt, 1200)):
             if image["type"] == "output":
-                saved[image["filename"].rsplit("_", 2)[0]] = Image.open(io.BytesIO(c.fetch(server.address, image)))
-        after = saved.get("adaqual_restored") or saved["adaqual_upscaled"]
+                name = image["filename"].rsplit("_", 2)[0]
+                saved.setdefault(name, []).append(Image.open(io.BytesIO(c.fetch(server.address, image))))
+        if "adaqual_kept" in saved:
+            sheet(saved["adaqual_kept"], saved["adaqual_rejected"]).save(path.with_suffix(".jpg"), quality=88)
+            continue
+        (after,) = saved.get("adaqual_restored") or saved["adaqual_upscaled"]
         page = square(before)
         page.paste(square(after).crop((SIDE // 2, 0, SIDE, SIDE)), (SIDE // 2, 0))
         pen = ImageDraw.Draw(page)
         pen.line((SIDE // 2, 0, SIDE // 2, SIDE), fill="white", width=4)
         if "adaqual_heatmap" in saved:
-            inset = saved["adaqual_heatmap"].convert("RGB")
+            inset = saved["adaqual_heatmap"][0].convert("RGB")
             inset = inset.resize((SIDE // 3, round(inset.height * SIDE / 3 / inset.width)), Image.LANCZOS)
             corner = (16, SIDE - inset.height - 16)
             pen.rectangle((corner[0] - 3, corner[1] - 3, corner[0] + inset.width + 2, corner[1] + inset.height + 2), fill="white")

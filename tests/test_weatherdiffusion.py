@@ -7,8 +7,9 @@ from small import disturb, picture, prompt_for
 
 from adaqual_core.checks import NumericalError
 from adaqual_core.diffusion import alphas_cumprod
-from adaqual_core.patches import active_corners, corners, restore_patches, sample_patches
+from adaqual_core.patches import ENOUGH, active_corners, corners, restore_patches, sample_patches
 from adaqual_core.restore import RestoreSettings
+from adaqual_core.tiles import pixel_mask
 from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet, read_config
 
 CONFIG = WeatherConfig(32, (32, 64), 1, (False, True), 64, 16)
@@ -184,6 +185,24 @@ def test_faded_edges_need_no_patches_of_their_own_unless_none_covers_them():
     for y, x in active_corners(grid, 16, mask):
         covered[y : y + 16, x : x + 16] = True
     assert bool(covered[mask > 0].all())
+
+
+def test_a_damaged_quarter_needs_two_fifths_of_the_patches_at_most():
+    """The published patches on a picture as small as 192²; at the damage's end as many are averaged as is promised."""
+    severity = torch.zeros(192, 192)
+    severity[:96, :96] = 1
+    mask = pixel_mask(prompt_for(picture(192, 192), severity).preservation[0, 0], 192, 192)
+    grid = corners(192, 192, 64, 16)
+    needed = active_corners(grid, 64, mask)
+    assert len(needed) <= 0.4 * len(grid)
+    seen, there = torch.zeros(192, 192), torch.zeros(192, 192)
+    for counts, every in ((seen, needed), (there, grid)):
+        for y, x in every:
+            counts[y : y + 64, x : x + 64] += 1
+    assert bool((seen[mask > 0] > 0).all())
+    core = mask >= 0.5
+    assert bool((seen[core] >= there[core].clamp(max=ENOUGH)).all())
+    assert active_corners(grid, 64, torch.ones(192, 192)) == grid
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def streamed(device: torch.device, dtype: torch.dtype) -> Place:
 
     def place(module: nn.Module) -> Callable:
         held = chain(module.named_parameters(), module.named_buffers())
-        copies = {name: tensor.to(device, dtype) for name, tensor in held}
+        # packed weights are whole numbers and stay so
+        copies = {name: tensor.to(device, dtype if tensor.is_floating_point() else None) for name, tensor in held}
         return lambda *args: functional_call(module, copies, args)
 
     return place

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..checkpoint import CheckpointError
 from ..checks import NumericalError
 from .language import KeysValues
+from .lowbit import check_bits
 from .memory import free_bytes
 from .network import DeqaNet, Prompt, Tick, ignore, resident, scores_from_logits, streamed
 from .preprocess import PUBLISHED_PROMPT
@@ -101,6 +102,7 @@ def load_deqa(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     offload: bool | None = None,
+    bits: int | None = None,
     free: Callable[[torch.device], int | None] = free_bytes,
     prompt: Prompt = PUBLISHED_PROMPT,
     operations=nn,
@@ -109,14 +111,15 @@ def load_deqa(
 
     ``dtype``: what to compute in; float32 on the CPU and the file's half type elsewhere where not given. ``offload``:
     keep the weights in the host's memory in the file's type and stream them by layers; where not given, if they do not
-    fit otherwise. ``free``: bytes free on a device, None where unknown. Raises :class:`CheckpointError`, for files and
-    for memory, before any weight is read.
+    fit otherwise. ``bits`` 8 or 4 packs most of the language model's weights (:mod:`.lowbit`). ``free``: bytes free on a
+    device, None where unknown. Raises :class:`CheckpointError`, for files and for memory, before any weight is read.
     """
+    check_bits(bits)
     device = torch.device(device)
     shards = open_shards(path)
     dtype = dtype or _compute_type(shards, device)
     host = torch.device("cpu")
-    whole, stored = shards.read_bytes(prompt, dtype), shards.read_bytes(prompt)
+    whole, stored = shards.read_bytes(prompt, dtype, bits), shards.read_bytes(prompt, bits=bits)
     moving = _streamed_bytes(shards, dtype)
     streaming = {host: stored + moving} if device.type == "cpu" else {host: stored, device: moving}
     demands = {False: {device: whole}, True: streaming}
@@ -138,6 +141,6 @@ def load_deqa(
         )  # fmt: skip
     offloaded = ways[lacks.index("")]
     net, compact, fingerprint = read_network(
-        shards, prompt, host if offloaded else device, None if offloaded else dtype, operations
+        shards, prompt, host if offloaded else device, None if offloaded else dtype, operations, bits
     )
     return DeqaScorer(net, compact, device, dtype, offloaded, fingerprint)

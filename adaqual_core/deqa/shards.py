@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointError
 from .config import DeqaConfig, parse_config
+from .lowbit import make_room, pack, packable, packed_bytes
 from .network import DeqaNet, Prompt
 
 INDEX = "model.safetensors.index.json"
@@ -37,13 +38,17 @@ class Shards:
     shapes: dict[str, tuple[int, ...]]
     types: dict[str, torch.dtype]
 
-    def read_bytes(self, prompt: Prompt, dtype: torch.dtype | None = None) -> int:
-        """Bytes of the weights that a scorer with this prompt reads, in ``dtype`` or else in the file's types."""
+    def read_bytes(self, prompt: Prompt, dtype: torch.dtype | None = None, bits: int | None = None) -> int:
+        """Bytes of the weights that a scorer with this prompt holds, in ``dtype`` or else in the file's types.
+
+        The linear weights of the language model are packed in ``bits`` where given.
+        """
         total = 0
         for key, shape in self.shapes.items():
             rows = {EMBEDDINGS: len(prompt.before + prompt.after), HEAD: len(prompt.levels)}.get(key)
             size = prod(shape if rows is None else (rows, *shape[1:]))
-            total += size * (dtype or self.types[key]).itemsize
+            short = bits is not None and packable(key, shape)
+            total += packed_bytes(size, bits) if short else size * (dtype or self.types[key]).itemsize
         return total
 
 
@@ -182,12 +187,17 @@ def _sample(tensor: Tensor) -> bytes:
 
 
 def read_network(
-    shards: Shards, prompt: Prompt, device: torch.device, dtype: torch.dtype | None, operations=nn
+    shards: Shards,
+    prompt: Prompt,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    operations=nn,
+    bits: int | None = None,
 ) -> tuple[DeqaNet, Prompt, str]:
     """The network with this prompt's rows only, the prompt by those rows, and a fingerprint of the weights.
 
-    ``dtype`` None keeps the file's types. The fingerprint is of the weights' content, wherever the files lie: shapes,
-    types and samples of every tensor.
+    ``dtype`` None keeps the file's types; for ``bits`` see :mod:`.lowbit`. The fingerprint is of the weights' content,
+    wherever the files lie: shapes, types and samples of every tensor.
     """
     text = prompt.before + prompt.after
     rows = {EMBEDDINGS: text, HEAD: prompt.levels}
@@ -199,6 +209,8 @@ def read_network(
         )
     with torch.device("meta"):
         net = DeqaNet(shards.config, len(text), len(prompt.levels), operations)
+        if bits is not None:
+            make_room(net, bits)
     tensors, samples = {}, {}
     for file in sorted(set(shards.files.values())):
         try:
@@ -210,11 +222,15 @@ def read_network(
                     else:
                         tensor = opened.get_tensor(key)
                     samples[key] = _sample(tensor)
-                    tensors[key] = tensor.to(device, dtype)
+                    if bits is not None and packable(key, shards.shapes[key]):
+                        parts = pack(tensor.to(device), bits)
+                        tensors.update({f"{key.removesuffix('weight')}{name}": part for name, part in parts.items()})
+                    else:
+                        tensors[key] = tensor.to(device, dtype)
         except (SafetensorError, OSError) as problem:
             raise CheckpointError(f"{file}: cannot be read ({problem}); download it again") from None
     net.load_state_dict(tensors, assign=True)
-    digest = hashlib.sha256(repr((shards.config, prompt)).encode())
+    digest = hashlib.sha256(repr((shards.config, prompt) if bits is None else (shards.config, prompt, bits)).encode())
     for key in sorted(samples):
         digest.update(f"{key} {shards.shapes[key]} {shards.types[key]}".encode() + samples[key])
     first = len(prompt.before)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,22 @@ def test_a_missing_shard_is_explained(server, folder):
         for file in broken.iterdir():
             file.unlink()
         broken.rmdir()
+
+
+def test_packed_weights_are_for_deqa_and_need_their_package(server, folder):
+    """Where bitsandbytes is installed DeQA-Score's map is the core's, else the error names it; others refuse the choice."""
+    name = picture(server, "packed.png", (60, 50))
+    prompt = estimate(name, KINDS[2])
+    prompt["assessor"]["inputs"]["weights"] = "8 bit"
+    if find_spec("bitsandbytes"):
+        quality = assess(open_assessor(folder / KINDS[2], bits=8), read_picture(server.base / "input" / name))
+        assert float(run(server.address, prompt)["mean"]["text"][0]) == pytest.approx(float(quality.mean), abs=1e-3)
+    else:
+        with pytest.raises(ServerError, match="pip install bitsandbytes"):
+            run(server.address, prompt)
+    prompt["assessor"]["inputs"]["assessor_name"] = SHIPPED
+    with pytest.raises(ServerError, match="only DeQA-Score can have its weights in 8 bits"):
+        run(server.address, prompt)
 
 
 # ---- sorting

@@ -24,7 +24,7 @@ INTERFACE = {
         "image:IMAGE heatmap:IMAGE quality_before:FLOAT",
     ),
     "AdaQualLoadModel": ("model_name:COMBO", "mode:COMBO", "model:ADAQUAL_MODEL"),
-    "AdaQualLoadAssessor": ("assessor_name:COMBO", "", "assessor:ADAQUAL_ASSESSOR"),
+    "AdaQualLoadAssessor": ("assessor_name:COMBO", "weights:COMBO", "assessor:ADAQUAL_ASSESSOR"),
     "AdaQualEstimateQuality": (
         "image:IMAGE",
         "assessor:ADAQUAL_ASSESSOR",
@@ -283,6 +283,21 @@ def test_progress_moves_and_previews_show_the_whole_picture(server):
     assert ended == "execution_success"
     assert moved == sorted(moved) and moved[-1] == 1 and len(moved) >= 6
     assert set(previews) == {(192, 128)}
+
+
+def test_one_bar_counts_judging_and_restoring(server):
+    name = picture(server, "one_bar.png", (1100, 64))  # two tiles to judge, more to restore
+    prompt = {
+        "load": node("LoadImage", image=name),
+        "batch": node("RepeatImageBatch", image=["load", 0], amount=2),
+        "sample": node("AdaQualRestore", image=["batch", 0], strength=1.0, preserve=5.0, seed=0, steps=2),
+        "save": node("PreviewImage", images=["sample", 0]),
+    }
+    ended, moved, previews = watch(server, prompt)
+    assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1
+    judging = [place for place in moved if place <= 1 / 8]
+    assert sorted(set(judging)) == [1 / 32, 1 / 16, 3 / 32, 1 / 8] and len(set(moved) - set(judging)) >= 4
+    assert previews and moved.count(1) <= 2
 
 
 def test_cancel_ends_the_run_at_once(server):

@@ -12,6 +12,7 @@ EXAMPLES = REPOSITORY / "pictures"
 LEAST_GAIN = 1.0  # dB over the damaged example
 KEEPERS = ("SaveImage", "PreviewImage")
 RESTORATIONS = ("adaqual_restored", "adaqual_upscaled")
+SORTED = ("adaqual_kept", "adaqual_rejected")
 
 
 def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -65,7 +66,7 @@ def test_workflow_gives_its_pictures(server, object_info, complete_workflow):
     assert keepers and keepers <= set(outputs)
     clean = decode((EXAMPLES / "example_clean.png").read_bytes())
     before = psnr(decode((EXAMPLES / "example.png").read_bytes()), clean)
-    restorations = 0
+    restorations, parted = 0, {name: [] for name in SORTED}
     for image in images(outputs):
         data = fetch(server.address, image)
         assert decode(data).std() > 0.01, f"{image['filename']} is flat"
@@ -76,7 +77,13 @@ def test_workflow_gives_its_pictures(server, object_info, complete_workflow):
             restorations += 1
             after = psnr(decode(data, size=clean.shape[1::-1]), clean)
             assert after >= before + LEAST_GAIN, f"{image['filename']}: {before:.2f} dB became {after:.2f} dB"
-    assert restorations
+        elif image["filename"].startswith(SORTED):
+            parted[image["filename"].rsplit("_", 2)[0]].append(psnr(decode(data), clean))
+    if any(node["class_type"] == "AdaQualScoreAndSort" for node in prompt.values()):
+        kept, rejected = parted.values()
+        assert len(kept) == len(rejected) == 2 and min(kept) > max(rejected) and kept == sorted(kept, reverse=True)
+    else:
+        assert restorations
 
 
 def test_workflows_ship_with_a_picture_each():
