@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .fields import gaussian_blur
-from .quality import HIGHEST, LOWEST, QualityMap
+from .quality import QualityMap
 
 
 def enlarged(field: Tensor, height: int, width: int) -> Tensor:
@@ -79,25 +79,32 @@ def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: in
 def choose(maps: Sequence[QualityMap]) -> Tensor:
     """Which of N versions is best in each cell, judged by one map each: [h, w] of indices; the first wins a tie.
 
-    The scores are smoothed over a cell first, so that noise in the judgement does not scatter the choice.
+    The scores are smoothed over a cell, so that noise in the judgement does not scatter the choice, and half of the mean over
+    four cells is added: where versions are alike, the one that is better around wins, and regions hold together.
     """
     rows, columns = maps[0].cells().shape[-2:]
-    scores = [gaussian_blur(one.resized(rows, columns)[0], 1.0).clamp(LOWEST, HIGHEST) for one in maps]
-    return torch.cat(scores).argmax(0)
+    scores = [one.resized(rows, columns)[0] for one in maps]
+    return torch.cat([gaussian_blur(one, 1.0) + gaussian_blur(one, 4.0) / 2 for one in scores]).argmax(0)
+
+
+def _opaque(picture: Tensor, channels: int) -> Tensor:
+    """A picture [3 or 4, H, W] with that many channels: where alpha is missing, it is 1."""
+    return picture if len(picture) == channels else torch.cat((picture, torch.ones_like(picture[:1])))
 
 
 def best_per_region(versions: Sequence[Tensor], maps: Sequence[QualityMap], levels: int) -> tuple[Tensor, Tensor]:
     """The best of each region of N versions [C, H_n, W_n]: the picture at the largest size, and the choice [H, W] of indices.
 
-    ``maps`` judge the versions at their own sizes, one picture each.
+    ``maps`` judge the versions at their own sizes, one picture each. If any version has alpha the result has, and versions
+    without it count as opaque.
     """
     if len(versions) < 2 or len(versions) != len(maps):
         raise ValueError(f"versions: {len(versions)} with {len(maps)} maps; give at least two, and a map for each")
     height, width = max(tuple(one.shape[-2:]) for one in versions)
     for index, one in enumerate(versions):
         check_proportions(f"version {index + 1}", tuple(one.shape[-2:]), (height, width))
-    channels = min(len(one) for one in versions)
-    stacked = torch.cat([enlarged(one[None, :channels], height, width) for one in versions])
+    channels = max(len(one) for one in versions)
+    stacked = torch.cat([enlarged(_opaque(one, channels)[None], height, width) for one in versions])
     chosen = choose(maps)
     parts = F.one_hot(chosen, len(versions)).movedim(-1, 0)[:, None].float()
     weights = F.interpolate(parts, (height, width), mode="bilinear", align_corners=False)

@@ -20,7 +20,7 @@ def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
     """Scores on a latent's cells: [B or 1, 1, h, w] for [B, C, h, w], [B or 1, 1, T or 1, h, w] for [B, C, T, h, w].
 
     The map may be one for all, one per latent, or for a single video one per frame (averaged over the frames of a latent
-    frame). Raises ValueError where numbers or proportions do not fit.
+    frame, see :func:`_over_time`). Raises ValueError where numbers or proportions do not fit.
     """
     if len(shape) not in (4, 5):
         raise ValueError(f"latent: shape {tuple(shape)}; only pictures [B, C, h, w] and videos [B, C, T, h, w] have places")
@@ -39,12 +39,24 @@ def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
     if quality.batch in (1, batch):
         return scores[:, :, None]
     if batch == 1 and quality.batch >= shape[2]:
-        frames = scores.movedim(1, 0)  # [1, F, h, w]
-        return F.adaptive_avg_pool3d(frames, (shape[2], height, width))[None]
+        return _over_time(scores, shape[2])
     raise ValueError(
         f"quality: {quality.batch} maps for {batch} videos of {shape[2]} latent frames; give one map, one per video, "
         "or for a single video one per frame"
     )
+
+
+def _over_time(scores: Tensor, count: int) -> Tensor:
+    """Scores of frames [F, 1, h, w] → of ``count`` latent frames [1, 1, count, h, w].
+
+    Video autoencoders put the first frame alone into the first latent frame and k frames into each other one; so it is here
+    where F = 1 + k·(count − 1), and evenly otherwise.
+    """
+    frames = scores.movedim(1, 0)  # [1, F, h, w]
+    if count > 1 and (len(scores) - 1) % (count - 1) == 0:
+        groups = frames[:, 1:].unflatten(1, (count - 1, -1)).mean(2)
+        return torch.cat((frames[:, :1], groups), 1)[None]
+    return F.adaptive_avg_pool3d(frames, (count, *frames.shape[-2:]))[None]
 
 
 def severity_of(scores: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from comfy_api.latest import io
 
-from ..adaqual_core.bands import DIRECTIVES, PRESERVE, band_masks, compose_bands, describe
+from ..adaqual_core.bands import DIRECTIVES, PRESERVE, band_masks, band_weights, compose_bands, describe
 from ..adaqual_core.latents import graded, latent_scores, merged, severity_of
 from .common import AdaQualQuality, schema
 from .guider import QualityGuider
@@ -21,6 +21,13 @@ def _number(name: str, default: float, low: float, high: float, step: float, too
 
 def _text(name: str, default: str, tooltip: str):
     return io.String.Input(name, default=default, multiline=True, tooltip=tooltip)
+
+
+def _latent(samples: dict):
+    latent = samples["samples"]
+    if getattr(latent, "is_nested", False):
+        raise ValueError("samples: holds several latents at once (video with sound); give a latent of pictures or video")
+    return latent
 
 
 class AdaQualAdaptiveConditioning(io.ComfyNode):
@@ -64,6 +71,9 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
                 _number("strength_bad", 1.0, 0.0, 10.0, 0.05,
                     "Strength of the worst band's text, 0 to 10, default 1; the bands between are spaced evenly. Raise "
                     "it to restore harder, lower it for the global text to prevail."),
+                io.Latent.Input("samples", optional=True, tooltip=(
+                    "The latent that is sampled. Connect it for a video with one map per frame, or to have a map that does not "
+                    "fit it refused. Default: not connected; ComfyUI then stretches the masks to the latent.")),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="conditioning", tooltip="For the positive input of a sampler or guider."),
@@ -75,8 +85,9 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip, quality, bands, softness, global_text, caption, preserve_text, directives, strength_good, strength_bad
-    ) -> io.NodeOutput:
+        cls, clip, quality, bands, softness, global_text, caption, preserve_text, directives, strength_good, strength_bad,
+        samples=None,
+    ) -> io.NodeOutput:  # fmt: skip
         """Encode the whole picture's text and those of the bands that occur."""
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
@@ -90,10 +101,12 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
             bands, preserve=preserve_text, directives=directives.splitlines(), caption=caption,
             strengths=(strength_good, strength_bad),
         )  # fmt: skip
-        masks = band_masks(quality, bands, softness)
+        masks = places = band_masks(quality, bands, softness)
+        if samples is not None:
+            places = band_weights(severity_of(latent_scores(quality, _latent(samples).shape)), bands, softness)
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(whole)) if whole else []
         for index, band in enumerate(composed):
-            mask = masks[:, index]
+            mask = places[:, index]
             if not bool(mask.any()) or band.strength == 0:
                 continue
             settings = {"mask": mask, "set_area_to_bounds": False, "mask_strength": band.strength}
@@ -179,10 +192,7 @@ class AdaQualDenoiseMask(io.ComfyNode):
     @classmethod
     def execute(cls, samples, quality, low, high, gamma) -> io.NodeOutput:
         """Grade the mask on the latent's cells."""
-        latent = samples["samples"]
-        if getattr(latent, "is_nested", False):
-            raise ValueError("samples: holds several latents at once (video with sound); give a latent of pictures or video")
-        mask = graded(severity_of(latent_scores(quality, latent.shape)), low, high, gamma)
+        mask = graded(severity_of(latent_scores(quality, _latent(samples).shape)), low, high, gamma)
         if samples.get("noise_mask") is not None:
             mask = merged(mask, samples["noise_mask"].to("cpu", torch.float32))
         return io.NodeOutput(samples | {"noise_mask": mask})

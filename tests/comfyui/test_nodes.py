@@ -56,7 +56,7 @@ INTERFACE = {
     "AdaQualAdaptiveConditioning": (
         "clip:CLIP quality:ADAQUAL_QUALITY bands:INT softness:FLOAT global_text:STRING caption:STRING "
         "preserve_text:STRING directives:STRING strength_good:FLOAT strength_bad:FLOAT",
-        "",
+        "samples:LATENT",
         "conditioning:CONDITIONING masks:MASK prompt:STRING",
     ),
     "AdaQualGuider": (
