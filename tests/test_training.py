@@ -13,7 +13,7 @@ from small import denoiser as small_denoiser
 from adaqual_core.checkpoint import load_denoiser
 from training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan
 from training.loop import Run
-from training.restorer import charbonnier, picture_weight, restoration_loss
+from training.restorer import CROPS, charbonnier, crops, picture_weight, restoration_loss
 
 CPU = torch.device("cpu")
 
@@ -124,3 +124,13 @@ def test_loss_is_least_at_the_truth_and_sees_noise_beside_even_errors():
     assert float(charbonnier(torch.tensor(1.0))) == pytest.approx(0.97, abs=0.01)
     small, large = torch.full((1, 3, 8, 8), 0.01), torch.full((1, 3, 8, 8), 0.3)
     assert picture_weight(small) > picture_weight(large)
+
+
+def test_crops_keep_pictures_and_scores_of_a_scene_together():
+    scores = torch.rand(3, 1, 8, 8)
+    scene = scores.repeat_interleave(16, 2).repeat_interleave(16, 3).expand(-1, 3, -1, -1)
+    (first, second), cut = crops([scene, scene + 1], scores, 64, torch.Generator().manual_seed(0))
+    assert first.shape == (CROPS * 3, 3, 64, 64) and cut.shape == (CROPS * 3, 1, 4, 4)
+    assert torch.equal(first[:, :1, ::16, ::16], cut) and torch.equal(second, first + 1)
+    for index, window in enumerate(cut):
+        assert torch.isin(window, scores[index % 3]).all()

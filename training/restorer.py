@@ -77,8 +77,8 @@ map and the global prompt come from the whole picture and the network sees a til
 
 
 def crops(pictures: list[Tensor], scores: Tensor, size: int, generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
-    """CROPS windows of ``size`` px, in whole cells, from each of the pictures [B, 3, H, W] and from their scores: as many lists
-    of [CROPS·B, …], in which the same picture's windows lie B apart."""
+    """CROPS windows of ``size`` px, in whole cells, from each of the square ``pictures``, tensors [B, 3, H, H] of one scene each,
+    and from their scores: tensors of CROPS·B, in which a scene's windows lie B apart."""
     cells, side = scores.shape[-1], size // CELL
     found = []
     for _ in range(CROPS):

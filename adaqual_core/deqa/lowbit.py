@@ -4,6 +4,8 @@ Only these are packed: they are 6.6 of the 8.2 billion parameters; all else keep
 map with a scale per 256 weights, 4 bits are NF4 (arXiv 2305.14314) with one per 64.
 """
 
+import functools
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -25,6 +27,12 @@ def _package():
             "(pip install bitsandbytes), or keep the weights as in the files"
         ) from None
     return bitsandbytes.functional
+
+
+@functools.cache
+def _dynamic_map() -> Tensor:
+    """The 256 values of bitsandbytes' 8-bit type, which it would compute anew for each of some 200 modules at every call."""
+    return _package().create_dynamic_map()
 
 
 def check_bits(bits: int | None) -> None:
@@ -65,8 +73,7 @@ class LowBitLinear(nn.Module):
         kind = {"absmax": self.scales.to(x.device, torch.float32), "shape": torch.Size(self.shape), "dtype": x.dtype,
                 "blocksize": BLOCKS[self.bits]}  # fmt: skip
         if self.bits == 8:
-            code = package.create_dynamic_map().to(x.device)
-            state = package.QuantState(**kind, code=code)
+            state = package.QuantState(**kind, code=_dynamic_map().to(x.device))
             return package.dequantize_blockwise(packed.view(self.shape), state)
         return package.dequantize_4bit(packed[:, None], package.QuantState(**kind, quant_type="nf4"))
 
