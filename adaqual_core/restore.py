@@ -30,8 +30,8 @@ Progress = Callable[[int, int, Preview], None]
 class RestoreSettings:
     """How to sample; :func:`families.settings_for` starts from what a model is made for.
 
-    ``tile``: px a block may measure; ``overlap``: px of context around it, raised to the network's own. Networks that
-    work in patches take one every ``stride`` px, ``patch_batch`` at once, and heed neither.
+    ``overlap``: px of context around a block, raised to the network's own; ``tile``: px a window may measure beside its
+    context. Networks that work in patches take one every ``stride`` px, ``patch_batch`` at once, and heed neither.
     """
 
     steps: int = 2

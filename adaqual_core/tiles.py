@@ -1,11 +1,12 @@
 """Where the network is run: which parts of a picture need it, and in which windows (our definition).
 
-The picture is divided into tiles of 64 px, the unit that is either run or skipped. Blocks of at most ``tile`` px are cut
-down to what they hold of active tiles, in pieces where that is cheaper, and every piece is run in a window that adds context.
+The picture is divided into tiles of 64 px, the unit that is either run or skipped. What holds all active tiles is cut in
+pieces where that is cheaper, then in blocks, and every block is run in a window that adds context.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -68,53 +69,77 @@ def borders(length: int, largest: int) -> list[int]:
     return [round(i * length / parts) for i in range(parts + 1)]
 
 
-def _trimmed(active: Tensor, top: int, bottom: int, left: int, right: int) -> tuple[int, int, int, int] | None:
-    """The smallest part of these rows and columns that holds all their active tiles; None where there are none."""
+Box = tuple[int, int, int, int]
+"""Top, bottom, left and right of a part of the grid of tiles."""
+
+
+def _trimmed(active: np.ndarray, box: Box) -> Box | None:
+    """The smallest part of ``box`` that holds all its active tiles; None where there are none."""
+    top, bottom, left, right = box
     part = active[top:bottom, left:right]
-    if not bool(part.any()):
+    ys, xs = part.any(1).nonzero()[0], part.any(0).nonzero()[0]
+    if not len(ys):
         return None
-    ys, xs = part.any(1).nonzero().flatten().tolist(), part.any(0).nonzero().flatten().tolist()
-    return top + ys[0], top + ys[-1] + 1, left + xs[0], left + xs[-1] + 1
+    return top + int(ys[0]), top + int(ys[-1]) + 1, left + int(xs[0]), left + int(xs[-1]) + 1
 
 
-def _pieces(active: Tensor, box: tuple[int, int, int, int], context: float) -> list[tuple[int, int, int, int]]:
+def _windowed(first: int, last: int, length: int, context: float) -> tuple[float, float]:
+    """A side from ``first`` to ``last`` with context, as far as the picture reaches."""
+    return max(0, first - context), min(length, last + context)
+
+
+def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:
     """``box`` cut in two, and its parts again, for as long as that makes the windows' total area smaller; in tiles."""
 
-    def area(boxes: list[tuple[int, int, int, int]]) -> float:
-        return sum((b - t + 2 * context) * (r - x + 2 * context) for t, b, x, r in boxes)
+    def area(boxes: list[Box]) -> float:
+        total = 0.0
+        for t, b, x, r in boxes:
+            (y0, y1), (x0, x1) = (
+                _windowed(*side, length, context) for side, length in zip(((t, b), (x, r)), active.shape, strict=True)
+            )
+            total += (y1 - y0) * (x1 - x0)
+        return total
 
     top, bottom, left, right = box
     cuts = [((top, y, left, right), (y, bottom, left, right)) for y in range(top + 1, bottom)]
     cuts += [((top, bottom, left, x), (top, bottom, x, right)) for x in range(left + 1, right)]
-    halves = [[found for part in cut if (found := _trimmed(active, *part))] for cut in cuts]
+    halves = [[found for part in cut if (found := _trimmed(active, part))] for cut in cuts]
     best = min(halves, key=area, default=[box])
     if area(best) >= area([box]):
         return [box]
     return [piece for half in best for piece in _pieces(active, half, context)]
 
 
+def _split(first: int, last: int, length: int, tile: int, context: int) -> list[tuple[int, int]]:
+    """The fewest nearly equal parts of a side whose windows measure at most ``tile`` + 2·``context`` px; all in tiles but
+    ``tile``, ``context`` and ``length``."""
+    for count in range(1, last - first + 1):
+        edges = [first + round(i * (last - first) / count) for i in range(count + 1)]
+        parts = list(zip(edges[:-1], edges[1:], strict=True))
+        sides = (_windowed(a * TILE, b * TILE, length, context) for a, b in parts)
+        if all(stop - start <= tile + 2 * context for start, stop in sides):
+            return parts
+    return [(i, i + 1) for i in range(first, last)]
+
+
 def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> TileLayout:
     """Windows that cover all active tiles of a picture of ``height`` × ``width`` px (both multiples of 16).
 
-    ``active``: bool [ceil(height/64), ceil(width/64)]; ``tile``: largest side of a block, a multiple of 64 px;
-    ``context``: px seen around each block, a multiple of 16.
+    ``active``: bool [ceil(height/64), ceil(width/64)]; ``context``: px seen around each block, a multiple of 16; ``tile``: a
+    multiple of 64 px, and windows measure at most tile + 2·context.
     """
+    grid = active.numpy()
     windows, tiles_run = [], 0
-    rows, columns = borders(active.shape[0], tile // TILE), borders(active.shape[1], tile // TILE)
-    for y0, y1 in zip(rows[:-1], rows[1:], strict=True):
-        for x0, x1 in zip(columns[:-1], columns[1:], strict=True):
-            block = _trimmed(active, y0, y1, x0, x1)
-            for piece in _pieces(active, block, context / TILE) if block else ():
-                tiles_run += (piece[1] - piece[0]) * (piece[3] - piece[2])
-                top, left = piece[0] * TILE, piece[2] * TILE
-                bottom, right = min(height, piece[1] * TILE), min(width, piece[3] * TILE)
-                windows.append(
-                    Window(
-                        top, bottom, left, right,
-                        max(0, top - context), min(height, bottom + context),
-                        max(0, left - context), min(width, right + context),
-                    )
-                )  # fmt: skip
+    whole = _trimmed(grid, (0, grid.shape[0], 0, grid.shape[1]))
+    for piece in _pieces(grid, whole, context / TILE) if whole else ():
+        rows = _split(*piece[:2], height, tile, context)
+        columns = _split(*piece[2:], width, tile, context)
+        for part in ((*r, *c) for r in rows for c in columns):
+            block = _trimmed(grid, part)
+            for first, last, start, stop in _pieces(grid, block, context / TILE) if block else ():
+                tiles_run += (last - first) * (stop - start)
+                y, x = (first * TILE, min(height, last * TILE)), (start * TILE, min(width, stop * TILE))
+                windows.append(Window(*y, *x, *_windowed(*y, height, context), *_windowed(*x, width, context)))
     return TileLayout(tuple(windows), active.numel(), tiles_run)
 
 
