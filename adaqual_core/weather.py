@@ -74,20 +74,39 @@ def pseudo_depth(picture: Tensor, generator: torch.Generator) -> Tensor:
     return guided_filter(_luma(picture), depth, max(2, min(height, width) // 16)).clamp(0, 1)
 
 
+def fog_banks(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Fog's opacity [1, H, W] in [0, 1], at most 1 somewhere: drifting octave noise, or 1-6 soft banks in a thin veil."""
+    veil = uniform(generator, 0.0, 0.5)
+    if choose(generator, True, False):
+        field = octave_noise(height, width, generator, cells=choose(generator, 1, 2, 4), octaves=choose(generator, 2, 4, 7))
+    else:
+        y, x = torch.linspace(0, 1, height).view(1, -1, 1), torch.linspace(0, 1, width).view(1, 1, -1)
+        field = torch.zeros(1, height, width)
+        for _ in range(choose(generator, 1, 3, 6)):
+            dy = (y - uniform(generator, 0, 1)) / uniform(generator, 0.15, 0.6)
+            dx = (x - uniform(generator, 0, 1)) / uniform(generator, 0.15, 0.6)
+            field = field + torch.exp(-(dx**2 + dy**2)) * uniform(generator, 0.5, 1.0)
+        field = field / field.max().clamp_min(1)
+    return veil + (1 - veil) * field
+
+
 def haze(picture: Tensor, severity: float, generator: torch.Generator) -> Tensor:
-    """Haze I = J·t + A(1−t), t = exp(−min(1−d, 0.7)·β): depth haze, even fog and drifting fog, airlight often tinted,
-    at times of uneven brightness, at times darker for the light that fog keeps off."""
-    depth = pseudo_depth(picture, generator)
-    airlight = torch.full((3, 1, 1), uniform(generator, 0.6, 0.95))
+    """Haze I = J·t + A(1−t), t = exp(−min(1−d, 0.7)·β): depth haze, even fog, drifting fog, or banks of free shape, grey to
+    white, often tinted, at times of uneven brightness, at times darker for the light that fog keeps off."""
+    height, width = picture.shape[-2:]
+    airlight = torch.full((3, 1, 1), uniform(generator, 0.6, 1.0))
     if choose(generator, True, False):
         airlight = airlight + 0.06 * torch.tensor([uniform(generator, -1, 1) for _ in range(3)]).view(3, 1, 1)
-    beta = 2.2 * severity * uniform(generator, 0.8, 1.2)
-    transmission = torch.exp(-(1 - depth).clamp_max(0.7) * beta)
     if choose(generator, True, False, False):
-        drift = octave_noise(*picture.shape[-2:], generator, cells=3, octaves=4)
+        transmission = 1 - severity * uniform(generator, 0.5, 1.0) * fog_banks(height, width, generator)
+    else:
+        depth = pseudo_depth(picture, generator)
+        transmission = torch.exp(-(1 - depth).clamp_max(0.7) * 2.2 * severity * uniform(generator, 0.8, 1.2))
+    if choose(generator, True, False, False):
+        drift = octave_noise(height, width, generator, cells=3, octaves=4)
         transmission = transmission * (1 - 0.5 * severity * drift)
     if choose(generator, True, False, False):
-        clouds = octave_noise(*picture.shape[-2:], generator, cells=2, octaves=5)
+        clouds = octave_noise(height, width, generator, cells=2, octaves=choose(generator, 3, 5, 8))
         airlight = airlight * (1 - uniform(generator, 0.2, 0.8) * clouds)
     hazy = picture * transmission + airlight * (1 - transmission)
     if choose(generator, True, False, False, False):

@@ -5,6 +5,7 @@ from small import picture
 from adaqual_core.degrade import KINDS, degrade
 from adaqual_core.fields import convolve, gaussian_blur, line_kernel, octave_noise, region_mask
 from adaqual_core.reference import reference_quality
+from adaqual_core.weather import fog_banks
 
 CLEAN = picture(96, 128)[0]
 
@@ -146,3 +147,10 @@ def test_reference_quality_follows_damage():
     half = degrade(CLEAN, ["noise"], 1.0, seed=1, mask=mask).picture[None]
     scores = reference_quality(half, clean)
     assert (scores[..., :3] == 5).all() and scores[..., 5:].max() < 4
+
+
+def test_fog_banks_are_uneven_opacities():
+    for seed in range(20):
+        field = fog_banks(48, 64, torch.Generator().manual_seed(seed))
+        assert field.shape == (1, 48, 64) and field.min() >= 0 and field.max() <= 1 + 1e-6
+        assert field.max() - field.min() > 0.1
