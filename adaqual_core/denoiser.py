@@ -16,6 +16,7 @@ from torch import Tensor
 from .guidance import Guidance, PromptAttention, PromptTokens
 from .prompt import MAX_LENGTH, STATISTICS
 from .quality import CELL
+from .tone import KNOTS, ToneCurve, tone_change
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class DenoiserConfig:
     middle: tuple[int, ...] = (3, 1)
     decoder: tuple[int, ...] = (3, 2)
     condition_width: int = 96
+    tone_width: int = 64
     global_tokens: int = 8
     pools: int = 10
     heads: int = 4
@@ -43,7 +45,7 @@ PRESETS = {
     "nano": DenoiserConfig(),
     "base": DenoiserConfig(
         unshuffle=2, widths=(64, 128, 256, 512), encoder=(2, 4, 12), middle=(3, 1, 3, 1), decoder=(2, 4, 19),
-        condition_width=256, heads=8,
+        condition_width=256, tone_width=128, heads=8,
     ),
 }  # fmt: skip
 
@@ -118,8 +120,9 @@ class Denoiser(nn.Module):
 
     ``picture`` [B, 3, H, W] in [0, 1], ``noisy`` [B, 3, H, W] (scaled by :meth:`precondition` inside), ``timestep`` [B]
     in 0..999, ``alpha_cumprod`` [B], ``severity`` and ``length`` [B, 1, H/16, W/16], ``statistics`` [B, STATISTICS];
-    H and W are multiples of 16. The last layer gives a detail d and a gain g per pixel, and the residual is d + g·(picture + d):
-    darkness and haze are undone by a gain, which would otherwise have to carry all of the picture's detail through the network.
+    H and W are multiples of 16. The last layer gives a detail d, a gain g and a share p per pixel, and the residual is
+    p·c + d + g·(picture + d), with c the change by the picture's tone curve. Darkness and haze are undone by curve and gain:
+    the network need not carry all of the picture's detail for them. p says where the curve is right.
     """
 
     def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations=nn):
@@ -135,6 +138,8 @@ class Denoiser(nn.Module):
         self.time2 = operations.Linear(condition, condition)
         self.statistics1 = operations.Linear(STATISTICS, condition)
         self.statistics2 = operations.Linear(condition, condition)
+        self.tone = ToneCurve(config.tone_width, operations)
+        self.toned = operations.Linear(3 * KNOTS, condition)
         self.prompt = PromptTokens(condition, config.global_tokens, config.pools, int(MAX_LENGTH), operations)
         self.intro = operations.Conv2d(6 * pixels, first, 3, padding=1)
 
@@ -152,6 +157,7 @@ class Denoiser(nn.Module):
         self.decoder = nn.ModuleList(blocks(n, w) for n, w in zip(config.decoder, config.widths[:-1], strict=True))
         self.ending = operations.Conv2d(first, 3 * pixels, 3, padding=1)
         self.gain = operations.Conv2d(first, 3 * pixels, 1)
+        self.share = operations.Conv2d(first, pixels, 1)
 
     @property
     def receptive_radius(self) -> int:
@@ -170,11 +176,11 @@ class Denoiser(nn.Module):
         gain = a.sqrt() * power / (a * power + (1 - a) * self.config.noise_scale**2)
         return noisy * gain.to(noisy.dtype)
 
-    def condition(self, timestep: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor]:
+    def condition(self, timestep: Tensor, statistics: Tensor, curve: Tensor) -> tuple[Tensor, Tensor]:
         """(time and picture, picture alone) as vectors [B, condition_width]."""
         dtype = statistics.dtype
         time = self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(dtype))))
-        picture = self.statistics2(F.silu(self.statistics1(statistics * 4 - 2)))
+        picture = self.statistics2(F.silu(self.statistics1(statistics * 4 - 2))) + self.toned(curve.flatten(1))
         return time + picture, picture
 
     def forward(
@@ -187,7 +193,8 @@ class Denoiser(nn.Module):
         length: Tensor,
         statistics: Tensor,
     ) -> Tensor:
-        condition, about_picture = self.condition(timestep, statistics)
+        curve = self.tone(statistics).detach()  # it is trained by a loss of its own
+        condition, about_picture = self.condition(timestep, statistics, curve)
         guidance: Guidance = self.prompt(severity, length, about_picture)
         stacked = torch.cat((picture * 2 - 1, self.precondition(noisy, alpha_cumprod)), 1)
         stacked = F.pixel_unshuffle(stacked, self.config.unshuffle).contiguous(memory_format=torch.channels_last)
@@ -210,8 +217,9 @@ class Denoiser(nn.Module):
             for block in self.decoder[level]:
                 x = block(x, condition)
         x = x + entry
-        detail, gain = (F.pixel_shuffle(head(x), self.config.unshuffle) for head in (self.ending, self.gain))
-        return detail + gain * (picture + detail)
+        heads = (self.ending, self.gain, self.share)
+        detail, gain, share = (F.pixel_shuffle(head(x), self.config.unshuffle) for head in heads)
+        return share * tone_change(picture, curve) + detail + gain * (picture + detail)
 
 
 def initialise(model: Denoiser, seed: int) -> None:
@@ -230,5 +238,6 @@ def initialise(model: Denoiser, seed: int) -> None:
             nn.init.normal_(module.modulation.weight, std=0.01)
     for prompts in (model.prompt.global_prompt, model.prompt.pool, model.prompt.keys):
         nn.init.normal_(prompts, std=0.5)
-    nn.init.zeros_(model.ending.weight)
-    nn.init.zeros_(model.gain.weight)
+    for head in (model.ending, model.gain, model.share, model.tone.layer3, model.toned):
+        nn.init.zeros_(head.weight)
+    nn.init.ones_(model.share.bias)

@@ -36,6 +36,8 @@ def denoiser(seed: int = 0) -> Denoiser:
         for head in (model.ending, model.gain):
             head.weight.mul_(0.003)
             head.bias.mul_(0.003)
+        model.tone.layer3.weight.mul_(0.1)
+        model.tone.layer3.bias.mul_(0.1)
     return model.requires_grad_(False).eval()
 
 

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from small import denoiser as small_denoiser
 
-from adaqual_core.checkpoint import load_denoiser
+from adaqual_core.checkpoint import load_assessor, load_denoiser
+from adaqual_core.tone import KNOTS
 from training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan
 from training.loop import Run
-from training.restorer import CROPS, charbonnier, crops, picture_weight, restoration_loss
+from training.restorer import CROPS, charbonnier, crops, picture_weight, quality_loss, restoration_loss, tone_loss
 
 CPU = torch.device("cpu")
 
@@ -134,3 +135,44 @@ def test_crops_keep_pictures_and_scores_of_a_scene_together():
     assert torch.equal(first[:, :1, ::16, ::16], cut) and torch.equal(second, first + 1)
     for index, window in enumerate(cut):
         assert torch.isin(window, scores[index % 3]).all()
+
+
+def test_composed_crops_hold_the_whole_photo():
+    square = np.asarray(Image.fromarray(photo(0)).resize((96, 96)))
+    found = [crop(square, 48, random.Random(n), composed=1.0).sum() for n in range(4)]
+    assert max(found) - min(found) < 1e-2, "the same pixels, flipped or turned"
+    others = [crop(square, 48, random.Random(n)).sum() for n in range(4)]
+    assert max(others) - min(others) > 1
+
+
+def test_tone_loss_prefers_the_truth_and_the_damaged_part():
+    clean = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+    dark, severity = 0.5 * clean, torch.ones(1, 1, 4, 4)
+    truth = torch.linspace(0, 1, KNOTS).expand(1, 3, KNOTS)  # 0.5·x is brightened by as much again
+    losses = [float(tone_loss(share * truth, dark, clean, severity)) for share in (1.0, 0.5, 0.0)]
+    assert losses[0] < 1e-6 < losses[1] < losses[2]
+    severity[..., 2:] = 0
+    half = torch.cat((dark[..., :32], clean[..., 32:]), -1)
+    right, wrong = (float(tone_loss(share * truth, half, clean, severity)) for share in (0.9, 0.1))
+    assert right < wrong
+
+
+def test_quality_loss_is_zero_for_the_truth_and_blind_to_better_than_clean():
+    net = load_assessor()
+    clean = torch.from_numpy(photo(0).copy()).permute(2, 0, 1)[None].float()[..., :64, :96] / 255
+    noisy = (clean + 0.15 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    assert quality_loss(net, clean, clean) < 1e-6 and quality_loss(net, clean, noisy.detach()) < 0.01
+    loss = quality_loss(net, noisy, clean)
+    loss.backward()
+    assert 0.02 < loss <= 1 and noisy.grad.abs().max() > 0
+
+
+def test_native_crops_are_the_photos_own_pixels():
+    index = np.arange(96 * 72)
+    numbered = np.stack((index % 256, index // 256, 0 * index), -1).reshape(72, 96, 3).astype(np.uint8)
+    for seed in range(4):
+        pixels = crop(numbered, 16, random.Random(seed), native=1.0) * 255
+        found = (pixels[0] + 256 * pixels[1]).round().long()
+        assert len(found.unique()) == 16 * 16
+        steps = {abs(int(found[0, 1] - found[0, 0])), abs(int(found[1, 0] - found[0, 0]))}
+        assert steps == {1, 96}, "neighbours in the photo"

@@ -16,6 +16,10 @@ CLEAN = 0.25
 """Share of clean pictures: the loss is smallest at the median of what a cell may be, and a cell in which no damage can be
 seen should be taken for clean."""
 
+NATIVE = 0.5
+"""Share of crops of the photo's own pixels. Photos are judged as they are; at random scales most crops are made smaller, hence
+sharper, and what is soft in an undamaged photo was taken for damage."""
+
 
 def spearman(first: Tensor, second: Tensor) -> float:
     """Rank correlation of two flat tensors."""
@@ -44,7 +48,7 @@ def train(args: argparse.Namespace) -> None:
     cases = held_out(load_corpus(corpus, "held"), 256, 6)
     model = load_assessor(args.init) if args.init else AssessorNet(AssessorConfig())
     run = Run(Path(args.run), model, args.rate, args.hours, device)
-    data = DegradedPictures(load_corpus(corpus, "train"), args.size, args.seed + run.done.iteration, CLEAN)
+    data = DegradedPictures(load_corpus(corpus, "train"), args.size, args.seed + run.done.iteration, CLEAN, native=NATIVE)
     batches = iter(DataLoader(data, args.batch, num_workers=args.workers, prefetch_factor=4))
     running, finished = None, False
     while not finished:

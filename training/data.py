@@ -21,7 +21,10 @@ WEATHER = (
 )  # fmt: skip
 """The eleven classes of CDD-11."""
 
-CAMERA = (("noise",), ("jpeg",), ("noise", "jpeg"), ("blur",), ("blur", "noise"), ("blur", "jpeg"), ("blur", "noise", "jpeg"))
+CAMERA = (
+    ("noise",), ("noise",), ("jpeg",), ("jpeg",), ("noise", "jpeg"), ("noise", "jpeg"), ("blur",), ("blur", "noise", "jpeg"),
+)  # fmt: skip
+"""Blur is rare: two steps do not undo it, and an assessor that meets it often takes soft backgrounds for damage."""
 
 EVALUATED = ("low", "haze", "rain", "snow", "raindrops", "noise", "blur", "jpeg", "haze+rain", "low+snow", "noise+jpeg")
 
@@ -59,15 +62,19 @@ def random_plan(rng: random.Random, clean: float) -> dict[str, float]:
     elif draw < 0.85:
         kinds = rng.choice(CAMERA)
     else:
-        kinds = rng.choice(WEATHER) + rng.choice((("noise",), ("jpeg",), ("blur",), ("noise", "jpeg")))
+        kinds = rng.choice(WEATHER) + rng.choice((("noise",), ("jpeg",), ("noise", "jpeg")))
     ceiling = 1.0 if len(kinds) == 1 else 0.85
     return {kind: rng.uniform(0.35 if kind in ("low", "haze") else 0.12, ceiling) for kind in kinds}
 
 
-def crop(photo: np.ndarray, size: int, rng: random.Random) -> Tensor:
-    """Random crop [3, size, size] in [0, 1] at a random scale (never enlarged past the pixels there are), flipped, turned."""
+def crop(photo: np.ndarray, size: int, rng: random.Random, composed: float = 0.0, native: float = 0.0) -> Tensor:
+    """Random crop [3, size, size] in [0, 1] at a random scale (never enlarged past the pixels there are), flipped, turned; with
+    probability ``composed`` as large as the photo allows (its levels are those of a composed picture), and with probability
+    ``native`` of the photo's own pixels (as soft and as grainy as pictures are that were not made smaller)."""
     shortest = min(photo.shape[:2])
-    side = min(shortest, round(size * 2 ** rng.uniform(0, max(0.0, np.log2(max(1.0, shortest / size))))))
+    draw = rng.random()
+    scale = 1.0 if draw < composed else 0.0 if draw < composed + native else rng.uniform(0, 1)
+    side = min(shortest, round(size * max(1.0, shortest / size) ** scale))
     top = rng.randint(0, photo.shape[0] - side)
     left = rng.randint(0, photo.shape[1] - side)
     pixels = photo[top : top + side, left : left + side]
@@ -83,8 +90,18 @@ def crop(photo: np.ndarray, size: int, rng: random.Random) -> Tensor:
 class DegradedPictures(IterableDataset):
     """Endless stream of {clean, degraded [3, size, size], target [1, size/16, size/16]}; every photo is equally likely."""
 
-    def __init__(self, photos: list[list[np.ndarray]], size: int, seed: int, clean: float):
+    def __init__(
+        self,
+        photos: list[list[np.ndarray]],
+        size: int,
+        seed: int,
+        clean: float,
+        *,
+        composed: float = 0.0,
+        native: float = 0.0,
+    ):
         self.photos, self.size, self.seed, self.clean = photos, size, seed, clean
+        self.composed, self.native = composed, native
 
     def __iter__(self):
         torch.set_num_threads(1)
@@ -92,7 +109,7 @@ class DegradedPictures(IterableDataset):
         rng = random.Random(f"{self.seed}/{worker.id if worker else 0}")
         generator = torch.Generator().manual_seed(rng.getrandbits(40))
         while True:
-            clean = crop(rng.choice(rng.choice(self.photos)), self.size, rng)
+            clean = crop(rng.choice(rng.choice(self.photos)), self.size, rng, self.composed, self.native)
             uneven = rng.random() < 0.3
             mask = region_mask(self.size, self.size, generator) if uneven else torch.ones(1, self.size, self.size)
             degraded = compose(clean, random_plan(rng, self.clean), generator, mask).picture
