@@ -278,7 +278,7 @@ def test_another_pictures_prompt_is_refused(server):
 
 
 def test_progress_moves_and_previews_show_the_whole_picture(server):
-    prompt = chain(picture(server, "preview.png", (192, 128)), amount=2, tile=64, steps=1)
+    prompt = chain(picture(server, "preview.png", (192, 128)), amount=2, tile=64, steps=3)
     ended, moved, previews = watch(server, prompt)
     assert ended == "execution_success"
     assert moved == sorted(moved) and moved[-1] == 1 and len(moved) >= 6
