@@ -91,14 +91,13 @@ def _windowed(first: int, last: int, length: int, context: float) -> tuple[float
 def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:
     """``box`` cut in two, and its parts again, for as long as that makes the windows' total area smaller; in tiles."""
 
+    def extent(first: int, last: int, length: int) -> float:
+        start, stop = _windowed(first, last, length, context)
+        return stop - start
+
     def area(boxes: list[Box]) -> float:
-        total = 0.0
-        for t, b, x, r in boxes:
-            (y0, y1), (x0, x1) = (
-                _windowed(*side, length, context) for side, length in zip(((t, b), (x, r)), active.shape, strict=True)
-            )
-            total += (y1 - y0) * (x1 - x0)
-        return total
+        rows, columns = active.shape
+        return sum(extent(t, b, rows) * extent(x, r, columns) for t, b, x, r in boxes)
 
     top, bottom, left, right = box
     cuts = [((top, y, left, right), (y, bottom, left, right)) for y in range(top + 1, bottom)]
@@ -113,13 +112,16 @@ def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:
 def _split(first: int, last: int, length: int, tile: int, context: int) -> list[tuple[int, int]]:
     """The fewest nearly equal parts of a side whose windows measure at most ``tile`` + 2·``context`` px; all in tiles but
     ``tile``, ``context`` and ``length``."""
-    for count in range(1, last - first + 1):
-        edges = [first + round(i * (last - first) / count) for i in range(count + 1)]
-        parts = list(zip(edges[:-1], edges[1:], strict=True))
-        sides = (_windowed(a * TILE, b * TILE, length, context) for a, b in parts)
-        if all(stop - start <= tile + 2 * context for start, stop in sides):
-            return parts
-    return [(i, i + 1) for i in range(first, last)]
+
+    def parts(largest: int) -> list[tuple[int, int]]:
+        edges = [first + edge for edge in borders(last - first, largest)]
+        return list(zip(edges[:-1], edges[1:], strict=True))
+
+    def fits(part: tuple[int, int]) -> bool:
+        start, stop = _windowed(part[0] * TILE, part[1] * TILE, length, context)
+        return stop - start <= tile + 2 * context
+
+    return next(found for largest in range(last - first, 0, -1) if all(map(fits, found := parts(largest))))
 
 
 def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> TileLayout:

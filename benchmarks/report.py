@@ -9,6 +9,7 @@ import argparse
 import time
 from collections import defaultdict
 from dataclasses import replace
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -59,11 +60,17 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
 
 
+@cache
+def networks() -> tuple[Denoiser, AssessorNet]:
+    """The shipped weights, loaded once per process."""
+    return load_denoiser(), load_assessor()
+
+
 def compare(pair: Pair) -> dict[str, tuple[float, float]]:
     """On one core, with the shipped weights: (PSNR gain in dB, SSIM gain) of the restorer with 1, 2 and 4 steps, of it without
     preservation, and of each method."""
     torch.set_num_threads(1)
-    model, net = load_denoiser(), load_assessor()
+    model, net = networks()
     clean, damaged = read_picture(pair.clean)[:, :3], read_picture(pair.degraded)[:, :3]
     prompt = build_prompt(damaged, estimate_quality(net, damaged))
     before = float(psnr(damaged, clean)), float(ssim(damaged, clean))
@@ -216,7 +223,7 @@ def main() -> None:
     parser.add_argument("--public", type=Path, default=Path("runs/public"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
-    model, net = load_denoiser(), load_assessor()
+    model, net = networks()
     lines = [
         "# Evaluation of the shipped weights",
         "",

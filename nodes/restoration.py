@@ -183,7 +183,7 @@ class AdaQualSampler(io.ComfyNode):
                 io.Int.Input(
                     "tile", default=512, min=64, max=4096, step=64,
                     tooltip=(
-                        "Largest side of a tile in px, 64 to 4096, default 512. Lower it when memory runs out; raise "
+                        "Size of a tile in px beside its context, 64 to 4096, default 512. Lower it when memory runs out; raise "
                         "it for speed on large graphics cards. The picture does not change. AdaQual-Diff checkpoints run "
                         "whole up to 4 tiles a side, in local windows above. Not used by WeatherDiffusion."
                     ),

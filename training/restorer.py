@@ -26,8 +26,7 @@ CLEAN = 0.1
 """Share of clean pictures."""
 
 COMPOSED = 0.5
-"""Share of pictures that are as much of a photo as there is: what is too dark or too pale shows against a composed whole
-(tone curves gained 4.5 dB in low light on the public set with a share of 0.7, 3.1 with 0)."""
+"""Share of pictures that are as much of a photo as there is: what is too dark or too pale shows against a composed whole."""
 
 SEVERITY_WEIGHT = 1.0
 """κ in w(q) = 1 + κ·s."""
@@ -74,7 +73,7 @@ TONE_WEIGHT = 1.0
 
 def tone_loss(curve: Tensor, degraded: Tensor, clean: Tensor, severity: Tensor) -> Tensor:
     """Error of tone curves alone on 4×4 means of whole pictures, weighted by 0.1 + severity: where some of a picture is damaged,
-    the curve is for that part. The exponent 0.2 favours large errors (low light gained most of 0.2, 0.4 and 0.5)."""
+    the curve is for that part. The exponent 0.2 favours large errors."""
     before, after = (torch.nn.functional.avg_pool2d(p, 4) for p in (degraded, clean))
     weight = 0.1 + torch.nn.functional.interpolate(severity, before.shape[-2:])
     error = charbonnier(before + tone_change(before, curve) - after, EVEN_EPSILON)
@@ -82,7 +81,7 @@ def tone_loss(curve: Tensor, degraded: Tensor, clean: Tensor, severity: Tensor) 
 
 
 QUALITY_WEIGHT, QUALITY_SHARE = 0.2, 1 / 4
-"""λ1, and the share of the batches on which L_quality is taken: it costs a third of an update."""
+"""λ1, and the share of the batches on which L_quality is taken, for it needs the assessor's gradient."""
 
 
 def quality_loss(assessor: AssessorNet, restored: Tensor, clean: Tensor) -> Tensor:
