@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--schedule", help=f"{' or '.join(SCHEDULES)} (default: the model's own; trailing for ours)")
     p.add_argument("--preserve", type=float, default=prompt.preserve, help="keep what is at least this good, 1-5 (4.5)")
     p.add_argument("--strength", type=float, default=defaults.strength, help="0 (the input) to 1 (default)")
-    p.add_argument("--tile", type=int, default=defaults.tile, help="px a tile may measure beside its context; less saves memory (512)")
+    p.add_argument("--tile", type=int, default=defaults.tile, help="px of a tile beside its context; less saves memory (512)")
     p.add_argument("--overlap", type=int, default=defaults.overlap, help="px of context around tiles, at least (64)")
     p.add_argument("--stride", type=int, default=defaults.stride, help="WeatherDiffusion: px between patches (16)")
     p.add_argument("--patch-batch", type=int, default=defaults.patch_batch, help="WeatherDiffusion: patches at once (16)")
