@@ -1,7 +1,7 @@
 """The embedded quality assessor: a small fully convolutional network that needs no reference (our definition).
 
-It maps a picture to one score per 16×16 cell, learns :mod:`adaqual_core.reference`, and has a finite receptive field, so
-that a map made in tiles equals the map of the whole picture.
+It maps a picture to one score per 16×16 cell and learns :mod:`adaqual_core.reference`. Its receptive field is finite, and what
+it knows of the picture beyond, its levels and detail, is computed once: a map made in tiles equals the map of the whole picture.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import NumericalError, check_picture
+from .prompt import LEVELS_AND_DETAIL, levels_and_detail
 from .quality import CELL, HIGHEST, LOWEST, QualityMap, cell_count
 from .tiles import mirrored
 
 
 @dataclass(frozen=True)
 class AssessorConfig:
-    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture, and the dilations of the blocks at 1/16."""
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture, the dilations of the blocks at 1/16, and the hidden width of what is
+    made of the whole picture's statistics."""
 
     widths: tuple[int, int, int, int] = (32, 64, 96, 128)
     dilations: tuple[int, ...] = (1, 2, 4)
+    picture_width: int = 64
 
 
 class _Residual(nn.Module):
@@ -87,7 +90,11 @@ def band_energies(picture: Tensor) -> Tensor:
 
 
 class AssessorNet(nn.Module):
-    """Picture [B, 3, H, W] in [0, 1], sides multiples of 16 → scores [B, 1, H/16, W/16] in [1, 5]."""
+    """Picture [B, 3, H, W] in [0, 1], sides multiples of 16 → scores [B, 1, H/16, W/16] in [1, 5].
+
+    ``statistics`` [B, LEVELS_AND_DETAIL] are those of the whole picture of which this is a part: whether a dark place is part of
+    a dark picture, and faint grain or paleness everywhere. Without them this is taken for the whole.
+    """
 
     def __init__(self, config: AssessorConfig = AssessorConfig(), operations=nn):
         super().__init__()
@@ -103,6 +110,8 @@ class AssessorNet(nn.Module):
         self.block3 = _Residual(w3, operations)
         self.down3 = operations.Conv2d(w3, w4, 2, 2)
         self.statistics = operations.Conv2d(STATISTICS, w4, 1)
+        self.picture1 = operations.Linear(LEVELS_AND_DETAIL, config.picture_width)
+        self.picture2 = operations.Linear(config.picture_width, w4)
         self.blocks4 = nn.ModuleList(_Residual(w4, operations, d) for d in config.dilations)
         self.norm = operations.LayerNorm(w4)
         self.head = operations.Conv2d(w4, 1, 1)
@@ -113,11 +122,14 @@ class AssessorNet(nn.Module):
         radius = 2 + 2 + 4 + 8 + CELL * sum(self.config.dilations)
         return CELL * cell_count(radius)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor, statistics: Tensor | None = None) -> Tensor:
+        if statistics is None:
+            statistics = levels_and_detail(picture.detach().float()).to(picture.dtype)
         x = F.pixel_unshuffle(picture * 2 - 1, 2)
         x = self.down1(self.block1(self.stem(x))) + self.bands2(band_energies(picture))
         x = self.down2(self.block2(x)) + self.bands3(band_energies(F.avg_pool2d(picture, 2)))
         x = self.down3(self.block3(x)) + self.statistics(cell_statistics(picture))
+        x = x + self.picture2(F.gelu(self.picture1(statistics * 4 - 2)))[:, :, None, None]
         for block in self.blocks4:
             x = block(x)
         x = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -146,6 +158,7 @@ def estimate_quality(
     rows, columns = cell_count(height), cell_count(width)
     step, context = tile // CELL, net.receptive_radius // CELL
     scores = torch.empty(picture.shape[0], 1, rows, columns)
+    known: dict[int, Tensor] = {}
     corners = [(b, y, x) for b in range(len(picture)) for y in range(0, rows, step) for x in range(0, columns, step)]
     for done, (b, y, x) in enumerate(corners):
         top, bottom = max(0, y - context), min(rows, y + step + context)
@@ -153,8 +166,10 @@ def estimate_quality(
         ys = mirrored(height, top * CELL, bottom * CELL)
         xs = mirrored(width, left * CELL, right * CELL)
         part = picture[b, :3, ys][:, :, xs].clamp(0, 1)[None].to(weights.device, dtype or weights.dtype)
+        if b not in known:
+            known = {b: levels_and_detail(picture[b : b + 1, :3].cpu().float().clamp(0, 1)).to(part)}
         with torch.inference_mode():
-            found = net(part).float().cpu()
+            found = net(part, known[b]).float().cpu()
         if not bool(torch.isfinite(found).all()):
             raise NumericalError(
                 f"the assessor gave NaN or infinity at tile ({x * CELL}, {y * CELL}) in {part.dtype}; "

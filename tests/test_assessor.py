@@ -3,6 +3,7 @@ import torch
 from small import assessor, picture
 
 from adaqual_core.assessor import AssessorNet, cell_statistics, estimate_quality
+from adaqual_core.prompt import levels_and_detail
 from adaqual_core.quality import cell_count
 
 NET = assessor()
@@ -30,10 +31,21 @@ def test_receptive_radius_is_a_true_bound():
     changed = pixels.clone()
     column = radius + 32
     changed[..., column] = 1 - changed[..., column]
-    different = (NET(pixels) != NET(changed)).any(2)[0, 0]
+    known = levels_and_detail(pixels)
+    different = (NET(pixels, known) != NET(changed, known)).any(2)[0, 0]
     cells = different.nonzero().flatten()
     assert different[column // 16]
     assert 16 * int(cells[0]) + 16 + radius > column and 16 * int(cells[-1]) - radius <= column
+
+
+def test_a_place_is_judged_as_part_of_its_picture():
+    """The same dark place beyond the receptive field of anything bright: alone, and in a picture that is bright elsewhere."""
+    dark = 0.2 * picture(64, 64)
+    beside = torch.cat((dark, 0.2 * picture(64, NET.receptive_radius), 0.5 + 0.5 * picture(64, 640)), 3)
+    alone = torch.cat((dark, beside[..., 64 : 64 + NET.receptive_radius]), 3)
+    maps = [estimate_quality(NET, pixels).scores[..., :4] for pixels in (alone, beside)]
+    assert (maps[0] - maps[1]).abs().mean() > 5e-3
+    assert torch.equal(NET(alone, levels_and_detail(alone))[..., :4], NET(alone)[..., :4])
 
 
 def test_statistics_see_what_they_are_for():

@@ -61,8 +61,9 @@ def test_crops_keep_picture_and_map_together():
     """Each cell's colour is its score: wherever a crop is cut and however it is flipped, they must agree."""
     scores = 1 + 4 * torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
     pixels = ((scores - 1) / 4 * 255).round().to(torch.uint8).repeat_interleave(16, 0).repeat_interleave(16, 1)
-    one = Labelled(pixels[:75, :105].expand(3, -1, -1), scores)  # the last cells are cut by the border
-    pictures, targets = next(crops([one], 48, 64, random.Random(0)))
+    one = Labelled(pixels[:75, :105].expand(3, -1, -1), scores, torch.arange(40.0))  # the last cells are cut by the border
+    pictures, targets, statistics = next(crops([one], 48, 64, random.Random(0)))
+    assert torch.equal(statistics, torch.arange(40.0).expand(64, -1))
     assert pictures.shape == (64, 3, 48, 48) and targets.shape == (64, 1, 3, 3)
     assert (1 + 4 * pictures[:, :1, ::16, ::16] - targets).abs().max() < 0.02
     assert len({tuple(target.flatten().tolist()) for target in targets}) > 10

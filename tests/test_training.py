@@ -11,10 +11,21 @@ from PIL import Image
 from small import denoiser as small_denoiser
 
 from adaqual_core.checkpoint import load_assessor, load_denoiser
+from adaqual_core.prompt import STATISTICS, levels_and_detail
 from adaqual_core.tone import KNOTS
-from training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan
+from training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan, suits
 from training.loop import Run
-from training.restorer import CROPS, charbonnier, crops, picture_weight, quality_loss, restoration_loss, tone_loss
+from training.restorer import (
+    CROPS,
+    charbonnier,
+    conditions,
+    crops,
+    picture_weight,
+    quality_loss,
+    restoration_loss,
+    tone_loss,
+    withheld,
+)
 
 CPU = torch.device("cpu")
 
@@ -161,10 +172,44 @@ def test_quality_loss_is_zero_for_the_truth_and_blind_to_better_than_clean():
     net = load_assessor()
     clean = torch.from_numpy(photo(0).copy()).permute(2, 0, 1)[None].float()[..., :64, :96] / 255
     noisy = (clean + 0.15 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
-    assert quality_loss(net, clean, clean) < 1e-6 and quality_loss(net, clean, noisy.detach()) < 0.01
-    loss = quality_loss(net, noisy, clean)
+    whole = levels_and_detail(clean)
+    assert quality_loss(net, clean, clean, whole) < 1e-6 and quality_loss(net, clean, noisy.detach(), whole) < 0.01
+    loss = quality_loss(net, noisy, clean, whole)
     loss.backward()
     assert 0.02 < loss <= 1 and noisy.grad.abs().max() > 0
+
+
+def test_what_is_darkened_is_mostly_well_exposed_and_what_is_put_in_haze_mostly_not_pale():
+    bright, dark, pale = (np.full((64, 64, 3), level, np.uint8) for level in (140, 40, 200))
+    bright[:8] = 0
+    assert suits(bright, "low") and suits(bright, "haze") and not suits(dark, "low") and not suits(pale, "haze")
+    assert all(suits(photo, kind) for photo in (bright, dark, pale) for kind in ("rain", "snow", "noise"))
+    plans = {"low": {160, 200}, "haze": {160, 40}, "rain": {160, 40, 200}, "low+haze": {160}}
+    photos = [[np.full((64, 64, 3), level, np.uint8)] for level in (160, 40, 200)]
+    data = DegradedPictures(photos, 48, 0, 0.0)
+    data.suited["haze"] = {0, 1}
+    for kinds, allowed in plans.items():
+        rng, plan = random.Random(0), dict.fromkeys(kinds.split("+"), 0.5)
+        found = [int(data._photo(plan, rng)[0][0, 0, 0]) for _ in range(400)]
+        assert all(found.count(level) > 400 * 0.75 / len(allowed) for level in allowed), kinds
+        assert (set(found) == {160, 40, 200}) and sum(level in allowed for level in found) > 0.7 * 400, kinds
+    data.suited["low"] = set()
+    assert len(data._photo({"low": 0.5}, random.Random(0))) == 1, "a corpus without a suitable photo is used as it is"
+
+
+def test_ablations_withhold_what_they_say():
+    scores = torch.tensor([[1.0, 3.0], [5.0, 5.0]]).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
+    told = conditions(scores, torch.ones(2, STATISTICS))
+    average = told["severity"].mean((1, 2, 3))
+    everything = withheld(told, average, None)
+    assert all(torch.equal(everything[name], told[name]) for name in told)
+    even = withheld(told, average, "regions")
+    assert torch.allclose(even["severity"], torch.full_like(scores, 0.375))
+    assert torch.allclose(even["length"], torch.full_like(scores, 1 + 15 * 0.375))
+    assert torch.equal(even["statistics"], told["statistics"])
+    assert not any(part.any() for part in withheld(told, average, "prompts").values())
+    levels = withheld(told, average, "statistics")
+    assert torch.equal(levels["severity"], told["severity"]) and not levels["statistics"].any()
 
 
 def test_native_crops_are_the_photos_own_pixels():

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=250, help="iterations between evaluations (default 250)")
     parser.add_argument("--preset", default="nano", choices=tuple(PRESETS), help="size of a new restorer (default nano)")
     parser.add_argument("--assessor", help="assessor that makes the restorer's quality maps (default: the shipped one)")
+    parser.add_argument("--without", choices=restorer.WITHOUT, help="withhold this from the restorer (training.ablation)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that make training pictures (default 1)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

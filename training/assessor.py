@@ -12,13 +12,17 @@ from adaqual_core.checkpoint import load_assessor
 from training.data import DegradedPictures, held_out, load_corpus
 from training.loop import Run, bfloat16_is_fast
 
-CLEAN = 0.25
+CLEAN = 0.35
 """Share of clean pictures: the loss is smallest at the median of what a cell may be, and a cell in which no damage can be
 seen should be taken for clean."""
 
-NATIVE = 0.5
-"""Share of crops of the photo's own pixels. Photos are judged as they are; at random scales most crops are made smaller, hence
-sharper, and what is soft in an undamaged photo was taken for damage."""
+COMPOSED, NATIVE = 0.25, 0.5
+"""Share of pictures that are as much of a photo as there is, whose levels are those of a composed whole; and of crops of the
+photo's own pixels: photos are judged as they are, and at random scales most crops are made smaller, hence sharper, and what is
+soft in an undamaged photo was taken for damage."""
+
+UNEVEN = 0.4
+"""Share of pictures damaged in a region only: in the others the statistics of the whole tell nearly all."""
 
 
 def spearman(first: Tensor, second: Tensor) -> float:
@@ -48,14 +52,15 @@ def train(args: argparse.Namespace) -> None:
     cases = held_out(load_corpus(corpus, "held"), 256, 6)
     model = load_assessor(args.init) if args.init else AssessorNet(AssessorConfig())
     run = Run(Path(args.run), model, args.rate, args.hours, device)
-    data = DegradedPictures(load_corpus(corpus, "train"), args.size, args.seed + run.done.iteration, CLEAN, native=NATIVE)
+    seed = args.seed + run.done.iteration
+    data = DegradedPictures(load_corpus(corpus, "train"), args.size, seed, CLEAN, composed=COMPOSED, native=NATIVE, uneven=UNEVEN)
     batches = iter(DataLoader(data, args.batch, num_workers=args.workers, prefetch_factor=4))
     running, finished = None, False
     while not finished:
         batch = next(batches)
         degraded, target = batch["degraded"].to(device), batch["target"].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_fast(device)):
-            scores = run.model(degraded.contiguous(memory_format=torch.channels_last))
+            scores = run.model(degraded.contiguous(memory_format=torch.channels_last), batch["statistics"].to(device))
         loss = (scores - target).abs().mean()
         run.step(loss, 0.998)
         running = loss.item() if running is None else running + (loss.item() - running) / 100

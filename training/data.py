@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset
 
 from adaqual_core.degrade import compose
 from adaqual_core.fields import region_mask
+from adaqual_core.prompt import LEVELS, levels_and_detail
 from adaqual_core.reference import reference_quality
 
 WEATHER = (
@@ -21,12 +22,23 @@ WEATHER = (
 )  # fmt: skip
 """The eleven classes of CDD-11."""
 
+SINGLE_WEATHER = (("low",), ("low",), ("haze",), ("haze",), ("rain",), ("snow",))
+"""How often each comes alone: darkness and haze have the most ways and are learnt last."""
+
 CAMERA = (
     ("noise",), ("noise",), ("jpeg",), ("jpeg",), ("noise", "jpeg"), ("noise", "jpeg"), ("blur",), ("blur", "noise", "jpeg"),
 )  # fmt: skip
 """Blur is rare: two steps do not undo it, and an assessor that meets it often takes soft backgrounds for damage."""
 
 EVALUATED = ("low", "haze", "rain", "snow", "raindrops", "noise", "blur", "jpeg", "haze+rain", "low+snow", "noise+jpeg")
+
+
+WELL_EXPOSED, NOT_PALE = 0.35, 0.12
+"""Least mean luma of a photo that is darkened, and most of the luma that 2 % of a photo's pixels stay below if it is put in
+haze: what darkness and haze are undone towards. Photos that are dark or pale by themselves would teach to leave them so."""
+
+SUITED = 0.8
+"""How often that is asked for: what comes of the others, night made darker, must not be unknown either."""
 
 
 def load_corpus(folder: Path, split: str) -> list[list[np.ndarray]]:
@@ -55,9 +67,9 @@ def random_plan(rng: random.Random, clean: float) -> dict[str, float]:
     if rng.random() < clean:
         return {}
     draw = rng.random()
-    if draw < 0.50:
-        kinds = rng.choice(WEATHER[:4] if rng.random() < 0.5 else WEATHER)
-    elif draw < 0.54:
+    if draw < 0.55:
+        kinds = rng.choice(SINGLE_WEATHER if rng.random() < 0.5 else WEATHER)
+    elif draw < 0.58:
         kinds = ("raindrops",)
     elif draw < 0.85:
         kinds = rng.choice(CAMERA)
@@ -87,8 +99,25 @@ def crop(photo: np.ndarray, size: int, rng: random.Random, composed: float = 0.0
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
 
 
+def suits(photo: np.ndarray, kind: str) -> bool:
+    """Whether ``photo``, uint8 [H, W, 3], shows what a picture without damage of this kind looks like."""
+    luma = photo[::8, ::8] @ np.float32((0.299, 0.587, 0.114)) / 255
+    if kind == "low":
+        return bool(luma.mean() >= WELL_EXPOSED)
+    return kind != "haze" or bool(np.quantile(luma, 0.02) <= NOT_PALE)
+
+
+WHOLE = 96
+"""Side in px of the whole photo that gives a crop's levels."""
+
+
 class DegradedPictures(IterableDataset):
-    """Endless stream of {clean, degraded [3, size, size], target [1, size/16, size/16]}; every photo is equally likely."""
+    """Endless stream of {clean, degraded [3, size, size], target [1, size/16, size/16], statistics [LEVELS_AND_DETAIL]}; all
+    photos are equally likely, but mostly those that :func:`suits` the damage.
+
+    The statistics are the detail of the degraded crop and the levels of its whole photo, made small and degraded the same way:
+    a dark corner of a photo must not pass for a dark photo.
+    """
 
     def __init__(
         self,
@@ -99,24 +128,45 @@ class DegradedPictures(IterableDataset):
         *,
         composed: float = 0.0,
         native: float = 0.0,
+        uneven: float = 0.3,
     ):
         self.photos, self.size, self.seed, self.clean = photos, size, seed, clean
-        self.composed, self.native = composed, native
+        self.composed, self.native, self.uneven = composed, native, uneven
+        self.suited = {kind: {n for n, photo in enumerate(photos) if suits(photo[0], kind)} for kind in ("low", "haze")}
+
+    def _photo(self, plan: dict[str, float], rng: random.Random) -> list[np.ndarray]:
+        chosen = set(range(len(self.photos)))
+        for kind, suited in self.suited.items():
+            if kind in plan and rng.random() < SUITED:
+                chosen &= suited
+        return self.photos[rng.choice(sorted(chosen or range(len(self.photos))))]
 
     def __iter__(self):
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
         rng = random.Random(f"{self.seed}/{worker.id if worker else 0}")
-        generator = torch.Generator().manual_seed(rng.getrandbits(40))
+        regions = torch.Generator().manual_seed(rng.getrandbits(40))
         while True:
-            clean = crop(rng.choice(rng.choice(self.photos)), self.size, rng, self.composed, self.native)
-            uneven = rng.random() < 0.3
-            mask = region_mask(self.size, self.size, generator) if uneven else torch.ones(1, self.size, self.size)
-            degraded = compose(clean, random_plan(rng, self.clean), generator, mask).picture
+            plan = random_plan(rng, self.clean)
+            photo = rng.choice(self._photo(plan, rng))
+            clean = crop(photo, self.size, rng, self.composed, self.native)
+            uneven, seed = rng.random() < self.uneven, rng.getrandbits(40)
+            degraded, whole = (
+                compose(
+                    picture,
+                    plan,
+                    torch.Generator().manual_seed(seed),
+                    region_mask(*picture.shape[1:], regions) if uneven else torch.ones_like(picture[:1]),
+                ).picture
+                for picture in (clean, crop(photo, WHOLE, rng, composed=1.0))
+            )
+            statistics = levels_and_detail(degraded[None])[0]
+            statistics[:LEVELS] = levels_and_detail(whole[None])[0, :LEVELS]
             yield {
                 "clean": clean,
                 "degraded": degraded,
                 "target": reference_quality(degraded[None], clean[None])[0],
+                "statistics": statistics,
             }
 
 

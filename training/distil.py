@@ -3,8 +3,8 @@
 First the pictures of the folder are labelled with the teacher's quality maps (DeQA-Score, or any assessor); the scores are kept
 in the run's folder, so that an interrupted labelling goes on where it was. Then the embedded assessor is fine-tuned on random
 crops of pictures and maps. Every tenth picture is held out and only measured. Give pictures of all qualities, damaged ones too:
-what the teacher never saw bad, the student cannot learn. The teacher's map knows the whole picture, the student's only its
-surroundings: a part of the error stays.
+what the teacher never saw bad, the student cannot learn. The teacher's map knows the whole picture, the student's its
+surroundings and the levels and detail of the whole: a part of the error stays.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from adaqual_core.assessor import AssessorNet, estimate_quality
 from adaqual_core.assessors import Assessor, assess, open_assessor
 from adaqual_core.checkpoint import SHIPPED_ASSESSOR, load_assessor
 from adaqual_core.imageio import find_pictures, picture_shape, read_picture
+from adaqual_core.prompt import levels_and_detail
 from adaqual_core.quality import CELL
 from adaqual_core.scorecache import ScoreCache
 from training.assessor import spearman
@@ -32,10 +33,12 @@ HELD = 10
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture, uint8 [3, H, W], and the teacher's scores for its cells, [ceil(H/16), ceil(W/16)] in [1, 5]."""
+    """A picture, uint8 [3, H, W], the teacher's scores for its cells, [ceil(H/16), ceil(W/16)] in [1, 5], and what the student
+    knows of all of it, [LEVELS_AND_DETAIL]."""
 
     pixels: Tensor
     scores: Tensor
+    statistics: Tensor
 
     def picture(self) -> Tensor:
         """The picture as assessors take it, [1, 3, H, W] in [0, 1]."""
@@ -62,15 +65,16 @@ def label(teacher: Assessor, paths: list[Path], cache: ScoreCache) -> list[Label
     for path in tqdm(paths, desc="labelling", unit="picture", disable=None):
         picture = read_picture(path)[:, :3]
         scores = assess(teacher, picture, cache=cache).cells()[0, 0]
-        labelled.append(Labelled((picture[0] * 255).round().to(torch.uint8), scores))
+        labelled.append(Labelled((picture[0] * 255).round().to(torch.uint8), scores, levels_and_detail(picture)[0]))
     return labelled
 
 
-def crops(labelled: list[Labelled], size: int, batch: int, rng: random.Random) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches: pictures [B, 3, size, size] in [0, 1] and scores [B, 1, size/16, size/16], cut on the grid of cells."""
+def crops(labelled: list[Labelled], size: int, batch: int, rng: random.Random) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Endless batches: parts of pictures [B, 3, size, size] in [0, 1] and their scores [B, 1, size/16, size/16], cut on the grid
+    of cells, and their wholes' statistics [B, LEVELS_AND_DETAIL]."""
     cells = size // CELL
     while True:
-        pixels, scores = [], []
+        pixels, scores, statistics = [], [], []
         for _ in range(batch):
             one = rng.choice(labelled)
             top, left = (rng.randint(0, side // CELL - cells) for side in one.pixels.shape[1:])
@@ -80,7 +84,8 @@ def crops(labelled: list[Labelled], size: int, batch: int, rng: random.Random) -
                 part, target = part.flip(-1), target.flip(-1)
             pixels.append(part)
             scores.append(target[None])
-        yield torch.stack(pixels).float() / 255, torch.stack(scores)
+            statistics.append(one.statistics)
+        yield torch.stack(pixels).float() / 255, torch.stack(scores), torch.stack(statistics)
 
 
 def evaluate(net: AssessorNet, labelled: list[Labelled]) -> dict[str, float]:
@@ -105,8 +110,8 @@ def distil(args: argparse.Namespace) -> None:
     print(f"{len(learned)} pictures to learn, {len(held)} held out: {evaluate(run.average, held)} before", flush=True)
     running, finished = None, False
     while not finished:
-        pictures, targets = (part.to(device) for part in next(batches))
-        loss = (run.model(pictures.contiguous(memory_format=torch.channels_last)) - targets).abs().mean()
+        pictures, targets, statistics = (part.to(device) for part in next(batches))
+        loss = (run.model(pictures.contiguous(memory_format=torch.channels_last), statistics) - targets).abs().mean()
         run.step(loss, 0.998)
         running = loss.item() if running is None else running + (loss.item() - running) / 100
         finished = run.finished()

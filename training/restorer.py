@@ -13,7 +13,7 @@ from adaqual_core.checkpoint import load_assessor, load_denoiser
 from adaqual_core.denoiser import PRESETS, Denoiser, initialise
 from adaqual_core.diffusion import TRAIN_STEPS, alphas_cumprod, ddim_step, sample, timesteps
 from adaqual_core.imageio import write_picture
-from adaqual_core.prompt import MAX_LENGTH, PromptSettings, global_statistics, preservation_mask
+from adaqual_core.prompt import MAX_LENGTH, PromptSettings, global_statistics, levels_and_detail, preservation_mask
 from adaqual_core.quality import CELL
 from adaqual_core.tone import tone_change
 from training.data import DegradedPictures, held_out, load_corpus, psnr
@@ -25,7 +25,7 @@ SECOND_STEPS = 1 / 3
 CLEAN = 0.1
 """Share of clean pictures."""
 
-COMPOSED = 0.5
+COMPOSED = 0.7
 """Share of pictures that are as much of a photo as there is: what is too dark or too pale shows against a composed whole."""
 
 SEVERITY_WEIGHT = 1.0
@@ -84,11 +84,12 @@ QUALITY_WEIGHT, QUALITY_SHARE = 0.2, 1 / 4
 """λ1, and the share of the batches on which L_quality is taken, for it needs the assessor's gradient."""
 
 
-def quality_loss(assessor: AssessorNet, restored: Tensor, clean: Tensor) -> Tensor:
-    """L_quality: the frozen assessor's severity of what was restored, as far as it exceeds that of the clean picture."""
+def quality_loss(assessor: AssessorNet, restored: Tensor, clean: Tensor, statistics: Tensor) -> Tensor:
+    """L_quality: the frozen assessor's severity of what was restored, as far as it exceeds that of the clean picture; both as
+    parts of a clean whole with these ``statistics`` [B, LEVELS_AND_DETAIL]."""
     with torch.no_grad():
-        own = assessor(clean)
-    return torch.relu(own - assessor(restored.clamp(0, 1))).mean() / 4
+        own = assessor(clean, statistics)
+    return torch.relu(own - assessor(restored.clamp(0, 1), statistics)).mean() / 4
 
 
 def conditions(scores: Tensor, statistics: Tensor) -> dict[str, Tensor]:
@@ -96,6 +97,24 @@ def conditions(scores: Tensor, statistics: Tensor) -> dict[str, Tensor]:
     severity = (5 - scores) / 4
     settings = PromptSettings()
     length = settings.min_length + severity**settings.gamma * (MAX_LENGTH - settings.min_length)
+    return {"severity": severity, "length": length, "statistics": statistics}
+
+
+WITHOUT = ("prompts", "regions", "statistics")
+"""What an ablation can withhold from the denoiser."""
+
+
+def withheld(told: dict[str, Tensor], average: Tensor, without: str | None) -> dict[str, Tensor]:
+    """What is left of :func:`conditions` ``without`` prompts (every picture is told the same), without regions (every cell is
+    told its picture's ``average`` severity [B]), or without the global prompt's statistics."""
+    severity, length, statistics = told["severity"], told["length"], told["statistics"]
+    if without == "regions":
+        even = 5 - 4 * average.view(-1, 1, 1, 1).expand_as(severity)
+        return conditions(even, statistics)
+    if without == "prompts":
+        severity, length = torch.zeros_like(severity), torch.zeros_like(length)
+    if without in ("prompts", "statistics"):
+        statistics = torch.zeros_like(statistics)
     return {"severity": severity, "length": length, "statistics": statistics}
 
 
@@ -135,11 +154,14 @@ def preserved(scores: Tensor, size: torch.Size) -> Tensor:
     return torch.nn.functional.interpolate(mask, size, mode="bilinear")
 
 
-def restore_cases(model: Denoiser, assessor: AssessorNet, case: dict, preserve: bool = True) -> Tensor:
-    """The pictures of a held-out case after the two trailing steps, quality map estimated, seed 0."""
+def restore_cases(
+    model: Denoiser, assessor: AssessorNet, case: dict, preserve: bool = True, steps: int = 2, without: str | None = None
+) -> Tensor:
+    """The pictures of a held-out case after so many trailing steps, quality map estimated, seed 0."""
     picture = case["degraded"]
     scores = assessor(picture)
-    told = conditions(scores, global_statistics(picture, (5 - scores) / 4))
+    severity = (5 - scores) / 4
+    told = withheld(conditions(scores, global_statistics(picture, severity)), severity.mean((1, 2, 3)), without)
     alphas = alphas_cumprod()
 
     def predict(x: Tensor, t: int) -> Tensor:
@@ -147,23 +169,26 @@ def restore_cases(model: Denoiser, assessor: AssessorNet, case: dict, preserve: 
 
     noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(0)) * model.config.noise_scale
     mask = preserved(scores, picture.shape[-2:]) if preserve else torch.ones_like(picture[:, :1])
-    residual = sample(lambda x, t: predict(x, t) * mask, noise, timesteps("trailing", 2))
+    residual = sample(lambda x, t: predict(x, t) * mask, noise, timesteps("trailing", steps))
     return (picture + residual).clamp(0, 1)
 
 
-def evaluate(model: Denoiser, assessor: AssessorNet, cases: dict, sheet: Path) -> dict[str, float]:
+def evaluate(
+    model: Denoiser, assessor: AssessorNet, cases: dict, sheet: Path | None = None, steps: int = 2, without: str | None = None
+) -> dict[str, float]:
     """PSNR gain in dB per kind on the held-out cases ("clean": the PSNR itself), and a sheet: clean, degraded, restored."""
     results, rows = {}, []
     with torch.no_grad():
         for kind, case in cases.items():
-            restored = restore_cases(model, assessor, case)
+            restored = restore_cases(model, assessor, case, steps=steps, without=without)
             after, before = psnr(restored, case["clean"]), psnr(case["degraded"], case["clean"])
             results[kind] = round(float(after.mean() if kind == "clean" else (after - before).mean()), 2)
             rows.append(torch.cat([*case["clean"][:1], *case["degraded"][:1], *restored[:1],
                                    *case["degraded"][1:2], *restored[1:2]], 2))  # fmt: skip
     damaged = [gain for kind, gain in results.items() if kind != "clean"]
     results["mean_gain"] = round(sum(damaged) / len(damaged), 3)
-    write_picture(torch.cat(rows, 1)[None], sheet)
+    if sheet is not None:
+        write_picture(torch.cat(rows, 1)[None], sheet)
     return results
 
 
@@ -190,7 +215,8 @@ def train(args: argparse.Namespace) -> None:
     scale = model.config.noise_scale
 
     def update(
-        picture: Tensor, residual: Tensor, x: Tensor, t: int, told: dict, weight: Tensor, mask: Tensor, also: Tensor | float
+        picture: Tensor, residual: Tensor, x: Tensor, t: int, told: dict, weight: Tensor, mask: Tensor, also: Tensor | float,
+        beyond: Tensor,
     ) -> tuple[Tensor, float]:
         steps, alpha = torch.full((len(x),), t, device=device), alphas[t].to(device).expand(len(x))
         with torch.autocast(device.type, torch.bfloat16, enabled=fast):
@@ -199,7 +225,7 @@ def train(args: argparse.Namespace) -> None:
         loss = restoration_loss(predicted - residual, weight)
         if torch.rand((), generator=generator) < QUALITY_SHARE:
             with torch.autocast(device.type, torch.bfloat16, enabled=fast):
-                also = also + QUALITY_WEIGHT * quality_loss(assessor, picture + predicted, picture + residual)
+                also = also + QUALITY_WEIGHT * quality_loss(assessor, picture + predicted, picture + residual, beyond)
         run.step(loss + also, 0.9985)
         return predicted.detach().clamp(-1, 1), loss.item()
 
@@ -211,24 +237,27 @@ def train(args: argparse.Namespace) -> None:
             scores = assessor.to(device)(whole).float()
         whole_clean, severity = batch["clean"].to(device), (5 - scores) / 4
         statistics = global_statistics(batch["degraded"], severity.cpu()).to(device)
-        tone = TONE_WEIGHT * tone_loss(run.model.tone(statistics), whole, whole_clean, severity)
+        curve = run.model.tone(withheld(conditions(scores, statistics), severity.mean((1, 2, 3)), args.without)["statistics"])
+        tone = TONE_WEIGHT * tone_loss(curve, whole, whole_clean, severity)
+        average = severity.mean((1, 2, 3)).repeat(CROPS)
         (picture, clean), scores = crops([whole, whole_clean], scores, args.size, generator)
         picture = picture.contiguous(memory_format=torch.channels_last)
         residual = clean - picture
-        told = conditions(scores, statistics.repeat(CROPS, 1))
-        weight = 1 + SEVERITY_WEIGHT * torch.nn.functional.interpolate(told["severity"], picture.shape[-2:])
+        told = withheld(conditions(scores, statistics.repeat(CROPS, 1)), average, args.without)
+        beyond = levels_and_detail(batch["clean"]).repeat(CROPS, 1).to(device)
+        weight = 1 + SEVERITY_WEIGHT * torch.nn.functional.interpolate((5 - scores) / 4, picture.shape[-2:])
         weight = weight * picture_weight(residual)
         mask = preserved(scores, picture.shape[-2:])
         noise = torch.randn(picture.shape, generator=generator).to(device) * scale
         t1, t2 = first_timestep(generator)
-        found, loss = update(picture, residual, noise, t1, told, weight, mask, tone)
+        found, loss = update(picture, residual, noise, t1, told, weight, mask, tone, beyond)
         if torch.rand((), generator=generator) < SECOND_STEPS:
             x = ddim_step(noise, found, float(alphas[t1]), float(alphas[t2]))
-            update(picture, residual, x, t2, told, weight, mask, 0.0)
+            update(picture, residual, x, t2, told, weight, mask, 0.0, beyond)
         running = loss if running is None else running + (loss - running) / 200
         finished = run.finished()
         if run.done.iteration >= logged + args.every or finished:
             logged = run.done.iteration
-            measured = evaluate(run.average.cpu(), assessor.cpu(), cases, run.folder / "preview.png")
+            measured = evaluate(run.average.cpu(), assessor.cpu(), cases, run.folder / "preview.png", without=args.without)
             run.save("restorer.safetensors", loss=round(running, 5), **measured)
             run.average.to(device)
