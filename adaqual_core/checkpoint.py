@@ -70,7 +70,9 @@ def _build(path: Path, config: dict, tensors: dict, network, config_class, opera
     bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise CheckpointError(f"{path}: NaN or infinity in {_describe(bad)}; the file is damaged: download it again")
-    model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+    # Copied out of the file's memory, where they lie at odd addresses: the last bit of a product depends on the alignment.
+    own = {key: tensor.to(torch.float32, copy=True) for key, tensor in tensors.items()}
+    model.load_state_dict(own, assign=True)
     return model.requires_grad_(False).eval()
 
 

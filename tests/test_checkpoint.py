@@ -44,11 +44,9 @@ def test_denoiser_round_trip(saved):
 def test_assessor_round_trip(tmp_path):
     path = tmp_path / "assessor.safetensors"
     save_model(assessor(), path, {})
-    found, pixels = load_assessor(path), picture(40, 50)
-    for (name, a), (other, b) in zip(assessor().state_dict().items(), found.state_dict().items(), strict=True):
-        assert name == other and torch.equal(a, b)
-    scores = [estimate_quality(net, pixels).scores for net in (assessor(), found)]
-    assert (scores[0] - scores[1]).abs().max() < 1e-6  # the last bit of a product depends on where in memory the weights lie
+    pixels = picture(40, 50)
+    scores = [estimate_quality(net, pixels).scores for net in (assessor(), load_assessor(path))]
+    assert torch.equal(*scores)
 
 
 def test_half_precision_files_load_as_float32(tmp_path):
