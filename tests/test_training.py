@@ -45,11 +45,12 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_run_resumes_where_it_stopped(tmp_path: Path):
-    def some_steps(run: Run, count: int) -> None:
-        for _ in range(count):
-            run.step(sum(p.square().sum() for p in run.model.parameters()), 0.9)
+def some_steps(run: Run, count: int) -> None:
+    for _ in range(count):
+        run.step(sum(p.square().sum() for p in run.model.parameters()), 0.9)
 
+
+def test_run_resumes_where_it_stopped(tmp_path: Path):
     torch.manual_seed(0)
     start = small_denoiser()
     whole = Run(tmp_path / "whole", small_denoiser(), 1e-3, 1.0, CPU)
@@ -79,6 +80,18 @@ def test_run_ends_on_a_stop_file_or_when_its_hours_are_over(tmp_path: Path):
     assert run.finished()
     assert not Run(tmp_path, small_denoiser(), 1e-3, 1.0, CPU).finished(), "an old stop file must not end a new run"
     assert Run(tmp_path, small_denoiser(), 1e-3, 0.0, CPU).finished()
+
+
+def test_run_ends_after_its_updates_and_slows_down_by_them(tmp_path: Path):
+    run = Run(tmp_path, small_denoiser(), 1e-3, 0.0, CPU, updates=6)
+    some_steps(run, 3)
+    assert run.spent() == 0.5
+    run.save("model.safetensors")
+    again = Run(tmp_path, small_denoiser(), 1e-3, 0.0, CPU, updates=6)
+    some_steps(again, 5)
+    assert again.done.iteration == 8 and not again.finished()
+    some_steps(again, 1)
+    assert again.finished()
 
 
 def test_training_pictures(corpus: Path):

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", help="folder of state, log and preview (default runs/WHAT); training resumes from it")
     parser.add_argument("--init", help="start from the weights of this model file")
     parser.add_argument("--hours", type=float, default=1.0, help="stop after this many hours (default 1)")
+    parser.add_argument("--updates", type=int, help="stop after this many updates instead, however long they take")
     parser.add_argument("--batch", type=int, default=16, help="pictures per iteration (default 16)")
     parser.add_argument("--size", type=int, default=128, help="side of a training picture in px (default 128)")
     parser.add_argument("--rate", type=float, default=4e-4, help="learning rate (default 4e-4)")

@@ -1,4 +1,4 @@
-"""``python -m training.ablation --minutes 20``: what prompts are worth, at equal budget.
+"""``python -m training.ablation --updates 1800``: what prompts are worth, at equal budget.
 
 Four restorers are trained from the same start on the same pictures: told all; without prompts; with one severity per picture; and
 without the global prompt's statistics. Each is measured on the held-out pictures at 1, 2 and 4 steps.
@@ -13,7 +13,7 @@ from training import restorer
 from training.__main__ import add_arguments
 from training.data import held_out, load_corpus
 
-PICTURES = 12
+PICTURES = 24
 """Per kind of damage that is measured."""
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.ablation", description=__doc__)
     parser.add_argument("--corpus", default="runs/corpus", help="folder made by python -m training.corpus")
     parser.add_argument("--run", type=Path, default=Path("runs/ablation"), help="folder of the four runs (default runs/ablation)")
-    parser.add_argument("--minutes", type=float, default=20, help="of training, each (default 20)")
+    parser.add_argument("--updates", type=int, default=1800, help="of training, each (default 1800: about 20 minutes)")
     own = parser.parse_args()
     common = argparse.ArgumentParser()
     add_arguments(common)
@@ -32,7 +32,7 @@ def main() -> None:
     for without in (None, *restorer.WITHOUT):
         name = f"without {without}" if without else "all"
         folder = own.run / name.replace(" ", "-")
-        given = ["restorer", "--corpus", own.corpus, "--run", str(folder), "--hours", str(own.minutes / 60), "--batch", "16",
+        given = ["restorer", "--corpus", own.corpus, "--run", str(folder), "--updates", str(own.updates), "--batch", "16",
                  "--size", "96", "--every", "100000"]  # fmt: skip
         args = common.parse_args(given + (["--without", without] if without else []))
         restorer.train(args)

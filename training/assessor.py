@@ -46,12 +46,13 @@ def evaluate(net: AssessorNet, cases: dict) -> dict[str, float]:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train until ``args.hours`` have passed in this call; resume from the run's state or from committed weights."""
+    """Train for ``args.hours``, or for ``args.updates`` where given, in this call; resume from the run's state or from
+    committed weights."""
     device = torch.device(args.device)
     corpus = Path(args.corpus)
     cases = held_out(load_corpus(corpus, "held"), 256, 6)
     model = load_assessor(args.init) if args.init else AssessorNet(AssessorConfig())
-    run = Run(Path(args.run), model, args.rate, args.hours, device)
+    run = Run(Path(args.run), model, args.rate, args.hours, device, args.updates)
     seed = args.seed + run.done.iteration
     data = DegradedPictures(load_corpus(corpus, "train"), args.size, seed, CLEAN, composed=COMPOSED, native=NATIVE, uneven=UNEVEN)
     batches = iter(DataLoader(data, args.batch, num_workers=args.workers, prefetch_factor=4))

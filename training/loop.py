@@ -32,14 +32,17 @@ class Progress:
 class Run:
     """A training run's folder (state, log, newest weights), its networks, and its clock.
 
-    ``hours`` is what this session may take. A ``state.pt`` in the folder is resumed from. ``average`` holds the exponential
-    moving average of ``model``'s weights, which is what is evaluated and shipped.
+    ``hours`` is what this session may take, or ``updates`` the number it may make, however long they take.
+    A ``state.pt`` in the folder is resumed from. ``average`` holds the exponential moving average of ``model``'s weights, which
+    is what is evaluated and shipped.
     """
 
-    def __init__(self, folder: Path, model: nn.Module, rate: float, hours: float, device: torch.device):
+    def __init__(
+        self, folder: Path, model: nn.Module, rate: float, hours: float, device: torch.device, updates: int | None = None
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "stop").unlink(missing_ok=True)
-        self.folder, self.rate, self.hours, self.device = folder, rate, hours, device
+        self.folder, self.rate, self.hours, self.updates, self.device = folder, rate, hours, updates, device
         self.model = model.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(
@@ -53,12 +56,17 @@ class Run:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.done, self.before = Progress(state["iteration"], state["hours"]), state["hours"]
-        self.started = time.time()
+        self.started, self.first = time.time(), self.done.iteration
+
+    def spent(self) -> float:
+        """What is spent of what this session may take, 0 to 1."""
+        if self.updates is not None:
+            return (self.done.iteration - self.first) / self.updates
+        return (time.time() - self.started) / (3600 * self.hours) if self.hours else 1.0
 
     def step(self, loss: Tensor, decay: float) -> None:
         """One update of the weights and of their average."""
-        progress = (time.time() - self.started) / (3600 * self.hours)
-        set_rate(self.optimizer, self.rate, self.done.iteration, progress)
+        set_rate(self.optimizer, self.rate, self.done.iteration, self.spent())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -68,8 +76,8 @@ class Run:
         update_average(self.average, self.model, self.done.iteration, decay)
 
     def finished(self) -> bool:
-        """Whether this session's hours have passed, or someone asked for the end with a file named ``stop``."""
-        return time.time() - self.started > self.hours * 3600 or (self.folder / "stop").exists()
+        """Whether all is spent, or someone asked for the end with a file named ``stop``."""
+        return self.spent() >= 1 or (self.folder / "stop").exists()
 
     def save(self, weights: str, **measured) -> None:
         """Log what was ``measured``, and write the state and the average's ``weights``, whole or not at all."""

@@ -193,7 +193,8 @@ def evaluate(
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train until ``args.hours`` have passed in this call; resume from the run's state or from committed weights."""
+    """Train for ``args.hours``, or for ``args.updates`` where given, in this call; resume from the run's state or from
+    committed weights."""
     if args.size % CELL or args.batch < CROPS or args.batch % CROPS:
         raise ValueError(f"--size {args.size} --batch {args.batch}: give multiples of {CELL} px and of {CROPS} crops")
     device = torch.device(args.device)
@@ -205,7 +206,7 @@ def train(args: argparse.Namespace) -> None:
     else:
         model = Denoiser(PRESETS[args.preset])
         initialise(model, args.seed)
-    run = Run(Path(args.run), model, args.rate, args.hours, device)
+    run = Run(Path(args.run), model, args.rate, args.hours, device, args.updates)
     seed = args.seed + run.done.iteration
     generator = torch.Generator().manual_seed(seed)
     data = DegradedPictures(load_corpus(corpus, "train"), CONTEXT * args.size, seed, CLEAN, composed=COMPOSED)
