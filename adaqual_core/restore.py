@@ -135,8 +135,12 @@ def preview_of(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
 
 
 def draw_noise(shape: tuple[int, int], scale: float, seed: int, index: int = 0) -> Tensor:
-    """Noise [3, *shape] for the start (``index`` 0) or after a step, the same wherever the network runs."""
-    generator = torch.Generator().manual_seed((seed + index) % 2**64)
+    """Noise [3, *shape] for the start (``index`` 0) or after a step, the same wherever the network runs.
+
+    torch's generator heeds 32 bits of a seed: the upper ones are folded in, and the steps' seeds lie far apart, so that
+    neighbouring seeds share no noise.
+    """
+    generator = torch.Generator().manual_seed((seed + (seed >> 32) * 0x85EBCA6B + index * 0x9E3779B1) % 2**32)
     return torch.randn((3, *shape), generator=generator).mul_(scale)
 
 

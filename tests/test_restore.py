@@ -8,7 +8,7 @@ from small import denoiser, picture, prompt_for
 from adaqual_core.checks import NumericalError
 from adaqual_core.denoiser import Denoiser
 from adaqual_core.prompt import PromptSettings
-from adaqual_core.restore import RestoreSettings, restore
+from adaqual_core.restore import RestoreSettings, draw_noise, restore
 
 MODEL = denoiser()
 
@@ -41,6 +41,13 @@ def test_tiles_equal_the_whole_picture(whole, settings):
     found = run(pixels, uneven(200, 330), **settings)
     assert (found.picture - expected.picture).abs().max() <= 1e-5
     assert (expected.picture - pixels).abs().max() > 0.05  # the network did change the picture
+
+
+def test_no_two_seeds_and_steps_share_their_noise():
+    drawn = [draw_noise((2, 2), 1.0, seed, index) for seed in (0, 1, 2, 3, 2**32, 2**40 + 1) for index in range(4)]
+    for number, noise in enumerate(drawn):
+        assert not any(torch.equal(noise, other) for other in drawn[:number])
+    assert torch.equal(draw_noise((2, 2), 1.0, 7), torch.randn((3, 2, 2), generator=torch.Generator().manual_seed(7)))
 
 
 @pytest.mark.parametrize("settings", [{"steps": 4, "eta": 0.7}, {"schedule": "official"}, {"steps": 1}])
