@@ -25,7 +25,7 @@ from .diffusion import SCHEDULES
 from .evaluate import average, find_pairs, measure, table
 from .families import Restorer, restore_with, settings_for
 from .heatmap import grey_map, heatmap
-from .imageio import PictureError, check_output, find_pictures, picture_shape, read_picture, write_picture
+from .imageio import PictureError, check_output, colour_profile, find_pictures, picture_shape, read_picture, write_picture
 from .official import MODES
 from .prompt import PromptSettings, build_prompt
 from .quality import QualityMap
@@ -257,7 +257,7 @@ def _restore_file(
     seconds = time.perf_counter() - start
     del picture
     after = float(_judged(assessor, result.picture, source.name).mean)
-    write_picture(result.picture, target)
+    write_picture(result.picture, target, colour_profile(source))
     return {
         "picture": source.name,
         "seconds": round(seconds, 3),

@@ -100,6 +100,14 @@ def read_picture(path: Path) -> Tensor:
     return pixels.div_(255)
 
 
+def colour_profile(path: Path) -> bytes | None:
+    """The ICC profile that a picture file's RGB values are meant in; None where it has none, or one for the grey or CMYK that
+    :func:`read_picture` makes RGB of. Raises :class:`PictureError`."""
+    with _opened(Path(path)) as file:
+        profile = file.info.get("icc_profile")
+    return profile if profile and profile[16:20] == b"RGB " else None
+
+
 def check_output(path: Path, channels: int, height: int, width: int) -> None:
     """Raise :class:`PictureError` unless name and place of ``path`` suit a picture of this shape."""
     path = Path(path)
@@ -119,8 +127,9 @@ def check_output(path: Path, channels: int, height: int, width: int) -> None:
         raise PictureError(f"{path}: cannot be written into {place}; choose another place")
 
 
-def write_picture(picture: Tensor, path: Path) -> None:
-    """Write [1, 1, 3 or 4 channels, H, W] in [0, 1] as 8-bit in the format of the name, whole or not at all."""
+def write_picture(picture: Tensor, path: Path, profile: bytes | None = None) -> None:
+    """Write [1, 1, 3 or 4 channels, H, W] in [0, 1] as 8-bit in the format of the name, whole or not at all, with the ICC
+    ``profile`` where given (BMP cannot hold one)."""
     path = Path(path)
     if picture.ndim != 4 or picture.shape[0] != 1 or picture.shape[1] not in (1, 3, 4):
         raise PictureError(f"picture: shape {tuple(picture.shape)}; write one picture of 1, 3 or 4 channels")
@@ -135,7 +144,7 @@ def write_picture(picture: Tensor, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(partial, known, **({"quality": 95} if known in ("JPEG", "WEBP") else {}))
+        image.save(partial, known, icc_profile=profile, **({"quality": 95} if known in ("JPEG", "WEBP") else {}))
         os.replace(partial, path)
     except (OSError, ValueError) as problem:
         raise PictureError(f"{path}: cannot be written ({problem}); choose another place or kind of file") from None

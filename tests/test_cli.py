@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from small import assessor, denoiser, picture
 
 from adaqual_core import cli
@@ -116,6 +116,14 @@ def test_grey_sixteen_bit_and_alpha(adaqual):
 def test_other_kinds_of_output(adaqual, name):
     assert adaqual("restore", "a.png", name)[0] == 0
     assert read_picture(name).shape == (1, 3, 40, 70)
+
+
+def test_the_colour_profile_is_kept(adaqual):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open("a.png").save("tagged.jpg", icc_profile=profile)
+    for name in ("b.png", "b.jpg", "b.webp", "b.tif"):
+        assert adaqual("restore", "tagged.jpg", name)[0] == 0
+        assert Image.open(name).info["icc_profile"] == profile
 
 
 def test_a_folder(adaqual, tmp_path):

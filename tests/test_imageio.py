@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from adaqual_core.imageio import (
     PictureError,
     check_output,
+    colour_profile,
     find_pictures,
     picture_shape,
     read_picture,
@@ -37,6 +38,25 @@ def test_alpha(tmp_path):
     path = save(tmp_path / "a.png", RGBA)
     assert torch.allclose(read_picture(path), as_tensor(RGBA))
     assert picture_shape(path) == (4, 5, 7)
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+def test_the_colour_profile_goes_through_a_file(tmp_path, name):
+    write_picture(as_tensor(COLOURS), tmp_path / name, PROFILE)
+    assert colour_profile(tmp_path / name) == PROFILE
+    write_picture(as_tensor(COLOURS), tmp_path / name)
+    assert colour_profile(tmp_path / name) is None
+
+
+def test_profiles_of_grey_and_cmyk_are_not_for_what_is_read(tmp_path):
+    for space, mode in ((b"GRAY", "L"), (b"CMYK", "CMYK")):
+        save(tmp_path / "a.jpg", COLOURS, mode, icc_profile=PROFILE[:16] + space + PROFILE[20:])
+        assert colour_profile(tmp_path / "a.jpg") is None and read_picture(tmp_path / "a.jpg").shape == (1, 3, 5, 7)
+    with pytest.raises(PictureError, match="no such file"):
+        colour_profile(tmp_path / "b.jpg")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp", "a.webp"])
