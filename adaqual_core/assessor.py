@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .checks import NumericalError, check_picture
 from .prompt import LEVELS_AND_DETAIL, levels_and_detail
-from .quality import CELL, HIGHEST, LOWEST, QualityMap, cell_count
+from .quality import CELL, HIGHEST, LOWEST, QualityMap, cell_count, without_faint_regions
 from .tiles import mirrored
 
 
@@ -147,7 +147,8 @@ def estimate_quality(
     """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one picture and one tile at a time.
 
     Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the
-    network's receptive field around them, so the map does not depend on them. ``progress(done, total)`` is called after
+    network's receptive field around them, so the map does not depend on them. Of the network's scores regions that are faintly
+    damaged throughout are left out (:func:`quality.without_faint_regions`). ``progress(done, total)`` is called after
     each; what it raises cancels. Raises ValueError for bad input before any work.
     """
     if tile < CELL:
@@ -179,4 +180,4 @@ def estimate_quality(
         scores[b, 0, y : y + step, x : x + step] = inner
         if progress is not None:
             progress(done + 1, len(corners))
-    return QualityMap(scores, height, width, "embedded")
+    return QualityMap(without_faint_regions(scores), height, width, "embedded")
