@@ -12,10 +12,14 @@ from safetensors.torch import save_file
 
 from .assessor import AssessorConfig, AssessorNet
 from .denoiser import Denoiser, DenoiserConfig
+from .finish import Finish, FinishConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED_DENOISER = WEIGHTS / "adaqual_nano.safetensors"
 SHIPPED_ASSESSOR = WEIGHTS / "adaqual_assessor.safetensors"
+SHIPPED_FINISH = WEIGHTS / "adaqual_finish.safetensors"
+
+_KINDS = {Denoiser: "denoiser", AssessorNet: "assessor", Finish: "finish"}
 
 
 class CheckpointError(ValueError):
@@ -81,17 +85,29 @@ def load_denoiser(path: Path = SHIPPED_DENOISER, operations=nn) -> Denoiser:
     return _build(path, *_read(path, "denoiser"), Denoiser, DenoiserConfig, operations)
 
 
+def load_shipped(operations=nn) -> Denoiser:
+    """The restorer that comes with the pack, with the finish of its results; as :func:`load_denoiser`."""
+    model = load_denoiser(SHIPPED_DENOISER, operations)
+    model.finish = load_finish(SHIPPED_FINISH, operations)
+    return model
+
+
+def load_finish(path: Path, operations=nn) -> Finish:
+    """The finish stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    return _build(path, *_read(path, "finish"), Finish, FinishConfig, operations)
+
+
 def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet:
     """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     return _build(path, *_read(path, "assessor"), AssessorNet, AssessorConfig, operations)
 
 
-def save_model(model: Denoiser | AssessorNet, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
+def save_model(model: Denoiser | AssessorNet | Finish, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
     """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {
-        "adaqual": "assessor" if isinstance(model, AssessorNet) else "denoiser",
+        "adaqual": _KINDS[type(model)],
         "config": json.dumps(asdict(model.config)),
         "notes": json.dumps(notes),
     }

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .architectures import detect
-from .checkpoint import CheckpointError, load_denoiser
+from .checkpoint import SHIPPED_DENOISER, CheckpointError, load_denoiser, load_shipped
 from .denoiser import Denoiser
 from .official import OfficialNet
 from .official import read_config as read_official
@@ -192,9 +192,12 @@ def convert(source: Path, target: Path) -> Published:
 def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Denoiser | OfficialNet | WeatherNet:
     """The restoration network in ``path``, whichever it is, float32 on the CPU, in evaluation mode.
 
-    ``mode``: how an official AdaQual checkpoint uses its prompt module. Raises :class:`CheckpointError`.
+    The shipped file comes with its tone grid. ``mode``: how an official AdaQual checkpoint uses its prompt module. Raises
+    :class:`CheckpointError`.
     """
     path = Path(path)
+    if path == SHIPPED_DENOISER:
+        return load_shipped(operations)
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(9)

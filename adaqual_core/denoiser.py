@@ -13,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .finish import Finish
 from .guidance import Guidance, PromptAttention, PromptTokens
 from .prompt import MAX_LENGTH, STATISTICS
 from .quality import CELL
@@ -123,6 +124,9 @@ class Denoiser(nn.Module):
     H and W are multiples of 16. The last layer gives a detail d, a gain g and a share p per pixel, and the residual is
     p·c + d + g·(picture + d), with c the change by the picture's tone curve. Darkness and haze are undone by curve and gain:
     the network need not carry all of the picture's detail for them. p says where the curve is right.
+
+    ``finish``, where a model has one, is what the sampler's result goes through last (:mod:`adaqual_core.finish`); networks
+    of their own.
     """
 
     def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations=nn):
@@ -131,6 +135,7 @@ class Denoiser(nn.Module):
         if config.unshuffle * 2**levels != CELL or len(config.widths) != levels + 1 or len(config.decoder) != levels:
             raise ValueError(f"config: {config}; unshuffle·2^levels must be {CELL}, with one width more than levels")
         self.config = config
+        self.finish: Finish | None = None
         condition = config.condition_width
         pixels = config.unshuffle**2
         first, last = config.widths[0], config.widths[-1]

@@ -21,6 +21,7 @@ from .prompt import Prompt
 from .quality import CELL, cell_count
 from .runner import Runner
 from .tiles import TILE, TileLayout, Window, active_tiles, batches, mirrored, plan
+from .tonegrid import sliced, view_of
 
 Preview = Callable[[], Tensor]
 Progress = Callable[[int, int, Preview], None]
@@ -87,10 +88,42 @@ class _Windows:
         self.mask = prompt.preservation[index : index + 1]
         self.statistics = prompt.statistics[index : index + 1]
 
-    def _picture(self, w: Window) -> Tensor:
-        rows = mirrored(self.picture.shape[-2], w.window_top, w.window_bottom)
-        columns = mirrored(self.picture.shape[-1], w.window_left, w.window_right)
-        return self.picture[:, rows][:, :, columns].clamp(0, 1)
+    def _seen(self, picture: Tensor, w: Window) -> Tensor:
+        """A window of ``picture`` [3, H, W], mirrored where it reaches beyond."""
+        rows = mirrored(picture.shape[-2], w.window_top, w.window_bottom)
+        columns = mirrored(picture.shape[-1], w.window_left, w.window_right)
+        return picture[:, rows][:, :, columns].clamp(0, 1)
+
+    def _blocks(self, run: Runner, inputs: list[Tensor], group: tuple[Window, ...]) -> list[Tensor]:
+        """What a network gives for each window's block, masked by preservation."""
+        predicted = run(inputs, "tile " + ", ".join(f"({w.left}, {w.top})" for w in group))
+        return [
+            change[:, w.top - w.window_top : w.bottom - w.window_top, w.left - w.window_left : w.right - w.window_left]
+            .clamp(-1, 1)
+            .mul(self.block_mask(w))
+            for change, w in zip(predicted, group, strict=True)
+        ]
+
+    def finish(self, layout: TileLayout, restored: Tensor, spare: Tensor, tile_batch: int, advance: Callable) -> None:
+        """Finish ``restored`` [3, H, W] in place: its detail, collected in ``spare`` [3, H', W'] (0 outside the layout's blocks),
+        then the whole picture's tone."""
+        networks = self.run.model.finish
+        height, width = restored.shape[-2:]
+        view = view_of(self.picture[None], restored[None], self.maps[0])
+        grid = Runner(networks.grid, self.run.dtype)([view], "the view of the whole picture")
+        detail = Runner(networks.detail, self.run.dtype)
+        for group in batches(layout, tile_batch):
+            inputs = [torch.stack([self._seen(p, w) for w in group]) for p in (self.picture, restored)]
+            for w, block in zip(group, self._blocks(detail, inputs, group), strict=True):
+                spare[:, w.top : w.bottom, w.left : w.right] = block
+            advance(lambda: preview_of(restored, spare, 1.0))
+        restored.add_(spare[:, :height, :width]).clamp_(0, 1)
+        for w in layout.windows:
+            part = restored[:, w.top : w.bottom, w.left : w.right]
+            y = (torch.arange(w.top, w.top + part.shape[1]) + 0.5) / height
+            x = (torch.arange(w.left, w.left + part.shape[2]) + 0.5) / width
+            mask = self.block_mask(w)[:, : part.shape[1], : part.shape[2]]
+            part.add_(mask * sliced(grid, part[None], y, x)[0]).clamp_(0, 1)
 
     def block_mask(self, w: Window) -> Tensor:
         """Preservation [1, h, w] per pixel of the block, interpolated between cell centres as over the whole picture."""
@@ -110,28 +143,26 @@ class _Windows:
 
         count = len(group)
         inputs = [
-            torch.stack([self._picture(w) for w in group]),
+            torch.stack([self._seen(self.picture, w) for w in group]),
             torch.stack([state[:, w.window_top : w.window_bottom, w.window_left : w.window_right] for w in group]),
             torch.full((count,), t),
             torch.full((count,), alpha),
             *(torch.stack([cells(field, w) for w in group]) for field in self.maps),
             self.statistics.expand(count, -1),
         ]
-        predicted = self.run(inputs, "tile " + ", ".join(f"({w.left}, {w.top})" for w in group))
-        return [
-            residual[:, w.top - w.window_top : w.bottom - w.window_top, w.left - w.window_left : w.right - w.window_left]
-            .clamp(-1, 1)
-            .mul(self.block_mask(w))
-            for residual, w in zip(predicted, group, strict=True)
-        ]
+        return self._blocks(self.run, inputs, group)
 
 
 def preview_of(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
     """The picture as restored so far, at most 512 px, [3, h, w] in [0, 1]."""
-    stride = math.ceil(max(picture.shape[-2:]) / 512)
     height, width = picture.shape[-2:]
-    small = residual[:, :height:stride, :width:stride]
-    return (picture[:, ::stride, ::stride] + strength * small).clamp(0, 1)
+    return (small(picture) + strength * small(residual[:, :height, :width])).clamp(0, 1)
+
+
+def small(picture: Tensor) -> Tensor:
+    """Every n-th row and column of a picture [3, H, W], so that at most 512 are left."""
+    stride = math.ceil(max(picture.shape[-2:]) / 512)
+    return picture[:, ::stride, ::stride]
 
 
 def draw_noise(shape: tuple[int, int], scale: float, seed: int, index: int = 0) -> Tensor:
@@ -211,7 +242,8 @@ def restore(
     padded = [CELL * cell_count(side) for side in (height, width)]
     wanted = prompt.preservation if settings.strength > 0 else torch.zeros_like(prompt.preservation)
     layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
-    total = settings.steps * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)
+    passes = settings.steps + (model.finish is not None)
+    total = passes * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)
     advance = counted(progress, total)
     result = torch.empty(picture.shape, dtype=torch.float32)
     for index, layout in enumerate(layouts):
@@ -219,7 +251,10 @@ def restore(
         if layout.windows:
             work = _Windows(run, source, prompt, index)
             residual = _restore_one(work, layout, settings, advance)
-            torch.add(source, residual[:, :height, :width], alpha=settings.strength, out=result[index, :3]).clamp_(0, 1)
+            restored = torch.add(source, residual[:, :height, :width], out=result[index, :3]).clamp_(0, 1)
+            if model.finish is not None:
+                work.finish(layout, restored, residual, settings.tile_batch, advance)
+            torch.lerp(source, restored, settings.strength, out=restored).clamp_(0, 1)
             del residual, work
         else:
             result[index, :3] = source.clamp(0, 1)

@@ -19,7 +19,7 @@ import torch
 from scipy.stats import spearmanr
 
 from adaqual_core.assessor import estimate_quality
-from adaqual_core.checkpoint import load_assessor, load_denoiser
+from adaqual_core.checkpoint import load_assessor, load_shipped
 from adaqual_core.degrade import degrade
 from adaqual_core.imageio import read_picture, write_picture
 from adaqual_core.prompt import build_prompt
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="folder of training.corpus: also a damaged quarter of its held-out photos")
     parser.add_argument("--large", action="store_true", help="also restore 6000×4000 (takes minutes)")
     args = parser.parse_args()
-    model, net = load_denoiser(), load_assessor()
+    model, net = load_shipped(), load_assessor()
     results: dict = {"threads": torch.get_num_threads()}
 
     clean = photo(1024, 1024)

@@ -22,7 +22,7 @@ from skimage.filters import gaussian
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaqual_core.assessor import AssessorNet, estimate_quality
-from adaqual_core.checkpoint import load_assessor, load_denoiser
+from adaqual_core.checkpoint import load_assessor, load_shipped
 from adaqual_core.degrade import degrade
 from adaqual_core.denoiser import Denoiser
 from adaqual_core.evaluate import Pair, find_pairs, psnr, ssim
@@ -63,7 +63,7 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
 @cache
 def networks() -> tuple[Denoiser, AssessorNet]:
     """The shipped weights, loaded once per process."""
-    return load_denoiser(), load_assessor()
+    return load_shipped(), load_assessor()
 
 
 def compare(pair: Pair) -> dict[str, tuple[float, float]]:

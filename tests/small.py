@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adaqual_core.assessor import AssessorConfig, AssessorNet
 from adaqual_core.denoiser import Denoiser, DenoiserConfig, initialise
+from adaqual_core.finish import Finish, FinishConfig
 from adaqual_core.official import OfficialConfig, OfficialNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
 from adaqual_core.quality import QualityMap, quality_from_severity
@@ -39,6 +40,18 @@ def denoiser(seed: int = 0) -> Denoiser:
         model.tone.layer3.weight.mul_(0.1)
         model.tone.layer3.bias.mul_(0.1)
     return model.requires_grad_(False).eval()
+
+
+def finish(seed: int = 0) -> Finish:
+    """Changes of about 0.1 by each of its parts."""
+    torch.manual_seed(seed)
+    net = Finish(FinishConfig(grid_widths=(8, 8, 12), grid_blocks=1, levels=4, detail_widths=(8, 12), detail_blocks=(1, 1, 1)))
+    disturb(net, 0.1, seed)
+    with torch.no_grad():
+        for last in (net.grid.head, net.detail.ending):
+            last.weight.mul_(0.5)
+            last.bias.mul_(0.5)
+    return net.requires_grad_(False).eval()
 
 
 def assessor(seed: int = 0) -> AssessorNet:

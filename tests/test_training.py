@@ -2,17 +2,22 @@
 
 import json
 import random
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from small import denoiser as small_denoiser
 
-from adaqual_core.checkpoint import load_assessor, load_denoiser
+from adaqual_core.checkpoint import load_assessor, load_denoiser, load_finish
+from adaqual_core.finish import Finish
 from adaqual_core.prompt import STATISTICS, levels_and_detail
 from adaqual_core.tone import KNOTS
+from adaqual_core.tonegrid import CHANNELS, VIEW
+from training import finish
 from training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan, suits
 from training.loop import Run
 from training.restorer import (
@@ -234,3 +239,63 @@ def test_native_crops_are_the_photos_own_pixels():
         assert len(found.unique()) == 16 * 16
         steps = {abs(int(found[0, 1] - found[0, 0])), abs(int(found[1, 0] - found[0, 0]))}
         assert steps == {1, 96}, "neighbours in the photo"
+
+
+def test_the_finish_is_taught_from_what_was_seen_and_joined(corpus: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(finish, "FILE", 8)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    run = tmp_path / "run"
+    args = Namespace(what="see", corpus=corpus, run=run, count=8, init=None, hours=0.0, batch=2, rate=1e-3, every=100, held=1,
+                     seed=3, device="cpu")  # fmt: skip
+    with pytest.raises(ValueError, match="nothing seen; call"):
+        finish.learn(Namespace(**{**vars(args), "what": "grid"}))
+    finish.see(args)
+    seen = load_file(run / "seen-3-0000.safetensors")
+    assert seen["view"].shape == (8, CHANNELS, VIEW, VIEW)
+    assert seen["lattice"].shape == (8, 7, finish.LATTICE, finish.LATTICE)
+    assert seen["crop"].shape == (8, 10, finish.CROP, finish.CROP)
+    for part in ("grid", "detail"):
+        finish.learn(Namespace(**{**vars(args), "what": part}))
+        assert {"low", "noise+jpeg", "mean_gain"} < set(json.loads((run / part / "log.jsonl").read_text()))
+    finish.join(args)
+    joined, untrained = load_finish(run / "finish.safetensors"), Finish()
+    for part in ("grid", "detail"):
+        trained = getattr(load_finish(run / part / "finish.safetensors"), part).state_dict()
+        assert all(torch.equal(value, getattr(joined, part).state_dict()[name]) for name, value in trained.items())
+    assert not torch.equal(joined.grid.head.bias, untrained.grid.head.bias)
+    assert not torch.equal(joined.detail.ending.bias, untrained.detail.ending.bias)
+
+
+def test_the_finish_is_asked_for_tone_and_for_detail():
+    """Truth as prediction costs nothing more than its floor; tone is not asked of the detail."""
+    clean = torch.rand(2, 3, finish.CROP, finish.CROP, generator=torch.Generator().manual_seed(0)) * 0.5
+    grain = 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(2, 1, finish.CROP, finish.CROP)
+
+    def before(restored):
+        crop = finish.bytes_of(torch.cat((restored, restored, clean, mask), 1).clamp(0, 1))
+        return float(finish.detail_errors(Finish(), {"crop": crop}, CPU)[0].abs().mean())
+
+    assert before(clean + 0.3) < 0.01 < 0.05 < before(clean + 0.2 + grain)
+
+
+def test_recolouring_keeps_an_example_together():
+    colours = torch.arange(3, dtype=torch.uint8).view(1, 3, 1, 1)
+    batch = {"lattice": torch.cat((colours, colours + 10, colours[:, :1] + 99), 1)}
+    torch.manual_seed(2)
+    found = finish.recoloured(batch)["lattice"].flatten().tolist()
+    assert sorted(found[:3]) == [0, 1, 2] and found[3:6] == [value + 10 for value in found[:3]] and found[6] == 99
+    assert found != batch["lattice"].flatten().tolist()
+
+
+def test_a_part_of_a_view_is_what_lies_there():
+    centres = (torch.arange(VIEW) + 0.5) / VIEW
+    view = torch.stack((centres[:, None].expand(VIEW, VIEW), centres.expand(VIEW, VIEW)))[None]
+    for seed in range(5):
+        torch.manual_seed(seed)
+        found, corner, side = finish.part_of(view)
+        assert 0.6 <= side <= 1 and 0 <= corner.min() and corner.max() <= 1 - side + 1e-6
+        inside = slice(2, -2)  # beyond the outermost centres a view is constant
+        for axis in (0, 1):
+            expected = (corner[axis] + side * centres)[inside]
+            assert torch.allclose(found[0, axis].movedim(axis, 0)[inside, VIEW // 2], expected, atol=1e-5)

@@ -155,11 +155,9 @@ def preserved(scores: Tensor, size: torch.Size) -> Tensor:
 
 
 def restore_cases(
-    model: Denoiser, assessor: AssessorNet, case: dict, preserve: bool = True, steps: int = 2, without: str | None = None
+    model: Denoiser, picture: Tensor, scores: Tensor, steps: int = 2, without: str | None = None
 ) -> Tensor:
-    """The pictures of a held-out case after so many trailing steps, quality map estimated, seed 0."""
-    picture = case["degraded"]
-    scores = assessor(picture)
+    """Pictures of these quality scores after so many trailing steps, seed 0."""
     severity = (5 - scores) / 4
     told = withheld(conditions(scores, global_statistics(picture, severity)), severity.mean((1, 2, 3)), without)
     alphas = alphas_cumprod()
@@ -168,7 +166,7 @@ def restore_cases(
         return model(picture, x, torch.full((len(x),), t), alphas[t].expand(len(x)), **told)
 
     noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(0)) * model.config.noise_scale
-    mask = preserved(scores, picture.shape[-2:]) if preserve else torch.ones_like(picture[:, :1])
+    mask = preserved(scores, picture.shape[-2:])
     residual = sample(lambda x, t: predict(x, t) * mask, noise, timesteps("trailing", steps))
     return (picture + residual).clamp(0, 1)
 
@@ -180,7 +178,7 @@ def evaluate(
     results, rows = {}, []
     with torch.no_grad():
         for kind, case in cases.items():
-            restored = restore_cases(model, assessor, case, steps=steps, without=without)
+            restored = restore_cases(model, case["degraded"], assessor(case["degraded"]), steps, without)
             after, before = psnr(restored, case["clean"]), psnr(case["degraded"], case["clean"])
             results[kind] = round(float(after.mean() if kind == "clean" else (after - before).mean()), 2)
             rows.append(torch.cat([*case["clean"][:1], *case["degraded"][:1], *restored[:1],

@@ -7,14 +7,16 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from adaqual_core.checkpoint import load_assessor, load_denoiser, save_model
+from adaqual_core.checkpoint import load_assessor, load_denoiser, load_finish, save_model
+
+LOADERS = {"assessor": load_assessor, "denoiser": load_denoiser, "finish": load_finish}
 
 
 def ship(source: Path, target: Path) -> None:
     """Write ``source`` to ``target`` in float16 and print its size and the largest change of a weight."""
     with safe_open(source, "pt") as file:
         header = file.metadata()
-    load = load_assessor if header["adaqual"] == "assessor" else load_denoiser
+    load = LOADERS[header["adaqual"]]
     model = load(source)
     save_model(model, target, json.loads(header["notes"]), torch.float16)
     target.chmod(0o644)

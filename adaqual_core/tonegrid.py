@@ -1,0 +1,110 @@
+"""The last touch of a restored picture: a bilateral grid of colour transforms, found once per picture (our definition).
+
+Haze, fog banks, darkness and veils of rain or snow change light and contrast slowly from place to place, over distances that
+no finite receptive field of the denoiser spans. What undoes them is predicted from a small view of the whole picture, before
+and after the sampler, as an affine colour transform for each place and brightness (bilateral grid: Chen et al. 2007; learnt:
+Gharbi et al. 2017). Everything global goes through that view, so a picture restored in tiles still equals the whole.
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+VIEW = 32
+"""Side of the view in cells; every cell is judged by 4×4 places of 2×2 px, whatever the picture's size."""
+
+_PLACES = 4 * VIEW
+CHANNELS = 21
+"""Of a view: mean, least and greatest colour of picture and restored picture, log detail of both, severity."""
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def _quads(picture: Tensor) -> Tensor:
+    """[B, 3, H, W] → [B, 3, 4, 128, 128]: the four pixels at evenly spread places."""
+    def positions(length: int) -> Tensor:
+        first = ((torch.arange(_PLACES) + 0.5) * length / _PLACES - 0.5).floor().long()
+        return first.clamp(0, max(0, length - 2))
+
+    ys, xs = positions(picture.shape[-2]), positions(picture.shape[-1])
+    last_y, last_x = picture.shape[-2] - 1, picture.shape[-1] - 1
+    parts = [picture[..., (ys + dy).clamp_max(last_y), :][..., (xs + dx).clamp_max(last_x)] for dy in (0, 1) for dx in (0, 1)]
+    return torch.stack(parts, 2)
+
+
+def _seen(picture: Tensor) -> list[Tensor]:
+    quads = _quads(picture).clamp(0, 1)
+    side = _PLACES // VIEW
+    mean = F.avg_pool2d(quads.mean(2), side)
+    least, greatest = -F.max_pool2d(-quads.amin(2), side), F.max_pool2d(quads.amax(2), side)
+    luma = (quads * torch.tensor(_LUMA).view(1, 3, 1, 1, 1)).sum(1)
+    a, b, c, d = luma.unbind(1)
+    detail = torch.log(F.avg_pool2d((a - b - c + d).abs()[:, None] / 2, side) + 1e-3) / 3 + 1.5
+    return [2 * mean - 1, 2 * least - 1, 2 * greatest - 1, detail]
+
+
+def view_of(picture: Tensor, restored: Tensor, severity: Tensor) -> Tensor:
+    """What the grid is predicted from: [B, 3, H, W] in [0, 1] before and after the sampler, float32 on the CPU, and severity
+    [B, 1, h, w] → [B, CHANNELS, VIEW, VIEW] of order 1."""
+    return torch.cat(_seen(picture) + _seen(restored) + [2 * F.adaptive_avg_pool2d(severity, VIEW) - 1], 1)
+
+
+def sliced(grid: Tensor, colours: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """What ``grid`` [B, 12, levels, h, w] adds to ``colours`` [B, 3, n, m] in [0, 1] at heights ``y`` [n] and
+    ``x`` [m], as parts of the picture's sides from 0 to 1: linear between places and levels of luma."""
+    levels = grid.shape[2]
+    luma = (colours * torch.tensor(_LUMA, dtype=colours.dtype, device=colours.device).view(1, 3, 1, 1)).sum(1)
+    z = (2 * luma.clamp(0, 1) * (levels - 1) + 1) / levels - 1
+    where = torch.stack(((2 * x - 1).expand_as(z), (2 * y - 1)[:, None].expand_as(z), z), -1)
+    found = F.grid_sample(grid, where[:, None], mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
+    transform = found.unflatten(1, (3, 4))
+    return (transform[:, :, :3] * colours[:, None]).sum(2) + transform[:, :, 3]
+
+
+class _Block(nn.Module):
+    """x + W2·SiLU(W1·SiLU(norm(x))) with 3×3 W1 and W2."""
+
+    def __init__(self, width: int, operations):
+        super().__init__()
+        self.norm = operations.GroupNorm(4, width)
+        self.conv1 = operations.Conv2d(width, width, 3, padding=1)
+        self.conv2 = operations.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
+
+
+class ToneGrid(nn.Module):
+    """View [B, CHANNELS, VIEW, VIEW] → grid [B, 12, levels, VIEW/2, VIEW/2] of affine changes.
+
+    ``widths``: channels at 1/1, 1/2 and 1/4 of the view; ``blocks`` at each of them; ``levels`` of brightness.
+    """
+
+    def __init__(self, widths: tuple[int, int, int], blocks: int, levels: int, operations=nn):
+        super().__init__()
+        self.levels = levels
+        w1, w2, w3 = widths
+
+        def chain(width: int) -> nn.Sequential:
+            return nn.Sequential(*(_Block(width, operations) for _ in range(blocks)))
+
+        self.stem = operations.Conv2d(CHANNELS, w1, 3, padding=1)
+        self.blocks1 = chain(w1)
+        self.down1 = operations.Conv2d(w1, w2, 2, 2)
+        self.blocks2 = chain(w2)
+        self.down2 = operations.Conv2d(w2, w3, 2, 2)
+        self.blocks3 = chain(w3)
+        self.whole1 = operations.Linear(2 * w3, 2 * w3)
+        self.whole2 = operations.Linear(2 * w3, w2 + w3)
+        self.up = operations.Conv2d(w3, w2, 1)
+        self.blocks4 = chain(w2)
+        self.head = operations.Conv2d(w2, 12 * levels, 1)
+
+    def forward(self, view: Tensor) -> Tensor:
+        x2 = self.blocks2(self.down1(self.blocks1(self.stem(view))))
+        x3 = self.blocks3(self.down2(x2))
+        whole = torch.cat((x3.mean((2, 3)), x3.amax((2, 3))), 1)
+        about2, about3 = self.whole2(F.silu(self.whole1(whole)))[:, :, None, None].split([x2.shape[1], x3.shape[1]], 1)
+        x = F.interpolate(self.up(F.silu(x3 + about3)), scale_factor=2, mode="bilinear") + x2 + about2
+        return self.head(F.silu(self.blocks4(x))).float().unflatten(1, (12, self.levels))
