@@ -87,6 +87,8 @@ def load_denoiser(path: Path = SHIPPED_DENOISER, operations=nn) -> Denoiser:
 
 def load_shipped(operations=nn) -> Denoiser:
     """The restorer that comes with the pack, with the finish of its results; as :func:`load_denoiser`."""
+    if not SHIPPED_FINISH.is_file():
+        raise CheckpointError(f"{SHIPPED_FINISH}: missing, but it comes with the pack; install ComfyUI-AdaQual again")
     model = load_denoiser(SHIPPED_DENOISER, operations)
     model.finish = load_finish(SHIPPED_FINISH, operations)
     return model

@@ -4,6 +4,7 @@ import pytest
 import torch
 from small import denoiser, finish, picture, prompt_for
 
+from adaqual_core import checkpoint
 from adaqual_core.checkpoint import SHIPPED_DENOISER, CheckpointError, load_finish, load_shipped, save_model
 from adaqual_core.checks import NumericalError
 from adaqual_core.convert import load_restorer
@@ -144,3 +145,9 @@ def test_round_trip(tmp_path):
 
 def test_the_shipped_restorer_comes_with_its_finish():
     assert load_restorer(SHIPPED_DENOISER).finish is not None and load_shipped().finish is not None
+
+
+def test_a_missing_finish_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHIPPED_FINISH", tmp_path / "gone.safetensors")
+    with pytest.raises(CheckpointError, match="gone.safetensors: missing.*install ComfyUI-AdaQual again"):
+        load_restorer(SHIPPED_DENOISER)
