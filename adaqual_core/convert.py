@@ -192,11 +192,11 @@ def convert(source: Path, target: Path) -> Published:
 def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Denoiser | OfficialNet | WeatherNet:
     """The restoration network in ``path``, whichever it is, float32 on the CPU, in evaluation mode.
 
-    The shipped file comes with its tone grid. ``mode``: how an official AdaQual checkpoint uses its prompt module. Raises
+    The shipped file comes with its finish. ``mode``: how an official AdaQual checkpoint uses its prompt module. Raises
     :class:`CheckpointError`.
     """
     path = Path(path)
-    if path == SHIPPED_DENOISER:
+    if path.resolve() == SHIPPED_DENOISER.resolve():
         return load_shipped(operations)
     if path.is_file():
         with path.open("rb") as file:

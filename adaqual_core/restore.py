@@ -2,7 +2,7 @@
 
 Every diffusion step is finished over the whole picture before the next begins, and the preservation mask is part of each
 prediction. Windows see at least the network's receptive field, so the result does not depend on how the picture is cut,
-and where the mask is zero the network need not be run at all (method.md section 3).
+and where the mask is zero the network need not be run at all (method.md section 3). A model's finish follows the last step.
 """
 
 import itertools
@@ -104,7 +104,9 @@ class _Windows:
             for change, w in zip(predicted, group, strict=True)
         ]
 
-    def finish(self, layout: TileLayout, restored: Tensor, spare: Tensor, tile_batch: int, advance: Callable) -> None:
+    def finish(
+        self, layout: TileLayout, restored: Tensor, spare: Tensor, settings: RestoreSettings, advance: Callable[[Preview], None]
+    ) -> None:
         """Finish ``restored`` [3, H, W] in place: its detail, collected in ``spare`` [3, H', W'] (0 outside the layout's blocks),
         then the whole picture's tone."""
         networks = self.run.model.finish
@@ -112,11 +114,11 @@ class _Windows:
         view = view_of(self.picture[None], restored[None], self.maps[0])
         grid = Runner(networks.grid, self.run.dtype)([view], "the view of the whole picture")
         detail = Runner(networks.detail, self.run.dtype)
-        for group in batches(layout, tile_batch):
+        for group in batches(layout, settings.tile_batch):
             inputs = [torch.stack([self._seen(p, w) for w in group]) for p in (self.picture, restored)]
             for w, block in zip(group, self._blocks(detail, inputs, group), strict=True):
                 spare[:, w.top : w.bottom, w.left : w.right] = block
-            advance(lambda: preview_of(restored, spare, 1.0))
+            advance(lambda: torch.lerp(small(self.picture), preview_of(restored, spare, 1.0), settings.strength).clamp(0, 1))
         restored.add_(spare[:, :height, :width]).clamp_(0, 1)
         for w in layout.windows:
             part = restored[:, w.top : w.bottom, w.left : w.right]
@@ -253,7 +255,7 @@ def restore(
             residual = _restore_one(work, layout, settings, advance)
             restored = torch.add(source, residual[:, :height, :width], out=result[index, :3]).clamp_(0, 1)
             if model.finish is not None:
-                work.finish(layout, restored, residual, settings.tile_batch, advance)
+                work.finish(layout, restored, residual, settings, advance)
             torch.lerp(source, restored, settings.strength, out=restored).clamp_(0, 1)
             del residual, work
         else:

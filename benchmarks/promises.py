@@ -27,7 +27,7 @@ from adaqual_core.quality import CELL, QualityMap
 from adaqual_core.reference import reference_quality
 from adaqual_core.restore import RestoreSettings, restore
 from adaqual_core.tiles import active_tiles, plan
-from training.data import load_corpus
+from training.data import held_out, load_corpus
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -73,6 +73,13 @@ def held_out_quarters(net, corpus: Path) -> dict[str, float]:
         shares.append(layout.tiles_run / layout.tiles_total)
     return {"photos": len(shares), "median share": sorted(shares)[len(shares) // 2],
             "share of photos at 0.4 or less": sum(share <= 0.4 for share in shares) / len(shares)}  # fmt: skip
+
+
+def held_out_correlation(net, corpus: Path) -> float:
+    """Spearman correlation of estimated with true quality over the cells of twelve held-out pictures per kind of damage."""
+    cases = held_out(load_corpus(corpus, "held"), 256, 12).values()
+    estimated = torch.cat([estimate_quality(net, case["degraded"]).scores.flatten() for case in cases])
+    return round(float(spearmanr(estimated, torch.cat([case["target"].flatten() for case in cases])).statistic), 3)
 
 
 def map_correlation(net, folder: Path) -> dict[str, float]:
@@ -130,6 +137,7 @@ def main() -> None:
     if (args.public / "degraded").is_dir():
         results["map: Spearman with true quality"] = map_correlation(net, args.public)
     if args.corpus:
+        results["held-out photos: Spearman with true quality"] = held_out_correlation(net, args.corpus)
         results["held-out photos with a damaged quarter: tiles run"] = held_out_quarters(net, args.corpus)
     if args.large:
         with tempfile.TemporaryDirectory() as folder:
