@@ -345,7 +345,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _train(argv: list[str]) -> int:
     """``adaqual train``: the training package comes with a source checkout (``make setup``), and only there."""
     try:
-        from training.__main__ import add_arguments, run
+        from adaqual_training.__main__ import add_arguments, run
     except ModuleNotFoundError as missing:
         if missing.name.partition(".")[0] != "training":
             raise

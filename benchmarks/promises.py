@@ -27,7 +27,7 @@ from adaqual_core.quality import CELL, QualityMap
 from adaqual_core.reference import reference_quality
 from adaqual_core.restore import RestoreSettings, restore
 from adaqual_core.tiles import active_tiles, plan
-from training.data import held_out, load_corpus
+from adaqual_training.data import held_out, load_corpus
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -97,7 +97,7 @@ def map_correlation(net, folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--public", type=Path, default=Path("runs/public"))
-    parser.add_argument("--corpus", type=Path, help="folder of training.corpus: also a damaged quarter of its held-out photos")
+    parser.add_argument("--corpus", type=Path, help="folder of adaqual_training.corpus: also a damaged quarter of its held-out photos")
     parser.add_argument("--large", action="store_true", help="also restore 6000×4000 (takes minutes)")
     args = parser.parse_args()
     model, net = load_shipped(), load_assessor()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import corpus, selection, sources
+from adaqual_training.corpus import build as corpus
+from adaqual_training.corpus import selection, sources
 
 
 def photo(seed: int, size: tuple[int, int] = (360, 480)) -> Image.Image:

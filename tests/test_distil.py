@@ -11,8 +11,8 @@ from small_deqa import network, write
 from adaqual_core.assessors import assess, open_assessor
 from adaqual_core.checkpoint import load_assessor, save_model
 from adaqual_core.imageio import read_picture, write_picture
-from training.distil import HELD, Labelled, crops, distil, parser
-from training.loop import Run
+from adaqual_training.distil import HELD, Labelled, crops, distil, parser
+from adaqual_training.loop import Run
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from adaqual_core.finish import Finish
 from adaqual_core.prompt import STATISTICS, levels_and_detail
 from adaqual_core.tone import KNOTS
 from adaqual_core.tonegrid import CHANNELS, VIEW
-from training import finish
-from training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan, suits
-from training.loop import Run
-from training.restorer import (
+from adaqual_training import finish
+from adaqual_training.data import DegradedPictures, crop, held_out, load_corpus, psnr, random_plan, suits
+from adaqual_training.loop import Run
+from adaqual_training.restorer import (
     CROPS,
     charbonnier,
     conditions,
@@ -138,7 +138,7 @@ def test_crop_never_enlarges_more_than_a_small_photo_needs():
 
 
 def test_missing_corpus_names_the_command(tmp_path: Path):
-    with pytest.raises(ValueError, match="python -m training.corpus"):
+    with pytest.raises(ValueError, match="python -m adaqual_training.corpus"):
         load_corpus(tmp_path, "train")
 
 

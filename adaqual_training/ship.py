@@ -1,4 +1,4 @@
-"""``python -m training.ship FILE TARGET``: store a run's weights as float16 for the pack, and say what that costs."""
+"""``python -m adaqual_training.ship FILE TARGET``: store a run's weights as float16 for the pack, and say what that costs."""
 
 import json
 import sys
@@ -26,5 +26,5 @@ def ship(source: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("usage: python -m training.ship FILE TARGET")
+        sys.exit("usage: python -m adaqual_training.ship FILE TARGET")
     ship(Path(sys.argv[1]), Path(sys.argv[2]))

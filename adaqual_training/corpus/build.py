@@ -1,6 +1,6 @@
-"""Build the corpus of clean photos: packages (see training.sources) or folders in, PNG files and a manifest with licences out.
+"""Build the corpus of clean photos: packages (see adaqual_training.sources) or folders in, PNG files and a manifest with licences out.
 
-python -m training.corpus --out runs/corpus [--folder DIR ...] [--cache DIR]
+python -m adaqual_training.corpus --out runs/corpus [--folder DIR ...] [--cache DIR]
 """
 
 import argparse
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from training import sources
-from training.selection import difference_hash, examine
-from training.sources import COMFY, EXCLUDED, SOURCES
+from adaqual_training.corpus import sources
+from adaqual_training.corpus.selection import difference_hash, examine
+from adaqual_training.corpus.sources import COMFY, EXCLUDED, SOURCES
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
 SAME, RELATED = 6, 10
@@ -144,7 +144,7 @@ def assert_disjoint(manifest: Path, folder: Path) -> None:
             if distance(int(entry["hash"], 16), bits) <= SAME:
                 raise ValueError(
                     f"manifest: {entry['file']} ({entry['path']}) is {name} of {folder}, which is reserved "
-                    "for evaluation; delete it from the corpus or add it to EXCLUDED in training/corpus.py"
+                    "for evaluation; delete it from the corpus or add it to EXCLUDED in adaqual_training/corpus/sources.py"
                 )
 
 
@@ -226,7 +226,7 @@ def build(folders: list[tuple[str, Path]], out: Path, workers: int = 2, reserved
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line: build the corpus from packages or folders."""
-    parser = argparse.ArgumentParser(prog="python -m training.corpus", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m adaqual_training.corpus", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--out", type=Path, default=Path("runs/corpus"), help="new folder for the PNG files and manifest"
     )
@@ -262,6 +262,3 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{len(manifest['pictures'])} pictures of {len(photos)} photos in {args.out}, {dict(splits)}")
     return 0
 
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""``python -m training.finish see|grid|detail``: teach the finish what assessor and sampler leave of degraded pictures.
+"""``python -m adaqual_training.finish see|grid|detail``: teach the finish what assessor and sampler leave of degraded pictures.
 
 ``see`` restores whole pictures with the shipped weights and keeps of each a view, some of its pixels and a crop; several such
 calls with seeds of their own may run at once. ``grid`` and ``detail`` train that part of the finish on all that was kept, and
@@ -25,9 +25,9 @@ from adaqual_core.denoiser import Denoiser
 from adaqual_core.finish import Finish
 from adaqual_core.quality import without_faint_regions
 from adaqual_core.tonegrid import sliced, view_of
-from training.data import DegradedPictures, held_out, load_corpus
-from training.loop import Run, bfloat16_is_fast
-from training.restorer import preserved, restore_cases
+from adaqual_training.data import DegradedPictures, held_out, load_corpus
+from adaqual_training.loop import Run, bfloat16_is_fast
+from adaqual_training.restorer import preserved, restore_cases
 
 SIZE, LATTICE, CROP = 256, 48, 112
 """Side in px of the whole pictures, of the lattice of pixels on which the grid's loss is taken, and of the crop for detail."""
@@ -182,7 +182,7 @@ def learn(args: argparse.Namespace) -> None:
                  for kind, case in held_out(load_corpus(args.corpus, "held"), SIZE, args.held).items()}  # fmt: skip
     files = [load_file(path) for path in sorted(args.run.glob("seen-*.safetensors"))]
     if not files:
-        raise ValueError(f"--run {args.run}: nothing seen; call 'python -m training.finish see --run {args.run}' first")
+        raise ValueError(f"--run {args.run}: nothing seen; call 'python -m adaqual_training.finish see --run {args.run}' first")
     names = PARTS[args.what]
     seen = {name: torch.cat([file[name] for file in files]) for name in names}
     if args.what == "detail":
@@ -218,9 +218,9 @@ def join(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m training.finish", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m adaqual_training.finish", description=__doc__)
     parser.add_argument("what", choices=("see", *LOSSES, "join"))
-    parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="folder made by python -m training.corpus")
+    parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="folder made by python -m adaqual_training.corpus")
     parser.add_argument("--run", type=Path, default=Path("runs/finish"), help="folder of examples, state and log")
     parser.add_argument("--count", type=int, default=20480, help=f"examples to see, in whole files of {FILE} (default 20480)")
     parser.add_argument("--init", type=Path, help="start from the weights of this file")

@@ -1,4 +1,4 @@
-"""``python -m training assessor|restorer``: train a network; runs are resumable, and a file named ``stop`` in the run's
+"""``python -m adaqual_training assessor|restorer``: train a network; runs are resumable, and a file named ``stop`` in the run's
 folder ends one cleanly."""
 
 import argparse
@@ -6,13 +6,13 @@ import argparse
 import torch
 
 from adaqual_core.denoiser import PRESETS
-from training import assessor, restorer
+from adaqual_training import assessor, restorer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``adaqual train``."""
     parser.add_argument("what", choices=("assessor", "restorer"))
-    parser.add_argument("--corpus", default="runs/corpus", help="folder made by python -m training.corpus")
+    parser.add_argument("--corpus", default="runs/corpus", help="folder made by python -m adaqual_training.corpus")
     parser.add_argument("--run", help="folder of state, log and preview (default runs/WHAT); training resumes from it")
     parser.add_argument("--init", help="start from the weights of this model file")
     parser.add_argument("--hours", type=float, default=1.0, help="stop after this many hours (default 1)")
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=250, help="iterations between evaluations (default 250)")
     parser.add_argument("--preset", default="nano", choices=tuple(PRESETS), help="size of a new restorer (default nano)")
     parser.add_argument("--assessor", help="assessor that makes the restorer's quality maps (default: the shipped one)")
-    parser.add_argument("--without", choices=restorer.WITHOUT, help="withhold this from the restorer (training.ablation)")
+    parser.add_argument("--without", choices=restorer.WITHOUT, help="withhold this from the restorer (adaqual_training.ablation)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that make training pictures (default 1)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -36,6 +36,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m adaqual_training", description=__doc__)
     add_arguments(parser)
     run(parser.parse_args())

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from adaqual_core.assessor import AssessorConfig, AssessorNet
 from adaqual_core.checkpoint import load_assessor
-from training.data import DegradedPictures, held_out, load_corpus
-from training.loop import Run, bfloat16_is_fast
+from adaqual_training.data import DegradedPictures, held_out, load_corpus
+from adaqual_training.loop import Run, bfloat16_is_fast
 
 CLEAN = 0.35
 """Share of clean pictures: the loss is smallest at the median of what a cell may be, and a cell in which no damage can be

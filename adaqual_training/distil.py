@@ -1,4 +1,4 @@
-"""``python -m training.distil --assessor DEQA --pictures FOLDER``: teach the embedded assessor what a large one sees.
+"""``python -m adaqual_training.distil --assessor DEQA --pictures FOLDER``: teach the embedded assessor what a large one sees.
 
 First the pictures of the folder are labelled with the teacher's quality maps (DeQA-Score, or any assessor); the scores are kept
 in the run's folder, so that an interrupted labelling goes on where it was. Then the embedded assessor is fine-tuned on random
@@ -24,8 +24,8 @@ from adaqual_core.imageio import find_pictures, picture_shape, read_picture
 from adaqual_core.prompt import levels_and_detail
 from adaqual_core.quality import CELL
 from adaqual_core.scorecache import ScoreCache
-from training.assessor import spearman
-from training.loop import Run
+from adaqual_training.assessor import spearman
+from adaqual_training.loop import Run
 
 HELD = 10
 """One picture in so many is held out."""
@@ -122,7 +122,7 @@ def distil(args: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The options of the script."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.distil", description="Fine-tune the embedded assessor on a larger one's quality maps."
+        prog="python -m adaqual_training.distil", description="Fine-tune the embedded assessor on a larger one's quality maps."
     )
     parser.add_argument("--assessor", required=True, help="the teacher: folder of a DeQA-Score model, or another assessor")
     parser.add_argument("--pictures", required=True, help="folder of pictures of all qualities, at least ten")

@@ -1,4 +1,4 @@
-"""``python -m training.ablation --updates 1800``: what prompts are worth, at equal budget.
+"""``python -m adaqual_training.ablation --updates 1800``: what prompts are worth, at equal budget.
 
 Four restorers are trained from the same start on the same pictures: told all; without prompts; with one severity per picture; and
 without the global prompt's statistics. Each is measured on the held-out pictures at 1, 2 and 4 steps.
@@ -9,17 +9,17 @@ import json
 from pathlib import Path
 
 from adaqual_core.checkpoint import load_assessor, load_denoiser
-from training import restorer
-from training.__main__ import add_arguments
-from training.data import held_out, load_corpus
+from adaqual_training import restorer
+from adaqual_training.__main__ import add_arguments
+from adaqual_training.data import held_out, load_corpus
 
 PICTURES = 24
 """Per kind of damage that is measured."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.ablation", description=__doc__)
-    parser.add_argument("--corpus", default="runs/corpus", help="folder made by python -m training.corpus")
+    parser = argparse.ArgumentParser(prog="python -m adaqual_training.ablation", description=__doc__)
+    parser.add_argument("--corpus", default="runs/corpus", help="folder made by python -m adaqual_training.corpus")
     parser.add_argument("--run", type=Path, default=Path("runs/ablation"), help="folder of the four runs (default runs/ablation)")
     parser.add_argument("--updates", type=int, default=1800, help="of training, each (default 1800: about 20 minutes)")
     own = parser.parse_args()

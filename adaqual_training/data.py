@@ -45,7 +45,7 @@ def load_corpus(folder: Path, split: str) -> list[list[np.ndarray]]:
     """Pictures of ``split`` ("train" or "held") from the folder's manifest.json, grouped by photo, uint8 [H, W, 3]."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        raise ValueError(f"corpus: no manifest.json in {folder}; make it with 'python -m training.corpus --out {folder}'")
+        raise ValueError(f"corpus: no manifest.json in {folder}; make it with 'python -m adaqual_training.corpus --out {folder}'")
     entries = json.loads(manifest.read_text())
     entries = entries["pictures"] if isinstance(entries, dict) else entries
     photos: dict[str, list[np.ndarray]] = {}

@@ -16,8 +16,8 @@ from adaqual_core.imageio import write_picture
 from adaqual_core.prompt import MAX_LENGTH, PromptSettings, global_statistics, levels_and_detail, preservation_mask
 from adaqual_core.quality import CELL
 from adaqual_core.tone import tone_change
-from training.data import DegradedPictures, held_out, load_corpus, psnr
-from training.loop import Run, bfloat16_is_fast
+from adaqual_training.data import DegradedPictures, held_out, load_corpus, psnr
+from adaqual_training.loop import Run, bfloat16_is_fast
 
 SECOND_STEPS = 1 / 3
 """Share of the batches that also train the sampler's second step: fresh pictures teach more than a second look at one."""

@@ -1,0 +1,1 @@
+"""The corpus of clean photos: where they come from, how they are selected, and the list that is committed."""
