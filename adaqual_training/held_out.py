@@ -1,0 +1,59 @@
+"""The held-out pictures by which a run keeps its best weights: fixed scenes made from photos of sources that are never trained on."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adaqual_core.kinds import KINDS
+
+from .scenes import Photos, SceneSettings, composed, random_crop
+
+COMPOSED = (
+    ("low", "noise"), ("haze", "rain"), ("low", "snow"), ("noise", "jpeg"), ("low", "haze", "rain"), ("haze", "noise"), ("rain", "jpeg"),
+)  # fmt: skip
+"""Compositions that are measured, in turn."""
+
+GROUPS = (*KINDS, "composed", "uneven", "struck", "clean")
+"""What is measured apart: each kind alone, compositions, damage in a region, compositions from which one kind is struck out, and
+undamaged pictures."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One held-out scene: its group, and what :func:`scenes.composed` gives, each with a batch dimension of 1."""
+
+    group: str
+    scene: dict[str, Tensor]
+
+
+def held_out(corpus: Path, settings: SceneSettings, per_group: int) -> Iterator[Case]:
+    """The same ``per_group`` scenes of every group at every call; half of the damaged ones are seen through a camera."""
+    photos = Photos(corpus, "held")
+    for number, group in enumerate(GROUPS):
+        for i in range(per_group):
+            rng = random.Random(f"held-out/{number}/{i}")
+            if group in KINDS:
+                kinds: tuple[str, ...] = (group,)
+            elif group == "clean":
+                kinds = ()
+            else:
+                kinds = COMPOSED[i % len(COMPOSED)]
+            clean = random_crop(photos.pixels(photos.draw(kinds, rng)), settings, rng)
+            asked = {kind: rng.uniform(0.2, 0.9) for kind in kinds}
+            kept = frozenset(kinds[:1]) if group == "struck" else frozenset()
+            scene = composed(clean, asked, rng.getrandbits(32), group == "uneven", bool(kinds) and i % 2 == 1, kept)
+            yield Case(group, {key: value[None] for key, value in scene.items()})
+
+
+def as_picture(pixels: Tensor) -> Tensor:
+    """8-bit pixels as a picture in [0, 1]."""
+    return pixels.float() / 255
+
+
+def mean(values: list[float]) -> float:
+    """The arithmetic mean."""
+    return float(torch.tensor(values).mean())

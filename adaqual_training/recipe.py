@@ -1,0 +1,94 @@
+"""Recipes: TOML files that hold every number that decides a network."""
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .pool import PoolSettings
+from .scenes import SceneSettings
+
+NETWORKS = ("assessor", "restorer")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network is trained (a recipe's table ``schedule``).
+
+    ``seed``: of the first weights, the scenes and the noise. ``updates``: length of the run; the learning rate rises over
+    ``warmup`` updates to ``rate`` and falls to zero along one cosine. ``batch``: samples in an update, over all processes
+    together. ``crop``: side in px of a training crop. ``average``: decay of the moving average of the weights. ``clip``: greatest
+    norm of the gradient. ``evaluate_every``: updates between evaluations. ``held_out``: pictures per kind in an evaluation.
+    """
+
+    seed: int
+    updates: int
+    batch: int
+    crop: int
+    rate: float
+    warmup: int
+    average: float
+    weight_decay: float
+    clip: float
+    evaluate_every: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe: which network with which sizes, on which scenes, on which schedule, with which losses.
+
+    ``network``: "assessor" or "restorer". ``sizes``: fields of that network's configuration. ``loss``: fields of that network's
+    loss settings. ``text`` and ``sha256``: the file itself, kept in the header of the weights.
+    """
+
+    network: str
+    sizes: dict[str, Any]
+    schedule: Schedule
+    scenes: SceneSettings
+    pool: PoolSettings
+    loss: dict[str, Any]
+    text: str
+    sha256: str
+
+
+def _table(path: Path, content: dict, name: str, kind: type):
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in content.get(name, {}).items()}
+    known = {field.name for field in fields(kind)}
+    odd = sorted(set(given) ^ known)
+    if odd:
+        what = "missing" if odd[0] in known else "unknown"
+        raise ValueError(f"{path}: table [{name}]: {odd[0]} is {what}; it needs exactly {', '.join(sorted(known))}")
+    return kind(**given)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file; raises ValueError that names the table, the field and what is expected."""
+    if not path.is_file():
+        raise ValueError(f"--recipe: no file {path}; the shipped recipes lie in recipes/")
+    text = path.read_text("utf-8")
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise ValueError(f"{path}: not readable as TOML ({problem})") from None
+    if content.get("network") not in NETWORKS:
+        raise ValueError(f"{path}: network: {content.get('network')!r}; choose {' or '.join(NETWORKS)}")
+    recipe = Recipe(
+        network=content["network"],
+        sizes={key: tuple(value) if isinstance(value, list) else value for key, value in content.get("sizes", {}).items()},
+        schedule=_table(path, content, "schedule", Schedule),
+        scenes=_table(path, content, "scenes", SceneSettings),
+        pool=_table(path, content, "pool", PoolSettings),
+        loss=content.get("loss", {}),
+        text=text,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
+    schedule = recipe.schedule
+    if recipe.scenes.size % 16 or schedule.crop % 16 or schedule.crop > recipe.scenes.size:
+        raise ValueError(
+            f"{path}: scenes.size {recipe.scenes.size}, schedule.crop {schedule.crop}; give multiples of 16 px, the crop no larger"
+        )
+    if not 0 < schedule.warmup < schedule.updates:
+        raise ValueError(f"{path}: schedule.warmup {schedule.warmup}; give more than 0 and fewer than updates ({schedule.updates})")
+    return recipe
