@@ -4,10 +4,6 @@ import torch
 from torch import Tensor
 
 
-class NumericalError(RuntimeError):
-    """A network gave NaN or infinity."""
-
-
 def check_picture(picture: Tensor) -> None:
     """Raise ValueError unless ``picture`` is a finite float [B ≥ 1, 3 or 4, H ≥ 1, W ≥ 1]."""
     if picture.ndim != 4 or picture.shape[1] not in (3, 4) or 0 in picture.shape:

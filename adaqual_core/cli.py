@@ -15,22 +15,23 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .assessors import Assessor, assess, cache_folder, open_assessor
-from .checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER
 from .cli_models import add_model_commands
 from .console import say
-from .convert import load_restorer
-from .degrade import KINDS, degrade
-from .diffusion import SCHEDULES
+from .damage import KINDS, degrade
+from .errors import PictureError
 from .evaluate import average, find_pairs, measure, table
-from .families import Restorer, restore_with, settings_for
-from .heatmap import grey_map, heatmap
-from .imageio import PictureError, check_output, colour_profile, find_pictures, picture_shape, read_picture, write_picture
-from .official import MODES
+from .imageio import check_output, colour_profile, find_pictures, picture_shape, read_picture, write_picture
+from .networks.adaqual_diff import MODES
+from .networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
 from .prompt import PromptSettings, build_prompt
-from .quality import QualityMap
-from .restore import Restored, RestoreSettings
-from .scorecache import ScoreCache
+from .published.read import load_restorer
+from .quality.assess import Assessor, assess, cache_folder, open_assessor
+from .quality.cache import ScoreCache
+from .quality.heatmap import grey_map, heatmap
+from .quality.map import QualityMap
+from .sampling.ddim import SCHEDULES
+from .sampling.families import Restorer, restore_with, settings_for
+from .sampling.settings import Restored, RestoreSettings
 
 
 class UsageError(ValueError):

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from .console import say
-from .convert import convert
-from .deqa.lora import merge_adapter
-from .golden import check_golden
+from .published.golden import check_golden
+from .published.read import convert
+from .quality.deqa.lora import merge_adapter
 
 
 def add_model_commands(commands) -> None:

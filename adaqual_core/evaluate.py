@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .imageio import PictureError, find_pictures, picture_shape, read_picture
+from .errors import PictureError
+from .imageio import find_pictures, picture_shape, read_picture
 
 BEST_PSNR = 100.0
 """What equal pictures get, in dB, so that averages stay finite."""

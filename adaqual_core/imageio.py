@@ -14,13 +14,11 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from .errors import PictureError
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 _LONGEST = {"JPEG": 65500, "WEBP": 16383}
-
-
-class PictureError(ValueError):
-    """A picture file that cannot be read or written."""
 
 
 @contextmanager

@@ -1,38 +1,37 @@
-"""``python -m adaqual_training assessor|restorer``: train a network; runs are resumable, and a file named ``stop`` in the run's
-folder ends one cleanly."""
+"""``adaqual train --recipe FILE``: train the network of a recipe.
+
+A run is resumed from its folder, and a file named ``stop`` in that folder ends it cleanly. ``accelerate launch -m adaqual_training`` or
+torchrun runs the same recipe in several processes, on one machine or many.
+"""
 
 import argparse
+from pathlib import Path
 
-import torch
+from .assessor import AssessorTask
+from .recipe import read_recipe
+from .restorer import RestorerTask
+from .run import Run, describe
 
-from adaqual_core.denoiser import PRESETS
-from adaqual_training import assessor, restorer
+TASKS = {"assessor": AssessorTask, "restorer": RestorerTask}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``adaqual train``."""
-    parser.add_argument("what", choices=("assessor", "restorer"))
-    parser.add_argument("--corpus", default="runs/corpus", help="folder made by python -m adaqual_training.corpus")
-    parser.add_argument("--run", help="folder of state, log and preview (default runs/WHAT); training resumes from it")
-    parser.add_argument("--init", help="start from the weights of this model file")
-    parser.add_argument("--hours", type=float, default=1.0, help="stop after this many hours (default 1)")
-    parser.add_argument("--updates", type=int, help="stop after this many updates instead, however long they take")
-    parser.add_argument("--batch", type=int, default=16, help="pictures per iteration (default 16)")
-    parser.add_argument("--size", type=int, default=128, help="side of a training picture in px (default 128)")
-    parser.add_argument("--rate", type=float, default=4e-4, help="learning rate (default 4e-4)")
-    parser.add_argument("--every", type=int, default=250, help="iterations between evaluations (default 250)")
-    parser.add_argument("--preset", default="nano", choices=tuple(PRESETS), help="size of a new restorer (default nano)")
-    parser.add_argument("--assessor", help="assessor that makes the restorer's quality maps (default: the shipped one)")
-    parser.add_argument("--without", choices=restorer.WITHOUT, help="withhold this from the restorer (adaqual_training.ablation)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that make training pictures (default 1)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    """Add the options of ``adaqual train``."""
+    parser.add_argument("--recipe", type=Path, required=True, help="TOML file that holds every number of the training (recipes/)")
+    parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="folder made by python -m adaqual_training.corpus")
+    parser.add_argument("--run", type=Path, help="folder of state, weights and log (default runs/ and the recipe's name)")
+    parser.add_argument("--hours", type=float, help="stop after this many hours; the next call goes on")
+    parser.add_argument("--updates", type=int, help="stop after this many updates; the next call goes on")
+    parser.add_argument("--device", help="cpu or cuda (default: an accelerator where there is one)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train what ``args.what`` names."""
-    args.run = args.run or f"runs/{args.what}"
-    (assessor if args.what == "assessor" else restorer).train(args)
+    """Train what the recipe names."""
+    recipe = read_recipe(args.recipe)
+    task = TASKS[recipe.network](recipe, args.corpus)
+    run = Run(recipe, task, args.corpus, args.run or Path("runs") / args.recipe.stem, args.device)
+    describe(recipe, run)
+    run.train(hours=args.hours, updates=args.updates)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,55 @@
-"""Training of the embedded assessor on the local full-reference target."""
+"""Training of the bundled quality estimator: overall quality, and the severity of each kind of damage."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from adaqual_core.assessor import AssessorConfig, AssessorNet
-from adaqual_core.checkpoint import load_assessor
-from adaqual_training.data import DegradedPictures, held_out, load_corpus
-from adaqual_training.loop import Run, bfloat16_is_fast
+from adaqual_core.kinds import KINDS
+from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
+from adaqual_core.weight_files import save_model
 
-CLEAN = 0.35
-"""Share of clean pictures: the loss is smallest at the median of what a cell may be, and a cell in which no damage can be
-seen should be taken for clean."""
+from .held_out import Case, as_picture, held_out, mean
+from .recipe import Recipe
+from .run import Evaluation
 
-COMPOSED, NATIVE = 0.25, 0.5
-"""Share of pictures that are as much of a photo as there is, whose levels are those of a composed whole; and of crops of the
-photo's own pixels: photos are judged as they are, and at random scales most crops are made smaller, hence sharper, and what is
-soft in an undamaged photo was taken for damage."""
+NAMED = 0.3
+"""Severity from which on a singly damaged picture counts for the share of pictures whose kind is named."""
 
-UNEVEN = 0.4
-"""Share of pictures damaged in a region only: in the others the statistics of the whole tell nearly all."""
+
+@dataclass(frozen=True)
+class AssessorLoss:
+    """Weights of the losses (a recipe's table ``loss``): Huber loss of the overall severity, whose absolute part begins at
+    ``quality_delta``, and cross-entropy of the severities by kind."""
+
+    quality: float
+    quality_delta: float
+    kinds: float
+
+
+class Objective(nn.Module):
+    """The loss of the estimator on a batch.
+
+    Cross-entropy, because an absolute error of severities that are mostly 0 is smallest at 0 (measured: every kind collapses).
+    """
+
+    def __init__(self, network: QualityEstimator, settings: AssessorLoss):
+        super().__init__()
+        self.network, self.settings = network, settings
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of ``picture`` [B, 3, H, W], ``levels`` [B, 40], ``severity`` [B, 9, h, w] and ``known`` [B, 8]."""
+        logits = self.network(batch["picture"].contiguous(memory_format=torch.channels_last), batch["levels"]).float()
+        settings, truth = self.settings, batch["severity"]
+        quality = F.huber_loss(torch.sigmoid(logits[:, :1]), truth[:, :1], delta=settings.quality_delta)
+        entropy = F.binary_cross_entropy_with_logits(logits[:, 1:], truth[:, 1:], reduction="none")
+        floor = F.binary_cross_entropy(truth[:, 1:], truth[:, 1:], reduction="none")
+        kinds = ((entropy - floor) * batch["known"][:, :, None, None]).mean()
+        return {"loss": settings.quality * quality + settings.kinds * kinds, "quality": quality.detach(), "kinds": kinds.detach()}
 
 
 def spearman(first: Tensor, second: Tensor) -> float:
@@ -32,40 +59,62 @@ def spearman(first: Tensor, second: Tensor) -> float:
     return float(spearmanr(first.flatten().numpy(), second.flatten().numpy()).statistic)
 
 
-def evaluate(net: AssessorNet, cases: dict) -> dict[str, float]:
-    """Mean absolute error per kind in quality units, and the rank correlation over all cells of all cases."""
-    results, all_scores, all_targets = {}, [], []
-    with torch.no_grad():
-        for kind, case in cases.items():
-            scores = net(case["degraded"])
-            results[kind] = round(float((scores - case["target"]).abs().mean()), 3)
-            all_scores.append(scores.flatten())
-            all_targets.append(case["target"].flatten())
-    results["srcc"] = round(spearman(torch.cat(all_scores), torch.cat(all_targets)), 4)
-    return results
+def cropped(field: Tensor, numbers: list, size: int) -> Tensor:
+    """Crops of ``size`` in whole units at the places that each sample's random numbers choose, [B, C, size, size]."""
+    span = field.shape[-1] - size
+    places = [(number.randint(0, span), number.randint(0, span)) for number in numbers]
+    return torch.stack([one[:, y : y + size, x : x + size] for one, (y, x) in zip(field, places, strict=True)])
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train for ``args.hours``, or for ``args.updates`` where given, in this call; resume from the run's state or from
-    committed weights."""
-    device = torch.device(args.device)
-    corpus = Path(args.corpus)
-    cases = held_out(load_corpus(corpus, "held"), 256, 6)
-    model = load_assessor(args.init) if args.init else AssessorNet(AssessorConfig())
-    run = Run(Path(args.run), model, args.rate, args.hours, device, args.updates)
-    seed = args.seed + run.done.iteration
-    data = DegradedPictures(load_corpus(corpus, "train"), args.size, seed, CLEAN, composed=COMPOSED, native=NATIVE, uneven=UNEVEN)
-    batches = iter(DataLoader(data, args.batch, num_workers=args.workers, prefetch_factor=4))
-    running, finished = None, False
-    while not finished:
-        batch = next(batches)
-        degraded, target = batch["degraded"].to(device), batch["target"].to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_fast(device)):
-            scores = run.model(degraded.contiguous(memory_format=torch.channels_last), batch["statistics"].to(device))
-        loss = (scores - target).abs().mean()
-        run.step(loss, 0.998)
-        running = loss.item() if running is None else running + (loss.item() - running) / 100
-        finished = run.finished()
-        if run.done.iteration % args.every == 0 or finished:
-            run.save("assessor.safetensors", loss=round(running, 4), **evaluate(run.average.cpu(), cases))
-            run.average.to(device)
+class AssessorTask:
+    """How the estimator is trained and measured."""
+
+    def __init__(self, recipe: Recipe, corpus: Path):
+        torch.manual_seed(recipe.schedule.seed)
+        self.recipe = recipe
+        self.network = QualityEstimator(EstimatorConfig(**recipe.sizes))
+        self.objective = Objective(self.network, AssessorLoss(**recipe.loss))
+        self.cases: list[Case] = list(held_out(corpus, recipe.scenes, recipe.schedule.held_out))
+
+    def batch(self, scenes: dict[str, Tensor], numbers: list, update: int) -> dict[str, Tensor]:
+        """Whole scenes: the estimator sees what a user's whole picture would give it."""
+        severity = torch.cat(((5 - scenes["quality"]) / 4, scenes["severity"]), 1)
+        return {
+            "picture": as_picture(scenes["degraded"]),
+            "levels": scenes["levels"],
+            "severity": severity.clamp(0, 1),
+            "known": scenes["known"],
+        }
+
+    def evaluate(self, network: nn.Module, device: torch.device) -> Evaluation:
+        """Rank correlation and error of the quality, error by kind, and the share of singly damaged pictures whose kind is named."""
+        values: dict[str, float] = {}
+        errors: dict[str, list[float]] = {}
+        scores, truths, named, alarms = [], [], [], []
+        worst: list[tuple[float, Tensor]] = []
+        network.eval()
+        for case in self.cases:
+            picture = as_picture(case.scene["degraded"]).to(device)
+            with torch.inference_mode():
+                found, kinds = (x.float().cpu() for x in network.severities(picture, case.scene["levels"].to(device)))
+            error = float((found - case.scene["quality"]).abs().mean())
+            errors.setdefault(case.group, []).append(error)
+            scores.append(found.flatten())
+            truths.append(case.scene["quality"].flatten())
+            worst.append((error, picture.cpu()))
+            means, true = kinds.mean((0, 2, 3)), case.scene["severity"].mean((0, 2, 3))
+            if case.group in KINDS and float(true.max()) >= NAMED:
+                named.append(float(int(means.argmax()) == int(true.argmax())))
+            if case.group == "clean":
+                alarms.append(float(means.max()))
+        values |= {f"error_{group}": round(mean(found), 3) for group, found in errors.items()}
+        values["correlation"] = round(spearman(torch.cat(scores), torch.cat(truths)), 4)
+        values["named"] = round(mean(named), 4) if named else 0.0
+        values["alarm_clean"] = round(mean(alarms), 4)
+        worst.sort(key=lambda pair: -pair[0])
+        sheet = torch.cat([picture for _, picture in worst[:8]], 3)
+        return Evaluation(values, values["correlation"] + values["named"] - values["alarm_clean"], sheet)
+
+    def save(self, network: nn.Module, path: Path, notes: dict[str, Any]) -> None:
+        """Write the estimator as a model file."""
+        save_model(network, path, notes)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from adaqual_core.checkpoint import save_model
+from adaqual_core.weight_files import save_model
 
 
 def update_average(average: nn.Module, model: nn.Module, iteration: int, decay: float) -> None:

@@ -1,10 +1,11 @@
 """Recipes: TOML files that hold every number that decides a network."""
 
 import hashlib
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 from .pool import PoolSettings
 from .scenes import SceneSettings

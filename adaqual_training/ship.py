@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from adaqual_core.checkpoint import load_assessor, load_denoiser, load_finish, save_model
+from adaqual_core.networks.shipped import load_assessor, load_denoiser, load_finish
+from adaqual_core.weight_files import save_model
 
 LOADERS = {"assessor": load_assessor, "denoiser": load_denoiser, "finish": load_finish}
 

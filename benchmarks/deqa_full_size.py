@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adaqual_core.deqa.config import parse_config
-from adaqual_core.deqa.network import DeqaNet
-from adaqual_core.deqa.scorer import load_deqa
-from adaqual_core.deqa.shards import save_shards
+from adaqual_core.quality.deqa.config import parse_config
+from adaqual_core.quality.deqa.network import DeqaNet
+from adaqual_core.quality.deqa.scorer import load_deqa
+from adaqual_core.quality.deqa.shards import save_shards
 
 PUBLISHED = {
     "model_type": "mplug_owl2", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,

@@ -16,18 +16,20 @@ from pathlib import Path
 
 import skimage.data
 import torch
+from adaqual_training.data import held_out, load_corpus
 from scipy.stats import spearmanr
 
-from adaqual_core.assessor import estimate_quality
-from adaqual_core.checkpoint import load_assessor, load_shipped
-from adaqual_core.degrade import degrade
+from adaqual_core.damage import degrade
+from adaqual_core.grid import CELL
 from adaqual_core.imageio import read_picture, write_picture
+from adaqual_core.networks.shipped import load_assessor, load_shipped
 from adaqual_core.prompt import build_prompt
-from adaqual_core.quality import CELL, QualityMap
-from adaqual_core.reference import reference_quality
-from adaqual_core.restore import RestoreSettings, restore
-from adaqual_core.tiles import active_tiles, plan
-from adaqual_training.data import held_out, load_corpus
+from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.quality.map import QualityMap
+from adaqual_core.quality.reference import reference_quality
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import RestoreSettings
+from adaqual_core.sampling.tiles import active_tiles, plan
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 

@@ -23,12 +23,12 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from adaqual_core.families import restore_with, settings_for
-from adaqual_core.official import OfficialConfig, OfficialNet
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.prompt import build_prompt
-from adaqual_core.quality import quality_from_severity
-from adaqual_core.restore import draw_noise
-from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
+from adaqual_core.quality.map import quality_from_severity
+from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.settings import draw_noise
 
 SIDES = ("theirs", "ours")
 Run = Callable[[Tensor], Tensor]

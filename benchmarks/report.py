@@ -21,17 +21,18 @@ from scipy.stats import mannwhitneyu, pearsonr, spearmanr
 from skimage.filters import gaussian
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaqual_core.assessor import AssessorNet, estimate_quality
-from adaqual_core.checkpoint import load_assessor, load_denoiser, load_shipped
-from adaqual_core.degrade import degrade
-from adaqual_core.denoiser import Denoiser
+from adaqual_core.damage import degrade
+from adaqual_core.damage.fields import region_mask
 from adaqual_core.evaluate import Pair, find_pairs, psnr, ssim
-from adaqual_core.fields import region_mask
-from adaqual_core.heatmap import heatmap
 from adaqual_core.imageio import read_picture
+from adaqual_core.networks.denoiser import Denoiser
+from adaqual_core.networks.shipped import load_assessor, load_denoiser, load_shipped
 from adaqual_core.prompt import build_prompt
-from adaqual_core.reference import reference_quality
-from adaqual_core.restore import RestoreSettings, restore
+from adaqual_core.quality.bundled import AssessorNet, estimate_quality
+from adaqual_core.quality.heatmap import heatmap
+from adaqual_core.quality.reference import reference_quality
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import RestoreSettings
 from benchmarks.classical import METHODS
 from benchmarks.public_set import PHOTOS
 

@@ -11,10 +11,10 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
 
-from ..adaqual_core.assessor import AssessorNet
-from ..adaqual_core.assessors import assess, score
-from ..adaqual_core.quality import QualityMap
-from ..adaqual_core.scorecache import ScoreCache
+from ..adaqual_core.quality.assess import assess, score
+from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.quality.cache import ScoreCache
+from ..adaqual_core.quality.map import QualityMap
 from .common import AdaQualAssessor, frame, reporter, schema
 from .loaders import ASSESSORS, JUDGE, open_network, use
 

@@ -5,9 +5,9 @@ from functools import partial
 import torch
 from comfy_api.latest import io
 
-from ..adaqual_core.blend import best_per_region, blend
 from ..adaqual_core.checks import check_picture
 from ..adaqual_core.prompt import preservation_mask
+from ..adaqual_core.steer.blend import best_per_region, blend
 from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, frame, reporter, schema, stack
 

@@ -12,9 +12,9 @@ from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
-from ..adaqual_core.heatmap import heatmap
 from ..adaqual_core.prompt import Prompt
-from ..adaqual_core.quality import QualityMap
+from ..adaqual_core.quality.heatmap import heatmap
+from ..adaqual_core.quality.map import QualityMap
 
 CATEGORY = "AdaQual"
 AdaQualModel = io.Custom("ADAQUAL_MODEL")

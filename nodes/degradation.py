@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..adaqual_core.checks import check_picture
-from ..adaqual_core.degrade import KINDS, degrade
+from ..adaqual_core.damage import KINDS, degrade
 from .common import frame, reporter, schema, stack
 
 _NONE = "none"

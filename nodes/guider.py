@@ -4,9 +4,10 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..adaqual_core.latents import graded, latent_scores, severity_of
+from ..adaqual_core.grid import severity_of
 from ..adaqual_core.prompt import preservation_mask
-from ..adaqual_core.quality import QualityMap
+from ..adaqual_core.quality.map import QualityMap
+from ..adaqual_core.steer.latents import graded, latent_scores
 
 
 class QualityGuider(comfy.samplers.CFGGuider):

@@ -13,13 +13,13 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..adaqual_core.assessors import CLIP_IQA, EMBEDDED, kind_of, refuse_bits
-from ..adaqual_core.checkpoint import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
-from ..adaqual_core.clipiqa import load_clip_iqa
-from ..adaqual_core.convert import load_restorer
-from ..adaqual_core.deqa.network import DeqaNet
-from ..adaqual_core.deqa.scorer import load_deqa
-from ..adaqual_core.official import MODES
+from ..adaqual_core.networks.adaqual_diff import MODES
+from ..adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
+from ..adaqual_core.published.read import load_restorer
+from ..adaqual_core.quality.assess import CLIP_IQA, EMBEDDED, kind_of, refuse_bits
+from ..adaqual_core.quality.clip_iqa import load_clip_iqa
+from ..adaqual_core.quality.deqa.network import DeqaNet
+from ..adaqual_core.quality.deqa.scorer import load_deqa
 from .common import AdaQualAssessor, AdaQualModel, schema
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from comfy_api.latest import io, ui
 
-from ..adaqual_core.quality import edit_quality, quality_from_severity
+from ..adaqual_core.quality.map import edit_quality, quality_from_severity
 from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, frame, heatmap_image, join_maps, reporter, schema, severity_mask
 

@@ -8,12 +8,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adaqual_core.assessor import AssessorNet
-from ..adaqual_core.diffusion import SCHEDULES
-from ..adaqual_core.families import restore_with, settings_for, working_memory
+from ..adaqual_core.grid import CELL
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
-from ..adaqual_core.quality import CELL
-from ..adaqual_core.restore import RestoreSettings
+from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.sampling.ddim import SCHEDULES
+from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
+from ..adaqual_core.sampling.settings import RestoreSettings
 from .assessing import judged, ready
 from .common import (
     AdaQualAssessor,

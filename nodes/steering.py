@@ -3,8 +3,9 @@
 import torch
 from comfy_api.latest import io
 
-from ..adaqual_core.bands import DIRECTIVES, PRESERVE, band_masks, band_weights, compose_bands, describe
-from ..adaqual_core.latents import graded, latent_scores, merged, severity_of
+from ..adaqual_core.grid import severity_of
+from ..adaqual_core.steer.latents import graded, latent_scores, merged
+from ..adaqual_core.steer.text import DIRECTIVES, PRESERVE, band_masks, band_weights, compose_bands, describe
 from .common import AdaQualQuality, schema
 from .guider import QualityGuider
 

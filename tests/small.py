@@ -8,13 +8,13 @@ import argparse
 import torch
 from torch import Tensor
 
-from adaqual_core.assessor import AssessorConfig, AssessorNet
-from adaqual_core.denoiser import Denoiser, DenoiserConfig, initialise
-from adaqual_core.finish import Finish, FinishConfig
-from adaqual_core.official import OfficialConfig, OfficialNet
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.networks.denoiser import Denoiser, DenoiserConfig, initialise
+from adaqual_core.networks.finish import Finish, FinishConfig
+from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
-from adaqual_core.quality import QualityMap, quality_from_severity
-from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
+from adaqual_core.quality.bundled import AssessorConfig, AssessorNet
+from adaqual_core.quality.map import QualityMap, quality_from_severity
 
 CONFIG = DenoiserConfig(
     widths=(16, 16, 24), encoder=(1, 1), middle=(3,), decoder=(1, 1), condition_width=16, global_tokens=2, pools=3

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from adaqual_core.deqa.config import parse_config
-from adaqual_core.deqa.network import DeqaNet
-from adaqual_core.deqa.preprocess import PUBLISHED_PROMPT
-from adaqual_core.deqa.scorer import DeqaScorer, load_deqa
-from adaqual_core.deqa.shards import save_shards
+from adaqual_core.quality.deqa.config import parse_config
+from adaqual_core.quality.deqa.network import DeqaNet
+from adaqual_core.quality.deqa.preprocess import PUBLISHED_PROMPT
+from adaqual_core.quality.deqa.scorer import DeqaScorer, load_deqa
+from adaqual_core.quality.deqa.shards import save_shards
 
 CONFIG = {
     "model_type": "mplug_owl2",

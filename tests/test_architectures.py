@@ -2,11 +2,11 @@ import pytest
 import torch
 from small import CONFIG
 
-from adaqual_core.architectures import detect
-from adaqual_core.checkpoint import CheckpointError
-from adaqual_core.denoiser import Denoiser
-from adaqual_core.official import OfficialConfig, OfficialNet
-from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
+from adaqual_core.errors import CheckpointError
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.networks.denoiser import Denoiser
+from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
+from adaqual_core.published.detect import detect
 
 
 def shapes_of(network):

@@ -2,9 +2,9 @@ import pytest
 import torch
 from small import assessor, picture
 
-from adaqual_core.assessor import AssessorNet, cell_statistics, estimate_quality
-from adaqual_core.prompt import levels_and_detail
-from adaqual_core.quality import cell_count
+from adaqual_core.grid import cell_count
+from adaqual_core.image_statistics import levels_and_detail
+from adaqual_core.quality.bundled import AssessorNet, cell_statistics, estimate_quality
 
 NET = assessor()
 

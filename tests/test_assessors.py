@@ -9,10 +9,11 @@ from small_clip import write_clip
 from small_deqa import network, write
 
 from adaqual_core import cli
-from adaqual_core.assessor import estimate_quality
-from adaqual_core.assessors import CLIP_IQA, DEQA, EMBEDDED, assess, cache_folder, kind_of, open_assessor, score
-from adaqual_core.checkpoint import CheckpointError, save_model
+from adaqual_core.errors import CheckpointError
 from adaqual_core.imageio import write_picture
+from adaqual_core.quality.assess import CLIP_IQA, DEQA, EMBEDDED, assess, cache_folder, kind_of, open_assessor, score
+from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.weight_files import save_model
 
 
 @pytest.fixture(scope="module")

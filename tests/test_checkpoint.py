@@ -6,9 +6,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small import assessor, denoiser, picture
 
-from adaqual_core.assessor import estimate_quality
-from adaqual_core.checkpoint import CheckpointError, load_assessor, load_denoiser, save_model
-from adaqual_core.denoiser import PRESETS
+from adaqual_core.errors import CheckpointError
+from adaqual_core.networks.denoiser import PRESETS
+from adaqual_core.networks.shipped import load_assessor, load_denoiser
+from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.weight_files import save_model
 
 
 @pytest.fixture

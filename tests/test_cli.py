@@ -15,11 +15,11 @@ from PIL import Image, ImageCms
 from small import assessor, denoiser, picture
 
 from adaqual_core import cli
-from adaqual_core.assessor import estimate_quality
-from adaqual_core.checkpoint import save_model
-from adaqual_core.degrade import degrade
-from adaqual_core.heatmap import heatmap
+from adaqual_core.damage import degrade
 from adaqual_core.imageio import read_picture, write_picture
+from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.quality.heatmap import heatmap
+from adaqual_core.weight_files import save_model
 
 
 @pytest.fixture(scope="session")

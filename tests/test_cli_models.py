@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from small import assessor, disturb, official, picture, save_lightning, save_weatherdiffusion
 
 from adaqual_core import cli
-from adaqual_core.checkpoint import save_model
 from adaqual_core.imageio import read_picture, write_picture
-from adaqual_core.official import OfficialConfig, OfficialNet
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.weight_files import save_model
 
 GOLDEN = Path(__file__).parent / "golden"
 FAMILIES = {

@@ -10,13 +10,12 @@ from small import picture
 from small_clip import SIDE, write_clip
 from transformers import CLIPModel, CLIPTokenizer
 
-from adaqual_core.assessors import assess, score
-from adaqual_core.checkpoint import CheckpointError
-from adaqual_core.checks import NumericalError
-from adaqual_core.clipiqa import PROMPTS, load_clip_iqa
-from adaqual_core.deqa.preprocess import normalised, quantised
-from adaqual_core.quality import cell_count
-from adaqual_core.scorecache import ScoreCache
+from adaqual_core.errors import CheckpointError, NumericalError
+from adaqual_core.grid import cell_count
+from adaqual_core.quality.assess import assess, score
+from adaqual_core.quality.cache import ScoreCache
+from adaqual_core.quality.clip_iqa import PROMPTS, load_clip_iqa
+from adaqual_core.quality.deqa.preprocess import normalised, quantised
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small import denoiser, disturb
 
-from adaqual_core.checkpoint import CheckpointError, load_denoiser, save_model
-from adaqual_core.convert import convert, load_restorer, read_published
-from adaqual_core.denoiser import Denoiser
-from adaqual_core.official import OfficialConfig, OfficialNet
-from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
+from adaqual_core.errors import CheckpointError
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.networks.denoiser import Denoiser
+from adaqual_core.networks.shipped import load_denoiser
+from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
+from adaqual_core.published.read import convert, load_restorer, read_published
+from adaqual_core.weight_files import save_model
 
 
 def weights(network, seed=0):
@@ -292,7 +294,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path, official, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("adaqual_core.convert.save_file", fail)
+    monkeypatch.setattr("adaqual_core.published.read.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         convert(tmp_path / "x.ckpt", tmp_path / "y.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["x.ckpt"]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from small import CONFIG, denoiser, disturb, prompt_for
 
-from adaqual_core.denoiser import PRESETS, Denoiser, DenoiserConfig, initialise
-from adaqual_core.prompt import STATISTICS
+from adaqual_core.image_statistics import STATISTICS
+from adaqual_core.networks.denoiser import PRESETS, Denoiser, DenoiserConfig, initialise
 
 
 def inputs(height, width, seed=0):

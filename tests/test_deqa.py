@@ -12,11 +12,10 @@ from safetensors.torch import save_file
 from small_deqa import CONFIG, PROMPT, network, pixels, scorer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adaqual_core.checkpoint import CheckpointError
-from adaqual_core.checks import NumericalError
-from adaqual_core.deqa.config import parse_config
-from adaqual_core.deqa.golden import check_deqa
-from adaqual_core.deqa.network import DeqaNet, Prompt, scores_from_logits, streamed
+from adaqual_core.errors import CheckpointError, NumericalError
+from adaqual_core.quality.deqa.config import parse_config
+from adaqual_core.quality.deqa.golden import check_deqa
+from adaqual_core.quality.deqa.network import DeqaNet, Prompt, scores_from_logits, streamed
 
 GOLDEN = Path(__file__).parent / "golden" / "deqa_a.safetensors"
 

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_deqa import CONFIG, PROMPT, network, pixels, write
 
-from adaqual_core.checkpoint import CheckpointError
-from adaqual_core.deqa import scorer as scorer_module
-from adaqual_core.deqa.config import parse_config
-from adaqual_core.deqa.memory import free_bytes
-from adaqual_core.deqa.network import DeqaNet, Prompt
-from adaqual_core.deqa.scorer import load_deqa
-from adaqual_core.deqa.shards import EMBEDDINGS, HEAD, INDEX, open_shards, save_shards
+from adaqual_core.errors import CheckpointError
+from adaqual_core.quality.deqa import scorer as scorer_module
+from adaqual_core.quality.deqa.config import parse_config
+from adaqual_core.quality.deqa.memory import free_bytes
+from adaqual_core.quality.deqa.network import DeqaNet, Prompt
+from adaqual_core.quality.deqa.scorer import load_deqa
+from adaqual_core.quality.deqa.shards import EMBEDDINGS, HEAD, INDEX, open_shards, save_shards
 
 NET = network()
 PICTURES = pixels(3)

@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 from small_deqa import network, pixels, write
 
 from adaqual_core import cli
-from adaqual_core.checkpoint import CheckpointError
-from adaqual_core.deqa.lora import PREFIX, merge_adapter
-from adaqual_core.deqa.scorer import load_deqa
+from adaqual_core.errors import CheckpointError
+from adaqual_core.quality.deqa.lora import PREFIX, merge_adapter
+from adaqual_core.quality.deqa.scorer import load_deqa
 
 RANK, ALPHA = 4, 8
 CHANGED = [f"model.layers.{i}.self_attn.{name}" for i in range(3) for name in ("q_proj", "v_proj.multiway.1")]

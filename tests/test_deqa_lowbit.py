@@ -9,13 +9,14 @@ from small_clip import write_clip
 from small_deqa import PROMPT, network, pixels, write
 
 from adaqual_core import cli
-from adaqual_core.assessors import open_assessor
-from adaqual_core.checkpoint import CheckpointError, save_model
-from adaqual_core.deqa import scorer as scorer_module
-from adaqual_core.deqa.lowbit import LowBitLinear
-from adaqual_core.deqa.scorer import load_deqa
-from adaqual_core.deqa.shards import open_shards
+from adaqual_core.errors import CheckpointError
 from adaqual_core.imageio import write_picture
+from adaqual_core.quality.assess import open_assessor
+from adaqual_core.quality.deqa import scorer as scorer_module
+from adaqual_core.quality.deqa.lowbit import LowBitLinear
+from adaqual_core.quality.deqa.scorer import load_deqa
+from adaqual_core.quality.deqa.shards import open_shards
+from adaqual_core.weight_files import save_model
 
 PICTURES = pixels(4)
 

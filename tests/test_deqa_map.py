@@ -8,11 +8,11 @@ from small import picture
 from small_deqa import network, scorer, write
 from transformers import CLIPImageProcessorPil
 
-from adaqual_core.dense import estimate_quality_by_tiles, score_pictures, tile_starts, tile_weights
-from adaqual_core.deqa.preprocess import MEAN, PAD, PUBLISHED_PROMPT, normalised, quantised, whole_picture
-from adaqual_core.deqa.scorer import load_deqa
-from adaqual_core.quality import cell_count
-from adaqual_core.scorecache import ScoreCache, cache_key
+from adaqual_core.grid import cell_count
+from adaqual_core.quality.cache import ScoreCache, cache_key
+from adaqual_core.quality.deqa.preprocess import MEAN, PAD, PUBLISHED_PROMPT, normalised, quantised, whole_picture
+from adaqual_core.quality.deqa.scorer import load_deqa
+from adaqual_core.quality.tiled import estimate_quality_by_tiles, score_pictures, tile_starts, tile_weights
 
 
 @pytest.fixture(scope="module")

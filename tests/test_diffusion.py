@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adaqual_core.diffusion import alphas_cumprod, ddim_step, previous_alpha, sample, timesteps
+from adaqual_core.sampling.ddim import alphas_cumprod, ddim_step, previous_alpha, sample, timesteps
 
 
 def test_the_two_step_schedules():

@@ -8,9 +8,10 @@ import torch
 from small import assessor, picture
 from small_deqa import network, write
 
-from adaqual_core.assessors import assess, open_assessor
-from adaqual_core.checkpoint import load_assessor, save_model
 from adaqual_core.imageio import read_picture, write_picture
+from adaqual_core.networks.shipped import load_assessor
+from adaqual_core.quality.assess import assess, open_assessor
+from adaqual_core.weight_files import save_model
 from adaqual_training.distil import HELD, Labelled, crops, distil, parser
 from adaqual_training.loop import Run
 
@@ -50,7 +51,7 @@ def test_the_student_moves_toward_its_teacher_and_labels_are_kept(folder, monkey
     logged = json.loads((folder / "run" / "log.jsonl").read_text().splitlines()[-1])
     assert logged["error"] == pytest.approx(after, abs=2e-3) and -1 <= logged["srcc"] <= 1
     assert len(list((folder / "run" / "scores").iterdir())) == 12
-    monkeypatch.setattr("adaqual_core.deqa.scorer.DeqaScorer.score", lambda *args: pytest.fail("a picture was scored again"))
+    monkeypatch.setattr("adaqual_core.quality.deqa.scorer.DeqaScorer.score", lambda *args: pytest.fail("a picture was scored again"))
     monkeypatch.setattr(Run, "finished", lambda run: run.done.iteration >= 90)
     distil(arguments(folder))
     resumed = json.loads((folder / "run" / "log.jsonl").read_text().splitlines()[-1])

@@ -6,12 +6,12 @@ import pytest
 import torch
 from small import denoiser, official, picture, prompt_for, weather
 
-from adaqual_core.checks import NumericalError
-from adaqual_core.diffusion import sample
-from adaqual_core.families import restore_with, settings_for
+from adaqual_core.errors import NumericalError
 from adaqual_core.prompt import PromptSettings
-from adaqual_core.restore import RestoreSettings
-from adaqual_core.whole import CONTEXT, windows_of
+from adaqual_core.sampling.ddim import sample
+from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.regions import CONTEXT, windows_of
+from adaqual_core.sampling.settings import RestoreSettings
 
 MODELS = {
     "preset": denoiser(), "published": official(), "prompted": official("prompted"), "weather": weather(),

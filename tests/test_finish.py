@@ -6,13 +6,15 @@ import pytest
 import torch
 from small import denoiser, finish, picture, prompt_for
 
-from adaqual_core import checkpoint
-from adaqual_core.checkpoint import SHIPPED_DENOISER, CheckpointError, load_finish, load_shipped, save_model
-from adaqual_core.checks import NumericalError
-from adaqual_core.convert import load_restorer
-from adaqual_core.finish import Finish
-from adaqual_core.restore import RestoreSettings, restore
-from adaqual_core.tonegrid import CHANNELS, VIEW, sliced, view_of
+from adaqual_core import weight_files as checkpoint
+from adaqual_core.errors import CheckpointError, NumericalError
+from adaqual_core.networks.finish import Finish
+from adaqual_core.networks.shipped import SHIPPED_DENOISER, load_finish, load_shipped
+from adaqual_core.networks.tone_grid import CHANNELS, VIEW, sliced, view_of
+from adaqual_core.published.read import load_restorer
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import RestoreSettings
+from adaqual_core.weight_files import save_model
 
 MODEL = denoiser()
 MODEL.finish = finish()

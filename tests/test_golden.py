@@ -5,12 +5,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from adaqual_core.checkpoint import CheckpointError
-from adaqual_core.diffusion import sample
-from adaqual_core.golden import check_golden
-from adaqual_core.official import OfficialConfig, OfficialNet
-from adaqual_core.patches import corners, sample_patches
-from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
+from adaqual_core.errors import CheckpointError
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
+from adaqual_core.published.golden import check_golden
+from adaqual_core.sampling.ddim import sample
+from adaqual_core.sampling.patches import corners, sample_patches
 
 FOLDER = Path(__file__).parent / "golden"
 OFFICIAL, WEATHER = FOLDER / "adaqual_official_a.safetensors", FOLDER / "weatherdiffusion_a.safetensors"

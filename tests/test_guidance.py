@@ -1,7 +1,7 @@
 import torch
 from small import disturb
 
-from adaqual_core.guidance import Guidance, PromptAttention, PromptTokens
+from adaqual_core.networks.prompt_tokens import Guidance, PromptAttention, PromptTokens
 
 
 def tokens(seed=0):

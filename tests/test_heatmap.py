@@ -2,8 +2,8 @@ import pytest
 import torch
 from small import flat_map
 
-from adaqual_core.heatmap import colour_table, grey_map, heatmap
-from adaqual_core.quality import QualityMap
+from adaqual_core.quality.heatmap import colour_table, grey_map, heatmap
+from adaqual_core.quality.map import QualityMap
 
 
 def lightness(colours):

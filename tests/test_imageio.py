@@ -3,15 +3,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from adaqual_core.imageio import (
-    PictureError,
-    check_output,
-    colour_profile,
-    find_pictures,
-    picture_shape,
-    read_picture,
-    write_picture,
-)
+from adaqual_core.errors import PictureError
+from adaqual_core.imageio import check_output, colour_profile, find_pictures, picture_shape, read_picture, write_picture
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -5,8 +5,8 @@ import torch
 import torch.nn as nn
 from small import disturb, picture, prompt_for
 
-from adaqual_core import official
-from adaqual_core.official import OfficialConfig, OfficialNet, read_config
+from adaqual_core.networks import adaqual_diff as official
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet, read_config
 
 CONFIG = OfficialConfig(8, (1, 2, 1, 1), 1, (1, 1, 2, 1), 8, projections=(128,))
 

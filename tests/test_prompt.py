@@ -2,8 +2,9 @@ import pytest
 import torch
 from small import flat_map, picture, prompt_for
 
-from adaqual_core.prompt import STATISTICS, PromptSettings, build_prompt, global_statistics, preservation_mask
-from adaqual_core.quality import quality_from_severity
+from adaqual_core.image_statistics import STATISTICS, global_statistics
+from adaqual_core.prompt import PromptSettings, build_prompt, preservation_mask
+from adaqual_core.quality.map import quality_from_severity
 
 
 def test_shapes_on_the_cell_grid():

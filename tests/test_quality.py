@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from adaqual_core.fields import gaussian_blur
-from adaqual_core.quality import QualityMap, cell_count, edit_quality, quality_from_severity, without_faint_regions
+from adaqual_core.filters import gaussian_blur
+from adaqual_core.grid import cell_count
+from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity, without_faint_regions
 
 
 def random_map(batch=2, rows=4, columns=6):

@@ -5,10 +5,11 @@ import pytest
 import torch
 from small import denoiser, picture, prompt_for
 
-from adaqual_core.checks import NumericalError
-from adaqual_core.denoiser import Denoiser
+from adaqual_core.errors import NumericalError
+from adaqual_core.networks.denoiser import Denoiser
 from adaqual_core.prompt import PromptSettings
-from adaqual_core.restore import RestoreSettings, draw_noise, restore
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import RestoreSettings, draw_noise
 
 MODEL = denoiser()
 

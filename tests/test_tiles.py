@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from adaqual_core.tiles import TILE, active_tiles, batches, mirrored, plan
+from adaqual_core.grid import mirrored
+from adaqual_core.sampling.tiles import TILE, active_tiles, batches, plan
 
 
 def covered(layout, height, width):

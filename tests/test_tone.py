@@ -4,8 +4,8 @@ import torch
 from small import denoiser, prompt_for
 from small import picture as a_picture
 
-from adaqual_core.prompt import STATISTICS
-from adaqual_core.tone import KNOTS, ToneCurve, tone_change
+from adaqual_core.image_statistics import STATISTICS
+from adaqual_core.networks.tone_curve import KNOTS, ToneCurve, tone_change
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 

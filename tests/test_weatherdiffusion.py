@@ -5,12 +5,12 @@ import torch
 import torch.nn as nn
 from small import disturb, picture, prompt_for
 
-from adaqual_core.checks import NumericalError
-from adaqual_core.diffusion import alphas_cumprod
-from adaqual_core.patches import ENOUGH, active_corners, corners, restore_patches, sample_patches
-from adaqual_core.restore import RestoreSettings
-from adaqual_core.tiles import pixel_mask
-from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet, read_config
+from adaqual_core.errors import NumericalError
+from adaqual_core.grid import pixel_mask
+from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet, read_config
+from adaqual_core.sampling.ddim import alphas_cumprod
+from adaqual_core.sampling.patches import ENOUGH, active_corners, corners, restore_patches, sample_patches
+from adaqual_core.sampling.settings import RestoreSettings
 
 CONFIG = WeatherConfig(32, (32, 64), 1, (False, True), 64, 16)
 STEPS = [600, 300, 0]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn as nn
 
-from adaqual_core.winograd import GROUP, conv3x3, suits
+from adaqual_core.networks.winograd import GROUP, conv3x3, suits
 
 
 def convolution(channels, outputs):

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import gaussian_blur
 from .draws import Draws
-from .fields import disk_kernel, gaussian_blur, line_kernel
+from .fields import disk_kernel, line_kernel
 
 
 def blur(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:

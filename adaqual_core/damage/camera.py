@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import gaussian_blur
 from .draws import Draws
-from .fields import gaussian_blur, luma
+from .fields import luma
 
 
 @dataclass(frozen=True)

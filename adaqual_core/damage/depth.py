@@ -1,4 +1,4 @@
-"""Plausible distances for photos without a depth sensor, for haze and for the veils of rain and snow (our definitions).
+"""This module guesses plausible distances for photos, for haze and for the veils of rain and snow (our definitions).
 
 The shapes stand for the scenes of the published simulators: rooms (RESIDE's indoor set takes real depth from NYU2), streets and
 open ground (RESIDE's outdoor set, Outdoor-Rain), ridges, and a tilted plane with octave noise (OneRestore's CDD-11).
@@ -10,16 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import box_filter
 from .draws import Draws
-from .fields import axes, box_filter, enlarge, guided_filter, luma, octave_noise, ramp, smoothstep
+from .fields import axes, enlarge, guided_filter, luma, octave_noise, ramp, smoothstep
 
 
 def scene_distance(picture: Tensor, draws: Draws, *, rooms: bool = True) -> Tensor:
-    """Distance [1, H, W] in [0, 1] of a picture [3, H, W]; about 1 at the farthest pixels.
+    """Return a distance [1, H, W] in [0, 1] for every pixel of a picture [3, H, W]; the farthest pixels have 1.
 
-    One of four shapes (room, ground with horizon and sky, ridges, tilted plane), broken up by objects that follow the
-    picture's own colours, and smoothed along the picture's edges so that distance jumps where the picture has an edge.
-    ``rooms=False`` leaves the room out.
+    The distance has one of four shapes (room, ground with horizon and sky, ridges, tilted plane). It is broken up by objects
+    that follow the picture's own colours, and smoothed along the picture's edges so that distance jumps where the picture has an
+    edge. ``rooms=False`` leaves the room out.
     """
     height, width = picture.shape[-2:]
     shape = draws.choose(_ground, _ridges, _plane, *((_room,) if rooms else ()))
@@ -34,7 +35,7 @@ def scene_distance(picture: Tensor, draws: Draws, *, rooms: bool = True) -> Tens
 
 
 def _room(picture: Tensor, draws: Draws) -> Tensor:
-    """Distance inside a box seen along its axis: a back wall, two side walls, floor and ceiling meet at a vanishing point."""
+    """Return the distance inside a box seen along its axis: back wall, side walls, floor and ceiling."""
     y, x = axes(*picture.shape[-2:], picture.device)
     centre_y, centre_x = draws.uniform(0.2, 0.6), draws.uniform(0.1, 0.9)
     back = draws.uniform(1.5, 4.0)
@@ -46,7 +47,7 @@ def _room(picture: Tensor, draws: Draws) -> Tensor:
 
 
 def _ground(picture: Tensor, draws: Draws) -> Tensor:
-    """Flat ground up to a horizon; above it far things, and the farthest is even, bright sky as found in the picture."""
+    """Return the distance of flat ground up to a horizon; everything above it is far, and the picture's own sky is farthest."""
     height, width = picture.shape[-2:]
     y, _ = axes(height, width, picture.device)
     horizon, farthest = draws.uniform(0.0, 0.55), draws.uniform(2.0, 12.0)
@@ -56,10 +57,10 @@ def _ground(picture: Tensor, draws: Draws) -> Tensor:
 
 
 def _ridges(picture: Tensor, draws: Draws) -> Tensor:
-    """Two to five ridges one behind the other, each of one distance, with an uneven upper line."""
+    """Return the distance of two to four ridges that stand one behind the other, each at one distance, before the sky."""
     height, width = picture.shape[-2:]
     y, _ = axes(height, width, picture.device)
-    count = draws.choose(2, 3, 4, 5)
+    count = draws.choose(2, 3, 4)
     distance = torch.ones(1, height, width, device=picture.device)
     for k in range(count):
         line = enlarge(draws.rand(1, 1, draws.choose(3, 5, 9)), 1, width) * draws.uniform(0.05, 0.3)
@@ -70,7 +71,7 @@ def _ridges(picture: Tensor, draws: Draws) -> Tensor:
 
 
 def _plane(picture: Tensor, draws: Draws) -> Tensor:
-    """A plane whose distance grows along any direction, upwards more often than not."""
+    """Return the distance of a tilted plane; it grows upwards in most draws, or else along any direction."""
     height, width = picture.shape[-2:]
     upwards = -math.pi / 2 + draws.uniform(-0.6, 0.6)
     angle = upwards if draws.chance(0.7) else draws.uniform(0, 2 * math.pi)
@@ -79,7 +80,7 @@ def _plane(picture: Tensor, draws: Draws) -> Tensor:
 
 
 def _objects(picture: Tensor, draws: Draws) -> Tensor:
-    """Field [1, H, W] in [0, 1] that differs between surfaces of different colour: a random wave over smoothed colour."""
+    """Return a field [1, H, W] in [0, 1] that differs between surfaces of different colour: a wave over smoothed colour."""
     height, width = picture.shape[-2:]
     small = F.adaptive_avg_pool2d(picture, (math.ceil(height / 4), math.ceil(width / 4)))
     direction = torch.tensor([draws.uniform(-1, 1) for _ in range(3)], device=picture.device).view(3, 1, 1)
@@ -88,7 +89,7 @@ def _objects(picture: Tensor, draws: Draws) -> Tensor:
 
 
 def sky(picture: Tensor) -> Tensor:
-    """How surely each pixel is sky, [1, H, W] in [0, 1]: bright, even, and rather in the upper part of the picture."""
+    """Return how likely each pixel is sky, [1, H, W] in [0, 1]: sky is bright, even, and in the upper part of the picture."""
     height, width = picture.shape[-2:]
     y, _ = axes(height, width, picture.device)
     radius = max(1, min(height, width) // 64)

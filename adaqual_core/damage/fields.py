@@ -1,4 +1,4 @@
-"""Random scalar fields, masks, filters and shapes that the damage generators draw with (our definitions).
+"""This module holds the random fields, masks and filters that the damage generators share (our definitions).
 
 Fields are float32 tensors [1, H, W] with values in [0, 1] unless a docstring says otherwise. Random functions take a ``Draws``
 and return tensors on its device; all other functions work on the device of their input.
@@ -10,44 +10,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import box_filter, gaussian_blur
 from .draws import Draws
 
 
 def luma(picture: Tensor) -> Tensor:
-    """BT.601 luma [1, H, W] of an RGB picture [3, H, W]."""
+    """Return the BT.601 luma [1, H, W] of an RGB picture [3, H, W]."""
     return (0.299 * picture[0] + 0.587 * picture[1] + 0.114 * picture[2])[None]
 
 
 def colour(red: float, green: float, blue: float, device: torch.device) -> Tensor:
-    """A colour as a tensor [3, 1, 1], which broadcasts against a picture."""
+    """Return a colour as a tensor [3, 1, 1], which broadcasts against a picture."""
     return torch.tensor((red, green, blue), dtype=torch.float32, device=device).view(3, 1, 1)
 
 
 def linear_light(encoded: Tensor) -> Tensor:
-    """Light of encoded values in [0, 1], by a power of 2.2."""
+    """Turn encoded values in [0, 1] into linear light by a power of 2.2."""
     return encoded**2.2
 
 
 def encoded(light: Tensor) -> Tensor:
-    """Encoded values of light ≥ 0, by a power of 1/2.2: the inverse of :func:`linear_light`."""
+    """Turn linear light ≥ 0 into encoded values by a power of 1/2.2, which inverts :func:`linear_light`."""
     return light.clamp_min(1e-7) ** (1 / 2.2)
 
 
 def smoothstep(low: float, high: float, field: Tensor) -> Tensor:
-    """0 where ``field`` ≤ ``low``, 1 where it is ≥ ``high``, a cubic with level ends between them."""
+    """Map a field to 0 where it is at most ``low``, to 1 where it is at least ``high``, and along a smooth cubic between them."""
     x = ((field - low) / (high - low)).clamp(0, 1)
     return x * x * (3 - 2 * x)
 
 
 def axes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Vertical and horizontal positions from 0 to 1: tensors [1, H, 1] and [1, 1, W]."""
+    """Return the vertical and horizontal positions from 0 to 1 as tensors [1, H, 1] and [1, 1, W]."""
     y = torch.linspace(0, 1, height, device=device).view(1, -1, 1)
     x = torch.linspace(0, 1, width, device=device).view(1, 1, -1)
     return y, x
 
 
 def octave_noise(height: int, width: int, draws: Draws, *, cells: int = 2, octaves: int = 4, persistence: float = 0.5) -> Tensor:
-    """Smooth fractal noise [1, H, W], stretched to exactly [0, 1].
+    """Return smooth fractal noise [1, H, W], stretched to exactly [0, 1].
 
     The coarsest grid has ``cells`` cells along the longer side; each further octave has twice as many and is ``persistence``
     times as strong. Octaves finer than two pixels are left out.
@@ -68,9 +69,9 @@ def octave_noise(height: int, width: int, draws: Draws, *, cells: int = 2, octav
 
 
 def enlarge(field: Tensor, height: int, width: int) -> Tensor:
-    """A coarse field [C, h, w] smoothly enlarged to [C, H, W], corner to corner.
+    """Enlarge a coarse field [C, h, w] smoothly to [C, H, W], corner to corner.
 
-    Bicubic up to a quarter of the size and bilinear from there, which costs a third of a bicubic enlargement.
+    The enlargement is bicubic up to a quarter of the size and bilinear from there, which is much cheaper than bicubic alone.
     """
     middle = (min(height, max(field.shape[-2], height // 4)), min(width, max(field.shape[-1], width // 4)))
     if middle != tuple(field.shape[-2:]):
@@ -79,23 +80,14 @@ def enlarge(field: Tensor, height: int, width: int) -> Tensor:
 
 
 def ramp(height: int, width: int, angle: float, device: torch.device) -> Tensor:
-    """Linear ramp [1, H, W] over [0, 1] that rises along ``angle`` (radians, 0 = to the right, π/2 = downwards)."""
+    """Return a linear ramp [1, H, W] over [0, 1] that rises along ``angle`` (radians, 0 = to the right, π/2 = downwards)."""
     y, x = axes(height, width, device)
     plane = (2 * x - 1) * math.cos(angle) + (2 * y - 1) * math.sin(angle)
     return (plane / (abs(math.cos(angle)) + abs(math.sin(angle))) + 1) / 2
 
 
-def box_filter(field: Tensor, radius: int) -> Tensor:
-    """Mean of [C, H, W] over a window of (2·radius + 1)² px; at the border only what lies inside is averaged."""
-    if radius < 1:
-        return field
-    k = 2 * radius + 1
-    across = F.avg_pool2d(field[None], (1, k), 1, (0, radius), count_include_pad=False)
-    return F.avg_pool2d(across, (k, 1), 1, (radius, 0), count_include_pad=False)[0]
-
-
 def local_mean(field: Tensor, window: float) -> Tensor:
-    """Mean of [C, H, W] over windows about ``window`` px wide, computed on a grid of cells an eighth of the window wide.
+    """Return the mean of [C, H, W] over windows about ``window`` px wide, computed on cells an eighth of the window wide.
 
     The result is positive at every pixel where a field ≥ 0 is positive, and 0 where the field is 0 all around.
     """
@@ -106,10 +98,10 @@ def local_mean(field: Tensor, window: float) -> Tensor:
 
 
 def guided_filter(guide: Tensor, field: Tensor, radius: int, epsilon: float = 1e-3) -> Tensor:
-    """Edge-aware smoothing of ``field`` [1, H, W] along ``guide`` [1, H, W], window radius in px.
+    """Smooth ``field`` [1, H, W] within windows of ``radius`` px, but not across edges of ``guide`` [1, H, W].
 
-    The fast guided filter (He and Sun, arXiv 1505.00996): the local linear model is fitted on a grid that is a fourth of the
-    radius coarse and applied at full size.
+    This is the fast guided filter (He and Sun, arXiv 1505.00996). The local linear model is fitted on a grid that is a fourth of
+    the radius coarse and applied at full size.
     """
     height, width = guide.shape[-2:]
     step = max(1, radius // 4)
@@ -124,26 +116,13 @@ def guided_filter(guide: Tensor, field: Tensor, radius: int, epsilon: float = 1e
 
 
 def percentiles(field: Tensor, *shares: float) -> list[float]:
-    """The values that these shares of the pixels of a field [1, H, W] stay below, read off every fourth row and column."""
+    """Return the values that these shares of a field's pixels [1, H, W] stay below, read off every fourth row and column."""
     ordered = field[0, ::4, ::4].flatten().sort().values
     return ordered[[min(len(ordered) - 1, int(share * len(ordered))) for share in shares]].tolist()
 
 
-def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:
-    """Separable Gaussian blur of [C, H, W], standard deviation in px, borders replicated."""
-    if sigma < 0.05:
-        return picture
-    radius = max(1, math.ceil(3 * sigma))
-    x = torch.arange(-radius, radius + 1, dtype=picture.dtype, device=picture.device)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(picture[None], (radius, radius, radius, radius), mode="replicate").transpose(0, 1)
-    padded = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return F.conv2d(padded, kernel.view(1, 1, -1, 1)).transpose(0, 1)[0]
-
-
 def wide_blur(picture: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of [C, H, W] with a large standard deviation in px, made on a coarse grid: cheap, within a few percent."""
+    """Blur [C, H, W] with a Gaussian of large standard deviation ``sigma`` in px, approximately, on a coarse and cheap grid."""
     step = max(1, int(sigma / 2))
     if step == 1:
         return gaussian_blur(picture, sigma)
@@ -153,7 +132,7 @@ def wide_blur(picture: Tensor, sigma: float) -> Tensor:
 
 
 def convolve(field: Tensor, kernel: Tensor) -> Tensor:
-    """'Same' convolution of [C, H, W] with a kernel [kh, kw] by FFT; outside the picture the field is periodic."""
+    """Convolve [C, H, W] with a kernel [kh, kw] by FFT and keep the size; outside the picture the field is periodic."""
     height, width = field.shape[-2:]
     kh, kw = kernel.shape
     wrapped = torch.zeros(height, width, device=field.device)
@@ -166,7 +145,7 @@ def convolve(field: Tensor, kernel: Tensor) -> Tensor:
 
 
 def disk_kernel(radius: float, softness: float = 1.0, device: torch.device | str = "cpu") -> Tensor:
-    """Anti-aliased disk [k, k] with value 1 inside and an edge ``softness`` px wide."""
+    """Return an anti-aliased disk [k, k] with the value 1 inside and an edge ``softness`` px wide."""
     r = math.ceil(radius + softness)
     x = torch.arange(-r, r + 1, dtype=torch.float32, device=device)
     distance = (x.view(-1, 1) ** 2 + x.view(1, -1) ** 2).sqrt()
@@ -174,7 +153,7 @@ def disk_kernel(radius: float, softness: float = 1.0, device: torch.device | str
 
 
 def line_kernel(length: float, angle: float, thickness: float = 1.0, device: torch.device | str = "cpu") -> Tensor:
-    """Anti-aliased line [k, k] through the centre, ``angle`` in radians from vertical, tapered at both ends."""
+    """Return an anti-aliased line [k, k] through the centre that tapers at both ends; ``angle`` is in radians from vertical."""
     r = max(1, math.ceil(length / 2 + thickness))
     x = torch.arange(-r, r + 1, dtype=torch.float32, device=device)
     yy, xx = x.view(-1, 1), x.view(1, -1)
@@ -185,7 +164,7 @@ def line_kernel(length: float, angle: float, thickness: float = 1.0, device: tor
 
 
 def region_mask(height: int, width: int, draws: Draws) -> Tensor:
-    """Soft region [1, H, W] in [0, 1]: a half plane, ellipse, rectangle or blobs, with a border of random width."""
+    """Return a soft region [1, H, W] in [0, 1]: a half plane, ellipse, rectangle or blobs, with a border of random width."""
     shape = draws.choose("plane", "ellipse", "rectangle", "blobs")
     softness = 10 ** draws.uniform(-2.0, -0.6)
     if shape == "plane":

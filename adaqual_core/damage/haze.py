@@ -1,4 +1,4 @@
-"""Haze: seven generators that cover homogeneous haze, distance haze, banks, ground fog and even veils.
+"""This module lays haze over pictures. Its seven generators cover homogeneous haze, distance haze, banks, ground fog and veils.
 
 Severity (our definition): s = 1 − t, where t is the transmission, the share of the scene's light that reaches the camera as it
 was; airlight has replaced the rest. s is 0 exactly where t is 1, and there the pixels are untouched.
@@ -13,25 +13,27 @@ import math
 import torch
 from torch import Tensor
 
+from ..filters import gaussian_blur
 from .depth import scene_distance, sky
 from .draws import Draws
-from .fields import axes, colour, encoded, gaussian_blur, guided_filter, linear_light, luma, octave_noise, percentiles, smoothstep
+from .fields import axes, colour, encoded, guided_filter, linear_light, luma, octave_noise, percentiles, smoothstep
 
 
 def haze(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Haze of one of the generators over a picture.
+    """Lay haze from a randomly chosen generator over a picture.
 
-    Takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]; returns the hazy picture [3, H, W] in [0, 1] and
-    the severity of the haze at every pixel, [1, H, W] in [0, 1].
+    The function takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]. It returns the hazy picture [3, H, W]
+    in [0, 1] and the severity of the haze at every pixel, [1, H, W] in [0, 1].
     """
     generator = draws.choose(*GENERATORS.values())
     return generator(picture, severity, draws)
 
 
 def _airlight(picture: Tensor, draws: Draws) -> Tensor:
-    """Colour of the airlight [3, 1, 1], 0.45 to 1.0: grey, bluish, yellow or of any slight tint.
+    """Draw the colour of the airlight [3, 1, 1]: grey, bluish, yellow or with any slight tint, 0.45 to 1.0 bright.
 
-    In a quarter of the draws it is like the picture's own brightest twentieth, mostly sky: then haze leaves the sky as it is.
+    In a quarter of the draws it has the colour of the picture's own brightest twentieth, which is mostly sky: haze then leaves
+    the sky as it is.
     """
     if draws.chance(0.25):
         light = luma(picture)
@@ -48,22 +50,40 @@ def _airlight(picture: Tensor, draws: Draws) -> Tensor:
 
 
 def lay_over(picture: Tensor, transmission: Tensor, light: Tensor) -> Tensor:
-    """The scattering model J·t + A·(1 − t) on encoded values, as RESIDE and CDD-11 apply it. Where t is 1, J is kept exactly."""
+    """Apply the scattering model J·t + A·(1 − t) to encoded values, as RESIDE and CDD-11 do; where t is 1, J stays exact."""
     return picture + (1 - transmission) * (light - picture)
 
 
+def thin_veil(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, float]:
+    """Draw the veil of distant rain or snow, which accounts for 10 to 60 % of a severity in (0, 1].
+
+    Returns the veil's opacity [1, H, W], which is even, grows with distance or drifts, and the severity that is left for streaks
+    or flakes, so that 1 − (1 − rest)·(1 − veil's peak) is the severity.
+    """
+    height, width = picture.shape[-2:]
+    share = severity * draws.uniform(0.1, 0.6)
+    shape = draws.choose("even", "distance", "drifting")
+    if shape == "distance":
+        veil = 1 - _transmission(scene_distance(picture, draws), share)
+    elif shape == "drifting":
+        veil = share * (0.4 + 0.6 * octave_noise(height, width, draws, cells=2, octaves=4))
+    else:
+        veil = torch.full((1, height, width), share, device=picture.device)
+    return veil, 1 - (1 - severity) / (1 - share)
+
+
 def _peak(severity: float, draws: Draws) -> float:
-    """The largest 1 − t of a haze of this severity: up to 8 % from what was asked for, at most 0.95."""
+    """Draw the largest 1 − t of a haze of this severity: it is within 8 % of the severity and at most 0.95."""
     return min(0.95, severity * draws.uniform(0.92, 1.08))
 
 
 def _transmission(distance: Tensor, peak: float) -> Tensor:
-    """exp(−β·d) with β such that 1 − t is ``peak`` at distance 1."""
+    """Return exp(−β·d) with β chosen so that 1 − t is ``peak`` at distance 1."""
     return torch.exp(math.log(1 - peak) * distance)
 
 
 def _uneven_light(light: Tensor, picture: Tensor, draws: Draws) -> Tensor:
-    """Airlight that is not the same everywhere, in a third of the draws: brighter towards the sky, or towards a hidden sun."""
+    """Make the airlight brighter towards a hidden sun in a third of the draws."""
     height, width = picture.shape[-2:]
     if draws.chance(0.67):
         return light
@@ -74,7 +94,7 @@ def _uneven_light(light: Tensor, picture: Tensor, draws: Draws) -> Tensor:
 
 
 def _homogeneous(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Homogeneous haze of a scene with depth, mixed in encoded values (RESIDE, CDD-11)."""
+    """Lay homogeneous haze over a scene with depth, mixed in encoded values (RESIDE, CDD-11)."""
     distance = scene_distance(picture, draws)
     if draws.chance(0.3):  # a scene that begins some way off, or ends before the air is opaque
         start = draws.uniform(0.0, 0.5)
@@ -84,9 +104,10 @@ def _homogeneous(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor
 
 
 def _in_linear_light(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Scattering in linear light, stronger for blue than for red, seen by a camera that exposes for the brighter scene.
+    """Scatter linear light, blue more than red; the camera may expose the brightened scene for less.
 
-    Mixing light changes encoded values more than 1 − t says: s is what an encoded mid grey of 0.35 shows of the airlight.
+    Mixing linear light changes encoded values more than 1 − t says. So s is measured on a mid grey: it is the share of the
+    airlight that, mixed in encoded values, would change an encoded 0.35 as much.
     """
     distance = scene_distance(picture, draws)
     light = _airlight(picture, draws).clamp_min(0.55)
@@ -110,7 +131,7 @@ def _in_linear_light(picture: Tensor, severity: float, draws: Draws) -> tuple[Te
 
 
 def _distance_alone(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """A clear foreground before a hazy distance: haze begins at some distance and thickens quickly behind it."""
+    """Leave the foreground clear: haze begins at some distance and thickens quickly behind it."""
     distance = scene_distance(picture, draws, rooms=False)
     if draws.chance(0.5):
         distance = torch.maximum(distance, sky(picture) * draws.uniform(0.8, 1.0))
@@ -127,7 +148,7 @@ def _distance_alone(picture: Tensor, severity: float, draws: Draws) -> tuple[Ten
 
 
 def _fractal_banks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Drifting fog: opacity is fractal noise of any roughness over a thin veil, often stretched along the ground."""
+    """Lay drifting fog: its opacity is fractal noise of any roughness over a thin veil, often stretched along the ground."""
     height, width = picture.shape[-2:]
     stretch = draws.choose(1, 1, 2, 4)
     roughness = draws.uniform(0.35, 0.75)
@@ -150,7 +171,7 @@ def _fractal_banks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tens
 
 
 def _soft_banks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """One to six soft banks of fog of any place and size, drawn as Gaussian humps over a thin veil or over clear air."""
+    """Lay one to six soft banks of fog as Gaussian humps of any place and size, over a thin veil or in clear air."""
     height, width = picture.shape[-2:]
     y, x = axes(height, width, picture.device)
     clear = torch.ones(1, height, width, device=picture.device)
@@ -168,7 +189,7 @@ def _soft_banks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor,
 
 
 def _ground_fog(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Fog that lies low: density falls with height above an uneven ground line; upside down, low cloud on the tops."""
+    """Lay low fog, whose density falls with height above an uneven line; in some draws it hangs from above as low cloud."""
     height, width = picture.shape[-2:]
     y, _ = axes(height, width, picture.device)
     line = draws.uniform(0.3, 0.8) + draws.uniform(0.0, 0.3) * (octave_noise(height, width, draws, cells=2, octaves=4) - 0.5)
@@ -182,9 +203,9 @@ def _ground_fog(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor,
 
 
 def _even_veil(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """A constant veil, as of a near scene in fog, a fogged pane or stray light: opacity is almost the same everywhere.
+    """Lay an almost constant veil, as over a near scene in fog or behind a fogged pane.
 
-    It reaches 0.86, less than other haze, because no part of the picture stays clear."""
+    Its opacity reaches 0.86, less than that of other haze, because no part of the picture stays clear."""
     height, width = picture.shape[-2:]
     opacity = torch.full((1, height, width), 0.9 * _peak(severity, draws), device=picture.device)
     if draws.chance(0.5):

@@ -1,4 +1,4 @@
-"""Low light without noise: six generators, from one gain for all pixels to lamps in the dark and a bright sky over dark ground.
+"""This module darkens pictures without adding noise, from one gain for all pixels to lamps at night and backlit ground.
 
 The noise of dark photos is a kind of damage of its own (``noise.py``): darkness must also be known without it.
 
@@ -18,10 +18,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..filters import box_filter
 from .draws import Draws
 from .fields import (
     axes,
-    box_filter,
     colour,
     encoded,
     guided_filter,
@@ -36,20 +36,20 @@ from .fields import (
 
 
 def low_light(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Darkness of one of the generators over a picture, without noise.
+    """Darken a picture with a randomly chosen generator, without noise.
 
-    Takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]; returns the dark picture [3, H, W] in [0, 1] and
-    the severity of the darkness at every pixel, [1, H, W] in [0, 1].
+    The function takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]. It returns the dark picture [3, H, W]
+    in [0, 1] and the severity of the darkness at every pixel, [1, H, W] in [0, 1].
     """
     generator = draws.choose(*GENERATORS.values())
     return generator(picture, severity, draws)
 
 
 def _finish(picture: Tensor, dark: Tensor, severity: float) -> tuple[Tensor, Tensor]:
-    """The dark picture, nowhere brighter than the picture it was made from, and its severity.
+    """Return the dark picture, nowhere brighter than the picture it was made from, and its severity.
 
-    Tone curves take most from what is dark already. Where that exceeds the severity asked for by more than 0.1 (in more than 2 %
-    of the pixels), the dark picture is mixed with the other until it does not; a mixture of tone curves is a tone curve.
+    Tone curves take most from dark parts. Where that exceeds the severity asked for by more than 0.1 (in more than 2 %
+    of the pixels), the dark picture is mixed with the picture until it does not; a mixture of tone curves is a tone curve.
     """
     lost = (picture - dark.clamp(0, 1)).clamp_min(0)
     before, less = local_mean(torch.cat((luma(picture), luma(lost))), max(3, min(picture.shape[-2:]) / 16)).split(1)
@@ -59,12 +59,12 @@ def _finish(picture: Tensor, dark: Tensor, severity: float) -> tuple[Tensor, Ten
 
 
 def _kept(severity: float, draws: Draws) -> float:
-    """The share of the encoded luma that the darkest large part keeps: 1 at severity 0, about 0.06 at severity 1."""
+    """Draw the share of the encoded luma that is kept: 1 at severity 0, about 0.06 at severity 1."""
     return 1 - 0.94 * min(1.0, severity * draws.uniform(0.93, 1.05))
 
 
 def _cast(draws: Draws, device: torch.device) -> Tensor:
-    """Factors [3, 1, 1] of a wrong white balance in linear light, largest 1: all 1 in half of the draws, else warm or cool."""
+    """Draw the factors [3, 1, 1] of a white balance in linear light, the largest 1: neutral in half of the draws, else off."""
     if draws.chance(0.5):
         return colour(1.0, 1.0, 1.0, device)
     warmth = draws.uniform(-0.3, 0.3)
@@ -73,7 +73,7 @@ def _cast(draws: Draws, device: torch.device) -> Tensor:
 
 
 def _gamma_and_gain(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """gain · J^gamma on encoded values; a random share of the darkening falls to each of the two."""
+    """Apply gain · J^gamma to encoded values; each of the two does a random share of the darkening."""
     kept, share = _kept(severity, draws), draws.choose(0.0, 1.0, draws.uniform(0, 1))
     middle = _shade(picture)
     gamma = min(3.5, 1 + share * math.log(kept) / math.log(middle))
@@ -83,7 +83,7 @@ def _gamma_and_gain(picture: Tensor, severity: float, draws: Draws) -> tuple[Ten
 
 
 def _camera(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """A camera's path: linear light, white balance, less exposure, black level, and a tone curve with a toe of its own."""
+    """Follow a camera's path: linear light, white balance, less exposure, black level, and a tone curve with a toe."""
     toe = draws.choose(0.0, draws.uniform(0.0, 0.06))
     contrast = draws.choose(1.0, draws.uniform(0.85, 1.4))
     black = draws.choose(0.0, draws.log_uniform(2e-4, 4e-3))
@@ -98,7 +98,7 @@ def _camera(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Ten
 
 
 def _solve(kept: Callable[[float], float], wanted: float) -> float:
-    """The gain in [2^-12, 4] at which ``kept``, which grows with the gain, is ``wanted``: bisection of its logarithm."""
+    """Find the gain in [2^-12, 4] at which ``kept``, which grows with the gain, is ``wanted``, by bisection of its logarithm."""
     low, high = -12.0, 2.0
     for _ in range(12):
         middle = (low + high) / 2
@@ -107,15 +107,15 @@ def _solve(kept: Callable[[float], float], wanted: float) -> float:
 
 
 def _shade(picture: Tensor) -> float:
-    """The encoded luma at which a tone curve's darkening is set: what 30 % of the pixels stay below, between 0.12 and 0.6."""
+    """Return the luma at which a tone curve keeps the share drawn: 30 % of the pixels are darker; between 0.12 and 0.6."""
     return min(0.6, max(0.12, percentiles(luma(picture), 0.3)[0]))
 
 
 def _bright_sky(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Dark ground before a bright sky or window: the camera exposes for the brightest part, and all that is darker sinks.
+    """Darken the ground before a bright sky or window, for which the camera exposes.
 
-    The bright part is what the picture has of it (15 to 45 % of the pixels); light falls off below it by local brightness, so
-    that edges stay where the picture has them, or by each pixel's own brightness, as a camera's contrast curve does.
+    The bright part is the brightest 15 to 45 % of the picture. Light falls off below it by local brightness, so that edges
+    stay where the picture has them, or by each pixel's own brightness, as a camera's contrast curve does.
     """
     kept = _kept(severity, draws)
     height, width = picture.shape[-2:]
@@ -140,7 +140,7 @@ def _bright_sky(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor,
 
 
 def _retinex(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Illumination to a power (CDD-11): R·L^g with L the smoothed brightest channel, so that dark parts lose most."""
+    """Raise the illumination to a power (CDD-11): R·L^g, where L is the smoothed brightest channel; dark parts lose most."""
     kept = _kept(severity, draws)
     radius = max(2, min(picture.shape[-2:]) // draws.choose(12, 20, 30))
     brightest = picture.amax(0, keepdim=True)
@@ -152,7 +152,7 @@ def _retinex(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Te
 
 
 def _lamps(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Night with one to five lamps: a dim, cool ambient light, and pools of mostly warm light that fall off with distance."""
+    """Light a night with one to five lamps: dim, cool ambient light, and pools of mostly warm light that fall off."""
     height, width = picture.shape[-2:]
     y, x = axes(height, width, picture.device)
     ambient = _kept(severity, draws) ** 2.2
@@ -171,7 +171,7 @@ def _lamps(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tens
 
 
 def _one_side(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Light from one side, as of a window or a low sun, with its shade: a broad ramp, a wide vignette, or soft large shadows."""
+    """Light the scene unevenly, as a window or low sun does: a broad ramp, a wide vignette, or soft large shadows."""
     height, width = picture.shape[-2:]
     shape = draws.choose("ramp", "vignette", "shadows")
     if shape == "ramp":

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ..filters import gaussian_blur
 from .draws import Draws
-from .fields import encoded, gaussian_blur, linear_light, local_mean, luma
+from .fields import encoded, linear_light, local_mean, luma
 
 _WINDOW = 32
 

@@ -1,8 +1,9 @@
-"""Falling rain: five generators of streaks, thin to torrential, in one to three directions, with and without a veil.
+"""This module draws falling rain, thin to torrential, in one to three directions, with and without a veil.
 
 Severity (our definition): s = 1 − (1 − a)(1 − b). b is the opacity of the veil. a = √(c / 0.4), at most 1, where c is the mean
-opacity of the streaks over windows of 64 px (scaled as they are); a streak counts as far as it is seen: by the brightness that it adds, of which 0.3
-counts in full. Thin, sparse streaks reach about 0.2, torrential rain 1. Streaks never darken a pixel.
+opacity of the streaks over windows of 64 px (larger in large pictures, as the streaks are). A streak counts as far as it is
+seen: by the brightness that it adds, of which 0.3 counts in full. Thin, sparse streaks reach about 0.2, torrential rain 1.
+Streaks never darken a pixel.
 
 Sources of ranges: Rain100L and Rain100H (Yang et al., CVPR 2017): one direction against five, streaks added; Rain1400 (Fu et al.,
 CVPR 2017): noise with motion blur in 14 directions and strengths; Outdoor-Rain (Li et al., CVPR 2019): streaks and a veil that
@@ -16,40 +17,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .depth import scene_distance
+from ..filters import gaussian_blur
 from .draws import Draws
-from .fields import (
-    axes,
-    colour,
-    convolve,
-    encoded,
-    gaussian_blur,
-    line_kernel,
-    linear_light,
-    local_mean,
-    octave_noise,
-    smoothstep,
-    wide_blur,
-)
-from .haze import lay_over
-from .shapes import draw_strokes, places
+from .fields import axes, colour, convolve, encoded, line_kernel, linear_light, local_mean, octave_noise, smoothstep, wide_blur
+from .haze import lay_over, thin_veil
+from .shapes import draw_strokes, places, size_factor
 
 TORRENTIAL = 0.4
 """Mean opacity of streaks at which their severity is 1."""
 
 
 def rain(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Rain of one of the generators over a picture.
+    """Draw rain from a randomly chosen generator over a picture.
 
-    Takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]; returns the rainy picture [3, H, W] in [0, 1] and
-    the severity of the rain at every pixel, [1, H, W] in [0, 1].
+    The function takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]. It returns the rainy picture [3, H,
+    W] in [0, 1] and the severity of the rain at every pixel, [1, H, W] in [0, 1].
     """
     generator = draws.choose(*GENERATORS.values())
     return generator(picture, severity, draws)
 
 
 def lay_streaks(picture: Tensor, streaks: Tensor, draws: Draws) -> Tensor:
-    """Streaks of an opacity [1, H, W] over a picture [3, H, W]: added, screened, mixed with their light, or lit by the scene.
+    """Lay streaks of an opacity [1, H, W] over a picture [3, H, W]: added, screened, mixed with light, or lit by the scene.
 
     No value of the result is below the picture's.
     """
@@ -70,49 +59,33 @@ def lay_streaks(picture: Tensor, streaks: Tensor, draws: Draws) -> Tensor:
 
 
 def _rainy(picture: Tensor, streaks: Tensor, veil: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor]:
-    """The picture behind its veil [1, H, W] and its streaks [1, H, W], and the severity of both."""
+    """Return the picture behind its veil [1, H, W] and its streaks [1, H, W], and the severity of both."""
     veiled = picture
     if veil is not None:
         grey = draws.uniform(0.5, 0.9) + draws.uniform(0, 0.04) * colour(-1.0, 0.0, 1.0, picture.device)
         veiled = lay_over(picture, 1 - veil, grey)
     rainy = lay_streaks(veiled, streaks, draws)
     seen = torch.minimum(streaks, (rainy - veiled).mean(0, keepdim=True) / 0.3)
-    window = 64 * _scale(*picture.shape[-2:])
+    window = 64 * size_factor(*picture.shape[-2:])
     severity = (local_mean(seen, window) / TORRENTIAL).clamp(0, 1).sqrt()
     return rainy, severity if veil is None else 1 - (1 - severity) * (1 - veil)
 
 
 def _parts(picture: Tensor, severity: float, draws: Draws, chance: float) -> tuple[float, Tensor | None]:
-    """The mean opacity of the streaks, and the veil's opacity [1, H, W] or none, that make up a severity together."""
-    height, width = picture.shape[-2:]
-    veil, share = None, 0.0
-    if draws.chance(chance):
-        share = severity * draws.uniform(0.1, 0.6)
-        shape = draws.choose("even", "distance", "drifting")
-        if shape == "distance":
-            veil = 1 - torch.exp(math.log(1 - share) * scene_distance(picture, draws))
-        elif shape == "drifting":
-            veil = share * (0.4 + 0.6 * octave_noise(height, width, draws, cells=2, octaves=4))
-        else:
-            veil = torch.full((1, height, width), share, device=picture.device)
-    streaks = 1 - (1 - severity) / (1 - share)
-    return TORRENTIAL * (streaks * draws.uniform(0.9, 1.05)) ** 2, veil
+    """Divide a severity into the mean opacity of the streaks and, with the probability ``chance``, a veil [1, H, W] or None."""
+    veil, rest = thin_veil(picture, severity, draws) if draws.chance(chance) else (None, severity)
+    return TORRENTIAL * (rest * draws.uniform(0.9, 1.05)) ** 2, veil
 
 
 def _directions(draws: Draws, steepest: float = 45) -> list[float]:
-    """One to three directions in radians from vertical; one in most draws. Directions of one rain differ by up to 30°."""
+    """Draw one to three directions in radians from vertical, in most draws one; those of one rain differ by up to 60°."""
     lean = math.radians(draws.uniform(-steepest, steepest) * draws.uniform(0.2, 1.0))
     count = draws.choose(1, 1, 1, 2, 3)
     return [lean + math.radians(draws.uniform(-30, 30)) * (k > 0) for k in range(count)]
 
 
-def _scale(height: int, width: int) -> float:
-    """Factor of all lengths: 1 up to a short side of 360 px, from there with the picture."""
-    return max(1.0, min(height, width) / 360)
-
-
 def _together(layers: list[Tensor], cover: float, strongest: float) -> Tensor:
-    """The union of streak layers, with its contrast set so that the mean opacity is ``cover`` as far as ``strongest`` allows."""
+    """Unite streak layers and scale them so that the mean opacity is ``cover``, as far as the limit ``strongest`` allows."""
     clear = torch.ones_like(layers[0])
     for layer in layers:
         clear = clear * (1 - layer.clamp(0, 1))
@@ -123,20 +96,20 @@ def _together(layers: list[Tensor], cover: float, strongest: float) -> Tensor:
 
 
 def _strongest(cover: float, draws: Draws) -> float:
-    """Largest opacity of a streak: 0.15 (faint) to 0.95, and enough for the mean opacity ``cover`` to be reached."""
+    """Draw the largest opacity of a streak: 0.15 (faint) to 0.95, but enough to reach the mean opacity ``cover``."""
     return min(0.95, max(draws.log_uniform(0.15, 0.95), 1.6 * cover))
 
 
 def _covered(cover: float, opacity: float) -> float:
-    """How many streaks per pixel, times their area, bring the mean opacity to ``cover`` when each has this opacity."""
+    """Return how many streaks per pixel, times their area, bring the mean opacity to ``cover`` at this opacity of each."""
     return -math.log(1 - min(0.85, cover / opacity))
 
 
 def _noise_streaks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Noise cut off at a threshold and blurred along the direction of fall, once per direction (the recipe of Rain1400)."""
+    """Cut noise off at a threshold and blur it along the direction of fall, once per direction (the recipe of Rain1400)."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.35)
-    strongest, scale = _strongest(cover, draws), _scale(height, width)
+    strongest, scale = _strongest(cover, draws), size_factor(height, width)
     directions = _directions(draws)
     layers = []
     for direction in directions:
@@ -154,7 +127,7 @@ def _noise_streaks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tens
 def _strokes(
     height: int, width: int, cover: float, direction: float, draws: Draws, *, shape: tuple[float, float, float]
 ) -> Tensor:
-    """A layer of drawn strokes of about one length, thickness (px) and opacity, given as ``shape``."""
+    """Draw a layer of strokes; ``shape`` gives their largest length (px), thickness (px) and opacity."""
     length, thickness, opacity = shape
     count = _covered(cover, 0.6 * opacity) * height * width / (length * (thickness + 0.3) * 0.7)
     count = min(6000, max(1, round(count)))
@@ -172,10 +145,10 @@ def _strokes(
 
 
 def _drawn_strokes(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Strokes drawn one by one, each with its own length, thickness, opacity and lean, sharp or slightly out of focus."""
+    """Draw strokes one by one, each with its own length, thickness, opacity and lean, sharp or slightly out of focus."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.3)
-    strongest, scale = _strongest(cover, draws), _scale(height, width)
+    strongest, scale = _strongest(cover, draws), size_factor(height, width)
     directions = _directions(draws)
     layers = []
     for direction in directions:
@@ -189,10 +162,10 @@ def _drawn_strokes(picture: Tensor, severity: float, draws: Draws) -> tuple[Tens
 
 
 def _near_and_far(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Rain in depth: dense short thin streaks far away, sparse long wide faint ones close to the lens and out of focus."""
+    """Draw rain in depth: dense, short, thin streaks far away, and sparse, long, wide, faint, blurred ones close to the lens."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.7)
-    scale, direction = _scale(height, width), _directions(draws)[0]
+    scale, direction = size_factor(height, width), _directions(draws)[0]
     longest, thickest = draws.uniform(60, 140) * scale, draws.uniform(3.0, 9.0) * scale
     count = draws.choose(2, 3, 4)
     layers = []
@@ -207,10 +180,10 @@ def _near_and_far(picture: Tensor, severity: float, draws: Draws) -> tuple[Tenso
 
 
 def _curtains(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Dense fine rain in gusts: noise that is smooth along the fall and rough across it, sheared, thicker where a gust passes."""
+    """Draw dense rain in gusts: noise that is smooth along the fall and rough across it, sheared, denser where a gust passes."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.6)
-    scale, layers = _scale(height, width), []
+    scale, layers = size_factor(height, width), []
     for direction in _directions(draws, steepest=30):
         length, thickness = draws.log_uniform(8, 45) * scale, draws.choose(1.0, draws.uniform(1.0, 2.0)) * scale
         slope = math.tan(direction)
@@ -234,12 +207,12 @@ def _curtains(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, T
 
 
 def _splashes(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """A downpour that splashes: short streaks, a bright spray of points over the ground, and mist that lies on it."""
+    """Draw a downpour that splashes: short streaks, a bright spray over the ground, and mist that lies on it."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.2)
     y, _ = axes(height, width, picture.device)
     ground = smoothstep(draws.uniform(0.2, 0.6), draws.uniform(0.7, 1.0), y)
-    scale, direction = _scale(height, width), _directions(draws, steepest=25)[0]
+    scale, direction = size_factor(height, width), _directions(draws, steepest=25)[0]
     falling = (draws.log_uniform(8, 40) * scale, draws.uniform(0.7, 1.8) * scale, draws.uniform(0.4, 0.9))
     spray = (draws.uniform(2.5, 6.0) * scale, draws.uniform(0.8, 1.6) * scale, draws.uniform(0.5, 0.9))
     share = draws.uniform(0.15, 0.5)

@@ -1,4 +1,4 @@
-"""Raindrops on a lens or a pane: five generators, from drops in sharp focus to soft spots, water films, running drops and mist.
+"""This module puts raindrops on a lens or a pane: sharp drops, soft spots, water films, running drops and mist.
 
 Severity (our definition): s = √(c / 0.4), at most 1, where c is the share of the area that drops cover within windows of a
 quarter of the picture's short side, but at least 64 px. A pixel counts as far as it is seen to be covered: by its change, of
@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import gaussian_blur
 from .draws import Draws
-from .fields import gaussian_blur, local_mean, luma, octave_noise, percentiles, smoothstep, wide_blur
+from .fields import local_mean, luma, octave_noise, percentiles, smoothstep, wide_blur
 from .shapes import depth_inside, draw_flakes, draw_strokes, owners, places
 
 FULL = 0.4
@@ -24,17 +25,17 @@ FULL = 0.4
 
 
 def raindrops(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Raindrops of one of the generators before a picture.
+    """Put raindrops from a randomly chosen generator before a picture.
 
-    Takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]; returns the picture behind drops [3, H, W] in
-    [0, 1] and the severity of the raindrops at every pixel, [1, H, W] in [0, 1].
+    The function takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]. It returns the picture behind drops
+    [3, H, W] in [0, 1] and the severity of the raindrops at every pixel, [1, H, W] in [0, 1].
     """
     generator = draws.choose(*GENERATORS.values())
     return generator(picture, severity, draws)
 
 
 def _behind(picture: Tensor, content: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
-    """The picture with ``content`` [3, H, W] in place of it as far as ``cover`` [1, H, W] says, and the severity."""
+    """Replace the picture by ``content`` [3, H, W] as far as ``cover`` [1, H, W] says, and return it with the severity."""
     wet = picture + cover * (content.clamp(0, 1) - picture)
     seen = torch.minimum(cover, (wet - picture).abs().mean(0, keepdim=True) / 0.1)
     window = max(64, min(picture.shape[-2:]) / 4)
@@ -42,22 +43,22 @@ def _behind(picture: Tensor, content: Tensor, cover: Tensor) -> tuple[Tensor, Te
 
 
 def _cover(severity: float, draws: Draws) -> float:
-    """The share of the area to be covered by drops."""
+    """Draw the share of the area that drops shall cover."""
     return FULL * (severity * draws.uniform(0.78, 1.0)) ** 2 * (1 + 0.4 * severity**3)
 
 
 def _scale(height: int, width: int) -> float:
-    """Factor of all sizes, 1 for a short side of 256 px."""
+    """Return the factor of all sizes, which is 1 for a short side of 256 px."""
     return min(height, width) / 256
 
 
 def _largest(severity: float, low: float, high: float, draws: Draws) -> float:
-    """Radius of the largest drops at scale 1, from ``low`` to ``high``, but no single drop exceeds the severity by far."""
+    """Draw the radius of the largest drops at scale 1, from ``low`` to ``high``, smaller for a low severity."""
     return min(draws.log_uniform(low, high), 23 * (severity + 0.15))
 
 
 def _radii(height: int, width: int, cover: float, largest: float, draws: Draws) -> Tensor:
-    """Radii in px of as many drops as cover the area: a few near ``largest``, most of them smaller, none below 1 px."""
+    """Draw the radii in px of as many drops as cover the area: a few near ``largest``, most of them smaller, none below 1 px."""
     typical = (0.25 + 0.75 * draws.rand(64) ** draws.uniform(1.0, 3.0)) * largest
     area = math.pi * float((typical**2).mean())
     count = min(400, max(1, round(-math.log(1 - min(0.9, cover)) * height * width / area)))
@@ -65,14 +66,14 @@ def _radii(height: int, width: int, cover: float, largest: float, draws: Draws) 
 
 
 def _view(picture: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """The picture at places y and x [H, W] in px; beyond its borders it is mirrored."""
+    """Sample the picture at places y and x [H, W] in px; beyond its borders it is mirrored."""
     height, width = picture.shape[-2:]
     grid = torch.stack((2 * x / max(1, width - 1) - 1, 2 * y / max(1, height - 1) - 1), -1)
     return F.grid_sample(picture[None], grid[None], mode="bilinear", padding_mode="reflection", align_corners=True)[0]
 
 
 def _positions(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column of every pixel in px, [H, W] each."""
+    """Return the row and column of every pixel in px, [H, W] each."""
     height, width = picture.shape[-2:]
     y = torch.arange(height, dtype=torch.float32, device=picture.device).view(-1, 1).expand(height, width)
     x = torch.arange(width, dtype=torch.float32, device=picture.device).view(1, -1).expand(height, width)
@@ -80,7 +81,7 @@ def _positions(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_focus(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Drops in sharp focus: each shows the scene around it upside down, with a dark rim, light from above and a highlight."""
+    """Draw drops in sharp focus; each shows the scene around it upside down, with a dark rim and at times a highlight."""
     height, width = picture.shape[-2:]
     scale = _scale(height, width)
     radius = _radii(height, width, _cover(severity, draws), _largest(severity, 5, 22, draws) * scale, draws)
@@ -111,7 +112,7 @@ def _in_focus(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, T
 
 
 def _spots(height: int, width: int, cover: float, largest: float, softness: float, draws: Draws) -> Tensor:
-    """Opacity [1, H, W] of round soft drops; ``softness`` is the width of the edge as a share of the radius."""
+    """Draw the opacity [1, H, W] of round soft drops; ``softness`` is the width of the edge as a share of the radius."""
     step = max(1, int(softness * largest / 8))  # soft drops are drawn on a coarser grid
     rows, cols = math.ceil(height / step), math.ceil(width / step)
     radius = _radii(rows, cols, cover, largest / step, draws)
@@ -131,14 +132,14 @@ def _spots(height: int, width: int, cover: float, largest: float, softness: floa
 
 
 def _to_size(field: Tensor, height: int, width: int) -> Tensor:
-    """A field [1, h, w] at the size of the picture."""
+    """Enlarge a field [1, h, w] to the size of the picture."""
     if field.shape[-2:] == (height, width):
         return field
     return F.interpolate(field[None], (height, width), mode="bilinear", align_corners=False)[0]
 
 
 def _out_of_focus(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Drops far out of focus: soft spots in the colours of a wide view, some lit by the sky, dark above and light below."""
+    """Draw drops far out of focus: soft spots in the colours of a wide view, some lit by the sky, some shaded above."""
     height, width = picture.shape[-2:]
     scale, cover, softness = _scale(height, width), 1.15 * _cover(severity, draws), draws.uniform(0.4, 1.3)
     largest = _largest(severity, 3, 26, draws) * scale
@@ -159,7 +160,7 @@ def _out_of_focus(picture: Tensor, severity: float, draws: Draws) -> tuple[Tenso
 
 
 def _refracted(picture: Tensor, thickness: Tensor, cover: Tensor, size: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """The picture through water of a thickness [1, H, W] (1 = thickest) where ``cover`` [1, H, W] says that it lies.
+    """Show the picture through water of a thickness [1, H, W] (1 = thickest) where ``cover`` [1, H, W] is positive.
 
     Light bends along the slope of the water, so that small drops (``size``, in px) invert the scene; slopes facing up are lit.
     """
@@ -174,7 +175,7 @@ def _refracted(picture: Tensor, thickness: Tensor, cover: Tensor, size: float, d
 
 
 def _water_film(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Patches of water of free shape, flown together: where smooth noise is above a threshold, water stands and refracts."""
+    """Draw water of free shape that has flowed together: where smooth noise exceeds a threshold, water refracts the scene."""
     height, width = picture.shape[-2:]
     size = max(1.2, draws.log_uniform(2.0, 9.0) * _scale(height, width))
     noise = wide_blur(draws.normal(1, height, width), size)
@@ -188,7 +189,7 @@ def _water_film(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor,
 
 
 def _running(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Drops that run down a pane: heads with winding trails of water above them, among small drops that stay."""
+    """Draw drops that run down a pane and leave winding trails of water above them, among small drops that stay."""
     height, width = picture.shape[-2:]
     step = max(1, int(_scale(height, width)))  # water is drawn on a coarser grid
     rows, cols = math.ceil(height / step), math.ceil(width / step)
@@ -223,7 +224,7 @@ def _running(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Te
 
 
 def _mist(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Spray or condensation: hundreds of droplets of 1 to 3 px, and between them, on most panes, a film that blurs and pales."""
+    """Draw spray or condensation: droplets of 1 to 3 px, and in half of the draws a film between them that blurs and pales."""
     height, width = picture.shape[-2:]
     scale, cover = max(1.0, _scale(height, width)), _cover(severity, draws)
     film_share = draws.choose(0.0, draws.uniform(0.3, 0.8))

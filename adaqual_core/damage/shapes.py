@@ -1,4 +1,4 @@
-"""Strokes and flakes drawn one by one into an opacity field [1, H, W] in [0, 1], anti-aliased, all shapes at once."""
+"""This module draws anti-aliased strokes, flakes and drops into opacity fields [1, H, W] in [0, 1]."""
 
 import math
 
@@ -8,8 +8,13 @@ from torch import Tensor
 from .draws import Draws
 
 
+def size_factor(height: int, width: int) -> float:
+    """Return the factor of rain's and snow's sizes: 1 up to a short side of 360 px, and from there in proportion to it."""
+    return max(1.0, min(height, width) / 360)
+
+
 def places(height: int, width: int, count: int, margin: float, draws: Draws) -> Tensor:
-    """Even random places [2, count], y and x in px, over a picture and a margin around it; the first lies in the picture."""
+    """Return random places [2, count], y and x in px, in a picture and a margin around it; the first lies in the picture."""
     place = draws.rand(2, count)
     beyond = torch.cat((torch.zeros(1), torch.full((count - 1,), float(margin)))).to(draws.device)
     size = torch.tensor([[height], [width]], device=draws.device)
@@ -19,7 +24,7 @@ def places(height: int, width: int, count: int, margin: float, draws: Draws) -> 
 def draw_strokes(
     height: int, width: int, centre: Tensor, length: Tensor, angle: Tensor, thickness: Tensor, opacity: Tensor, taper: float
 ) -> Tensor:
-    """The union (maximum) of N strokes with one-pixel soft sides.
+    """Return the union (maximum) of N strokes whose sides are one pixel soft.
 
     ``centre`` [2, N] holds y and x in px; ``length`` and ``thickness`` [N] are in px; ``angle`` [N] is in radians from vertical,
     within ±1.2; ``opacity`` [N] in [0, 1] is reached along the middle. Towards both ends a stroke fades as 1 − |2a/length|^taper
@@ -42,7 +47,7 @@ def draw_strokes(
 
 
 def depth_inside(offset: tuple[Tensor, Tensor], radius: Tensor, stretch: Tensor, angle: Tensor, dents: Tensor | None) -> Tensor:
-    """How far inside the outline of a flake or drop each place lies, in px; negative outside.
+    """Return how far inside the outline of a flake or drop each place lies, in px; it is negative outside.
 
     ``offset`` holds the places' y and x from the centre in px. The shape is a disc of ``radius`` px, stretched to an ellipse
     whose longer axis is ``stretch`` ≥ 1 times the shorter and lies along ``angle`` (radians). ``dents`` [3, ...] are the
@@ -71,7 +76,7 @@ def draw_flakes(
     opacity: Tensor,
     dents: Tensor | None,
 ) -> Tensor:
-    """The union (maximum) of N flakes with soft edges.
+    """Return the union (maximum) of N flakes with soft edges.
 
     ``centre`` [2, N] holds y and x in px; ``radius``, ``stretch``, ``angle`` [N] and ``dents`` [3, N] as in :func:`depth_inside`;
     ``softness`` [N] is the width of the edge in px; ``opacity`` [N] in [0, 1] is reached inside.
@@ -85,7 +90,7 @@ def draw_flakes(
 def owners(
     height: int, width: int, centre: Tensor, radius: Tensor, stretch: Tensor, angle: Tensor, dents: Tensor | None, rim: float
 ) -> Tensor:
-    """The number of the drop that covers each pixel, [H, W] of int64, −1 where there is none; later drops lie over earlier ones.
+    """Return the number of the drop that covers each pixel, [H, W] of int64, or −1; later drops cover earlier ones.
 
     The N drops are described as in :func:`draw_flakes`; each covers its outline and ``rim`` px around it.
     """
@@ -96,7 +101,7 @@ def owners(
 
 
 def _patches(centre: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """Pixel positions y and x [N, P, P] of square patches around N centres [2, N] that reach ``reach`` px to each side."""
+    """Return the pixel positions y and x [N, P, P] of patches that reach ``reach`` px around N centres [2, N]."""
     offset = torch.arange(-math.ceil(reach) - 1, math.ceil(reach) + 2, device=centre.device)
     y = centre[0].floor().view(-1, 1, 1) + offset.view(1, -1, 1)
     x = centre[1].floor().view(-1, 1, 1) + offset.view(1, 1, -1)
@@ -106,14 +111,14 @@ def _patches(centre: Tensor, reach: float) -> tuple[Tensor, Tensor]:
 def _patch_depth(
     y: Tensor, x: Tensor, centre: Tensor, radius: Tensor, stretch: Tensor, angle: Tensor, dents: Tensor | None
 ) -> Tensor:
-    """:func:`depth_inside` of N shapes, each at the pixels y and x [N, P, P] of its own patch."""
+    """Return :func:`depth_inside` of N shapes, each at the pixels y and x [N, P, P] of its own patch."""
     offset = (y - centre[0].view(-1, 1, 1), x - centre[1].view(-1, 1, 1))
     radius, stretch, angle = (value.view(-1, 1, 1) for value in (radius, stretch, angle))
     return depth_inside(offset, radius, stretch, angle, None if dents is None else dents.view(3, -1, 1, 1))
 
 
 def _union(height: int, width: int, y: Tensor, x: Tensor, value: Tensor) -> Tensor:
-    """The largest of the values that fall on each pixel of a field [1, H, W]; values outside the picture are dropped."""
+    """Return the largest of the values that fall on each pixel, [1, H, W]; values outside the picture are dropped."""
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width) & (value > 0)
     index = (y * width + x)[inside].long()
     field = torch.zeros(height * width, device=value.device)

@@ -1,8 +1,8 @@
-"""Snow: five generators of falling flakes, sparse to blizzard, sharp to far out of focus, and one of ice on the pane.
+"""This module draws snow: falling flakes, sparse to blizzard, sharp to far out of focus, and ice on the pane.
 
 Severity (our definition): s = 1 − (1 − a)(1 − b). b is the opacity of the veil. a = √(c / 0.3), at most 1, where c is the mean
-opacity of the flakes over windows of 64 px (scaled as they are); a flake counts as far as it is seen: by the change that it makes, of which 0.3 counts
-in full.
+opacity of the flakes over windows of 64 px (larger in large pictures, as the flakes are). A flake counts as far as it is seen:
+by the change that it makes, of which 0.3 counts in full.
 
 Sources of ranges: Snow100K (Liu et al., TIP 2018): small, medium and large flakes of many shapes, transparencies and speeds; CSD
 (Chen et al., ICCV 2021): flakes together with streaks and a veil; SRRS (Chen et al., ECCV 2020): the veil of distant snow;
@@ -15,28 +15,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .depth import scene_distance
+from ..filters import gaussian_blur
 from .draws import Draws
-from .fields import axes, colour, convolve, gaussian_blur, line_kernel, local_mean, luma, octave_noise, percentiles, smoothstep
-from .haze import lay_over
-from .shapes import draw_flakes, draw_strokes, places
+from .fields import axes, colour, convolve, line_kernel, local_mean, luma, octave_noise, percentiles, smoothstep
+from .haze import lay_over, thin_veil
+from .shapes import draw_flakes, draw_strokes, places, size_factor
 
 BLIZZARD = 0.3
 """Mean opacity of flakes at which their severity is 1."""
 
 
 def snow(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Snow of one of the generators over a picture.
+    """Draw snow from a randomly chosen generator over a picture.
 
-    Takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]; returns the snowy picture [3, H, W] in [0, 1] and
-    the severity of the snow at every pixel, [1, H, W] in [0, 1].
+    The function takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]. It returns the snowy picture [3, H,
+    W] in [0, 1] and the severity of the snow at every pixel, [1, H, W] in [0, 1].
     """
     generator = draws.choose(*GENERATORS.values())
     return generator(picture, severity, draws)
 
 
 def _snowy(picture: Tensor, flakes: Tensor, veil: Tensor | None, draws: Draws, added: float = 0.25) -> tuple[Tensor, Tensor]:
-    """The picture behind its veil [1, H, W] and its flakes [1, H, W], and the severity of both.
+    """Return the picture behind its veil [1, H, W] and its flakes [1, H, W], and the severity of both.
 
     Flakes are white to light grey, at times bluish. They hide what is behind them; with the probability ``added`` they are added
     to it instead, as light that passes through them. In a quarter of the draws they are darker than a brighter sky behind them.
@@ -51,35 +51,19 @@ def _snowy(picture: Tensor, flakes: Tensor, veil: Tensor | None, draws: Draws, a
     if draws.chance(0.75):
         snowy = torch.maximum(snowy, veiled)
     seen = torch.minimum(flakes, (snowy - veiled).abs().mean(0, keepdim=True) / 0.3)
-    window = 64 * _scale(*picture.shape[-2:])
+    window = 64 * size_factor(*picture.shape[-2:])
     severity = (local_mean(seen, window) / BLIZZARD).clamp(0, 1).sqrt()
     return snowy.clamp(0, 1), severity if veil is None else 1 - (1 - severity) * (1 - veil)
 
 
 def _parts(picture: Tensor, severity: float, draws: Draws, chance: float) -> tuple[float, Tensor | None]:
-    """The mean opacity of the flakes, and the veil's opacity [1, H, W] or none, that make up a severity together."""
-    height, width = picture.shape[-2:]
-    veil, share = None, 0.0
-    if draws.chance(chance):
-        share = severity * draws.uniform(0.1, 0.55)
-        shape = draws.choose("even", "distance", "drifting")
-        if shape == "distance":
-            veil = 1 - torch.exp(math.log(1 - share) * scene_distance(picture, draws))
-        elif shape == "drifting":
-            veil = share * (0.4 + 0.6 * octave_noise(height, width, draws, cells=2, octaves=4))
-        else:
-            veil = torch.full((1, height, width), share, device=picture.device)
-    flakes = 1 - (1 - severity) / (1 - share)
-    return BLIZZARD * (flakes * draws.uniform(0.9, 1.05)) ** 2, veil
-
-
-def _scale(height: int, width: int) -> float:
-    """Factor of all sizes: 1 up to a short side of 360 px, from there with the picture."""
-    return max(1.0, min(height, width) / 360)
+    """Divide a severity into the mean opacity of the flakes and, with the probability ``chance``, a veil [1, H, W] or None."""
+    veil, rest = thin_veil(picture, severity, draws) if draws.chance(chance) else (None, severity)
+    return BLIZZARD * (rest * draws.uniform(0.9, 1.05)) ** 2, veil
 
 
 def _together(layers: list[Tensor], cover: float) -> Tensor:
-    """The union of flake layers, made fainter or up to three times as strong so that the mean opacity is near ``cover``."""
+    """Unite flake layers and scale them, at most threefold, so that the mean opacity is near ``cover``."""
     clear = torch.ones_like(layers[0])
     for layer in layers:
         clear = clear * (1 - layer)
@@ -88,13 +72,13 @@ def _together(layers: list[Tensor], cover: float) -> Tensor:
 
 
 def _count(height: int, width: int, cover: float, area: float, opacity: float) -> int:
-    """How many flakes of this area (px) and mean opacity cover a picture to the mean opacity ``cover``: 1 to 6000."""
+    """Return how many flakes (1 to 6000) of this area in px and this mean opacity give the mean opacity ``cover``."""
     covered = -math.log(1 - min(0.85, cover / opacity))
     return min(6000, max(1, round(covered * height * width / area)))
 
 
 def _flakes(height: int, width: int, cover: float, radius: float, draws: Draws, *, softness: float, opacity: float) -> Tensor:
-    """A layer of flakes of about one radius (px); ``softness`` is the width of the edge as a share of the radius.
+    """Draw a layer of flakes of about one radius (px); ``softness`` is the width of the edge as a share of the radius.
 
     Soft flakes are drawn on a coarser grid. Of more than 1200 flakes, some are drawn and the others are mirrored, shifted copies.
     """
@@ -124,24 +108,24 @@ def _flakes(height: int, width: int, cover: float, radius: float, draws: Draws, 
 
 
 def _discs(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Sharp flakes drawn one by one in one to three sizes: radius 0.6-1.5, 1.5-3 and 3-7 px, round, oval or uneven."""
+    """Draw sharp flakes one by one in one to three sizes (radius 0.6-1.5, 1.5-3 and 3-7 px), round, oval or uneven."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.3)
     small, medium, large = (0.6, 1.5), (1.5, 3.0), (3.0, 7.0)
     sizes = draws.choose((small,), (medium,), (large,), (small, medium), (medium, large), (small, medium, large))
     layers = []
     for low, high in sizes:
-        radius = draws.uniform(low, high) * _scale(height, width)
+        radius = draws.uniform(low, high) * size_factor(height, width)
         softness, opacity = draws.uniform(0.3, 1.0), draws.uniform(0.35, 1.0)
         layers.append(_flakes(height, width, cover / len(sizes), radius, draws, softness=softness, opacity=opacity))
     return _snowy(picture, _together(layers, cover), veil, draws)
 
 
 def _streaks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Flakes that the wind moves during the exposure: short thick strokes, all leaning the same way or swirling."""
+    """Draw flakes that move during the exposure as short thick strokes, which lean the same way or swirl."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.4)
-    scale, lean = _scale(height, width), math.radians(draws.uniform(-65, 65))
+    scale, lean = size_factor(height, width), math.radians(draws.uniform(-65, 65))
     wander = math.radians(draws.choose(3.0, 10.0, 30.0))
     layers = []
     for _ in range(draws.choose(1, 2)):
@@ -164,10 +148,10 @@ def _streaks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Te
 
 
 def _noise_flakes(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Noise of one grain size, cut off at a threshold and moved along a line: irregular clumps without any drawn shape."""
+    """Cut smooth noise off at a threshold and move it along a line, which gives irregular clumps without any drawn shape."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.4)
-    layers, scale = [], _scale(height, width)
+    layers, scale = [], size_factor(height, width)
     lean = math.radians(draws.uniform(-70, 70))
     grains = draws.choose((0.7,), (1.2,), (2.0,), (0.7, 1.8), (1.0, 3.0))
     for grain in grains:
@@ -184,7 +168,7 @@ def _noise_flakes(picture: Tensor, severity: float, draws: Draws) -> tuple[Tenso
 
 
 def _out_of_focus(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Large blurred flakes close to the lens, radius 5-22 px of 360, and often a few sharp small ones farther off."""
+    """Draw large blurred flakes close to the lens (radius 5-22 px of 360), and often a few sharp small ones farther off."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.25)
     scale = min(height, width) / 360
@@ -195,16 +179,16 @@ def _out_of_focus(picture: Tensor, severity: float, draws: Draws) -> tuple[Tenso
         softness, opacity = draws.choose(0.4, 1.0, 1.6), draws.uniform(0.25, 0.85)
         layers.append(_flakes(height, width, near * cover, radius, draws, softness=softness, opacity=opacity))
     if draws.chance(0.6):
-        radius = draws.uniform(0.7, 2.5) * _scale(height, width)
+        radius = draws.uniform(0.7, 2.5) * size_factor(height, width)
         layers.append(_flakes(height, width, (1 - near) * cover + 0.003, radius, draws, softness=0.6, opacity=0.8))
     return _snowy(picture, _together(layers, cover), veil, draws)
 
 
 def _blizzard(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Snow in depth: fine and dense far away, larger and moved close by, in gusts; at times it lies on what faces upwards."""
+    """Draw snow in depth, in gusts: fine and dense far away, larger and moved close by; at times it lies on light surfaces."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.8)
-    scale, lean = _scale(height, width), math.radians(draws.uniform(-70, 70))
+    scale, lean = size_factor(height, width), math.radians(draws.uniform(-70, 70))
     gusts = octave_noise(height, width, draws, cells=draws.choose(1, 2, 4), octaves=3)
     far = _flakes(
         height, width, 0.5 * cover, draws.uniform(0.6, 1.1) * scale, draws, softness=0.8, opacity=draws.uniform(0.4, 0.9)
@@ -224,7 +208,7 @@ def _blizzard(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, T
 
 
 def _frost(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Ice on the pane: a grainy white film, thickest along the borders or in patches, at times with needles in tufts."""
+    """Draw ice on the pane: a grainy white film, thickest along the borders or in patches, at times with tufts of needles."""
     height, width = picture.shape[-2:]
     cover, veil = _parts(picture, severity, draws, 0.3)
     cover = cover * (0.5 + 0.5 * severity)  # ice gathers
@@ -235,7 +219,7 @@ def _frost(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tens
     thick = smoothstep(low, high + 0.01, patches)
     grain = octave_noise(height, width, draws, cells=draws.choose(6, 12, 24), octaves=6, persistence=draws.uniform(0.6, 0.9))
     layers = [thick * smoothstep(0.25, 0.9, grain)]
-    count, scale = draws.choose(0, 400, 1200), _scale(height, width)
+    count, scale = draws.choose(0, 400, 1200), size_factor(height, width)
     if count:
         centre = places(height, width, count, 0.0, draws)
         row, col = centre.long()

@@ -15,10 +15,10 @@ from small import assessor
 from small_clip import write_clip
 from small_deqa import network, write
 
-from adaqual_core.assessors import assess, open_assessor, score
-from adaqual_core.checkpoint import save_model
-from adaqual_core.heatmap import heatmap
 from adaqual_core.imageio import read_picture
+from adaqual_core.quality.assess import assess, open_assessor, score
+from adaqual_core.quality.heatmap import heatmap
+from adaqual_core.weight_files import save_model
 
 SHIPPED = "embedded (shipped)"
 KINDS = ("own.safetensors", "clip", "nested/deqa")

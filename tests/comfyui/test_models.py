@@ -10,8 +10,8 @@ from comfy_server import ServerError, fetch, images, run
 from PIL import Image
 from small import official, picture, prompt_for, save_lightning, weather
 
-from adaqual_core.families import restore_with, settings_for
 from adaqual_core.imageio import write_picture
+from adaqual_core.sampling.families import restore_with, settings_for
 
 PIXELS = picture(45, 70)
 

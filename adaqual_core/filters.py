@@ -1,0 +1,29 @@
+"""Filters of pictures and fields [C, H, W]."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def box_filter(field: Tensor, radius: int) -> Tensor:
+    """Return the mean of [C, H, W] over windows of (2·radius + 1)² px; at the border only pixels of the picture are averaged."""
+    if radius < 1:
+        return field
+    k = 2 * radius + 1
+    across = F.avg_pool2d(field[None], (1, k), 1, (0, radius), count_include_pad=False)
+    return F.avg_pool2d(across, (k, 1), 1, (radius, 0), count_include_pad=False)[0]
+
+
+def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:
+    """Blur [C, H, W] with a Gaussian of standard deviation ``sigma`` in px; the border pixels are repeated outside."""
+    if sigma < 0.05:
+        return picture
+    radius = max(1, math.ceil(3 * sigma))
+    x = torch.arange(-radius, radius + 1, dtype=picture.dtype, device=picture.device)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(picture[None], (radius, radius, radius, radius), mode="replicate").transpose(0, 1)
+    padded = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return F.conv2d(padded, kernel.view(1, 1, -1, 1)).transpose(0, 1)[0]

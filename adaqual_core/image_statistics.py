@@ -1,0 +1,59 @@
+"""Statistics of a whole picture that tell damage from another time of day: levels, detail, and a thumbnail (our definition)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
+_THUMBNAIL = 8
+_SCALES = 3
+LEVELS = 5 * len(_QUANTILES)
+LEVELS_AND_DETAIL = LEVELS + 3 * (_SCALES + 2)
+"""Number of :func:`levels_and_detail` per picture: quantiles of the colours, of the darkest and of the brightest colour of each
+pixel, energies of three detail bands, median energies of the two finest."""
+STATISTICS = 2 + LEVELS_AND_DETAIL + 3 * _THUMBNAIL**2
+"""Number of global statistics per picture: mean and spread of severity, levels and detail, an 8×8 thumbnail."""
+
+
+def _quantiles(x: Tensor) -> Tensor:
+    return torch.quantile(x.flatten(2), torch.tensor(_QUANTILES, device=x.device), dim=2).permute(1, 2, 0).flatten(1)
+
+
+def _detail_energies(picture: Tensor) -> Tensor:
+    """Log energies of the detail at 1, 2 and 4 px, and the log medians of the two finest (noise shows in both, texture in
+    the first): [B, 3, H, W] → [B, 3·(_SCALES + 2)] in about [0, 1]."""
+    means, medians, level = [], [], picture
+    for scale in range(_SCALES):
+        level = F.pad(level, (0, level.shape[-1] % 2, 0, level.shape[-2] % 2), mode="replicate")
+        a, b, c, d = (level[..., y::2, x::2] for y in (0, 1) for x in (0, 1))
+        diagonal = (a - b - c + d).abs() / 2
+        means.append((((a - b + c - d).abs() + (a + b - c - d).abs()) / 2 + diagonal).mean((2, 3)) / 3)
+        if scale < 2:
+            medians.append(_sampled(diagonal).flatten(2).median(2).values)
+        level = (a + b + c + d) / 4
+    return torch.log(torch.cat(means + medians, 1) + 1e-3) / 7 + 1
+
+
+def _sampled(x: Tensor) -> Tensor:
+    """Every n-th row and column, so that at most 512 of each are left."""
+    return x[..., :: -(-x.shape[-2] // 512), :: -(-x.shape[-1] // 512)]
+
+
+def levels_and_detail(picture: Tensor) -> Tensor:
+    """What tells haze, darkness, noise and blur of a whole picture from another time of day (our definition): levels, black and
+    white points, and how much detail there is at 1, 2 and 4 px; [B, 3, H, W] in [0, 1] → [B, LEVELS_AND_DETAIL]."""
+    small = F.adaptive_avg_pool2d(picture, (min(64, picture.shape[-2]), min(64, picture.shape[-1])))
+    pixels = _sampled(picture)
+    extremes = torch.cat((pixels.amin(1, keepdim=True), pixels.amax(1, keepdim=True)), 1)
+    return torch.cat((_quantiles(small), _quantiles(extremes), _detail_energies(picture)), 1)
+
+
+def global_statistics(picture: Tensor, severity: Tensor) -> Tensor:
+    """Statistics [B, STATISTICS] of pictures [B, 3, H, W] in [0, 1] with severity [B, 1, h, w] (our definition).
+
+    They do not depend on tiles; the levels hardly depend on size.
+    """
+    flat = severity.flatten(1)
+    spread = flat.std(1, unbiased=False) if flat.shape[1] > 1 else torch.zeros(len(flat))
+    thumbnail = F.adaptive_avg_pool2d(picture, _THUMBNAIL).flatten(1)
+    return torch.cat((flat.mean(1, keepdim=True), spread[:, None], levels_and_detail(picture), thumbnail), 1)

@@ -1,0 +1,1 @@
+"""The networks: their layers, their sizes, and the weights that ship."""

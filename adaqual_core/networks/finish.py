@@ -1,0 +1,36 @@
+"""What the sampler's result goes through last: its detail, then the whole picture's tone (our definition).
+
+Both look at the picture and at what the sampler made of it, neither at what the other does. They are trained on what the
+shipped denoiser leaves, and their weights lie in a file of their own.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn as nn
+
+from .detail import Detail
+from .tone_grid import ToneGrid
+
+
+@dataclass(frozen=True)
+class FinishConfig:
+    """Sizes of :class:`tonegrid.ToneGrid` and :class:`detail.Detail`."""
+
+    grid_widths: tuple[int, int, int] = (32, 64, 96)
+    grid_blocks: int = 2
+    levels: int = 8
+    detail_widths: tuple[int, int] = (40, 80)
+    detail_blocks: tuple[int, int, int] = (2, 3, 2)
+
+
+class Finish(nn.Module):
+    """The two networks, each to be called by itself; untrained they change nothing."""
+
+    def __init__(self, config: FinishConfig = FinishConfig(), operations=nn):
+        super().__init__()
+        self.config = config
+        self.grid = ToneGrid(config.grid_widths, config.grid_blocks, config.levels, operations)
+        self.detail = Detail(config.detail_widths, config.detail_blocks, operations)
+        for last in (self.grid.head, self.detail.ending):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)

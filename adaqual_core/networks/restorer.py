@@ -1,0 +1,208 @@
+"""The second generation's restorer: a bilateral grid for the whole picture's tone, then a denoiser (our definition).
+
+The grid undoes what changes slowly over the picture: y0 = y + slice(G, y). The denoiser predicts the residual r = x − y0 that
+remains, x being the clean picture, with one output. It is a U-Net of plain 3×3 residual blocks, the finest level at 2×2 px. Each
+block is modulated by a condition vector, and the coarse levels attend to prompts that are keyed by the kind of damage. No
+operation of the denoiser pools over the picture, so tiles with enough context equal the whole.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..grid import CELL
+from ..image_statistics import STATISTICS
+from ..kinds import KINDS
+from ..prompt import MAX_LENGTH
+from .bilateral_grid import BilateralGrid
+from .embedding import sinusoid
+from .kind_prompts import Guidance, KindPrompts, PromptAttention
+
+
+@dataclass(frozen=True)
+class RestorerConfig:
+    """Sizes of the restorer.
+
+    ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``encoder`` and ``decoder``: number of blocks at 1/2, 1/4 and
+    1/8. ``middle``: number of blocks at 1/16. ``condition_width``: size of the condition vector and of a prompt token.
+    ``noise_scale``: standard deviation of the noise that the residual is mixed with; residuals are small beside unit noise.
+    ``grid_widths``, ``grid_blocks``, ``grid_levels``: sizes of the bilateral grid's network.
+    """
+
+    widths: tuple[int, int, int, int] = (48, 80, 128, 192)
+    encoder: tuple[int, int, int] = (2, 2, 2)
+    middle: int = 2
+    decoder: tuple[int, int, int] = (3, 2, 2)
+    condition_width: int = 96
+    global_tokens: int = 8
+    heads: int = 4
+    noise_scale: float = 0.1
+    grid_widths: tuple[int, int, int] = (32, 64, 96)
+    grid_blocks: int = 2
+    grid_levels: int = 8
+
+
+PRESETS = {
+    "nano": RestorerConfig(),
+    "base": RestorerConfig(
+        widths=(64, 128, 224, 320),
+        encoder=(3, 3, 4),
+        middle=4,
+        decoder=(4, 4, 4),
+        condition_width=160,
+        heads=8,
+        grid_widths=(48, 96, 128),
+    ),
+}
+
+
+class ResidualBlock(nn.Module):
+    """x + W2·ReLU((1 + scale)·W1·x + shift), scale and shift coming from the condition vector.
+
+    At fine levels W1 and W2 are 3×3 convolutions of equal width. At coarse levels (``wide``) W1 is a 3×3 convolution to twice the
+    width and W2 is a 1×1 convolution: as many parameters, half the receptive field.
+    """
+
+    def __init__(self, channels: int, condition: int, wide: bool, operations):
+        super().__init__()
+        hidden = 2 * channels if wide else channels
+        self.conv1 = operations.Conv2d(channels, hidden, 3, padding=1)
+        self.modulation = operations.Linear(condition, 2 * hidden)
+        kernel = 1 if wide else 3
+        self.conv2 = operations.Conv2d(hidden, channels, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
+        return x + self.conv2(F.relu(torch.addcmul(shift, self.conv1(x), 1 + scale)))
+
+
+def detail(picture: Tensor) -> Tensor:
+    """The difference from the 5×5 mean, times 8. Unscaled, faint grain stays in the linear range of every layer (measured)."""
+    return 8 * (picture - F.avg_pool2d(picture, 5, 1, 2, count_include_pad=False))
+
+
+class Denoiser(nn.Module):
+    """Predicts the residual [B, 3, H, W] of pictures whose tone the grid has set; H and W are multiples of 16 px."""
+
+    def __init__(self, config: RestorerConfig, operations=nn):
+        super().__init__()
+        self.config = config
+        condition = config.condition_width
+        fine, coarse = config.widths[:-1], config.widths[1:]
+        self.time1 = operations.Linear(64, condition)
+        self.time2 = operations.Linear(condition, condition)
+        self.picture1 = operations.Linear(STATISTICS + len(KINDS), condition)
+        self.picture2 = operations.Linear(condition, condition)
+        self.prompt = KindPrompts(condition, config.global_tokens, int(MAX_LENGTH), operations)
+        self.intro = operations.Conv2d(4 * 18 + len(KINDS) + 1, fine[0], 3, padding=1)
+
+        def blocks(count: int, level: int) -> nn.ModuleList:
+            width, wide = config.widths[level], level > 1
+            return nn.ModuleList(ResidualBlock(width, condition, wide, operations) for _ in range(count))
+
+        self.encoder = nn.ModuleList(blocks(count, level) for level, count in enumerate(config.encoder))
+        self.down = nn.ModuleList(operations.Conv2d(a, b, 2, 2) for a, b in zip(fine, coarse, strict=True))
+        self.damage = nn.ModuleList(operations.Conv2d(len(KINDS) + 1, width, 1) for width in config.widths[2:])
+        self.attention1 = PromptAttention(config.widths[3], condition, config.heads, operations)
+        self.middle = blocks(config.middle, 3)
+        self.attention2 = PromptAttention(config.widths[3], condition, config.heads, operations)
+        self.up = nn.ModuleList(operations.Conv2d(b, 4 * a, 1) for a, b in zip(fine, coarse, strict=True))
+        self.decoder = nn.ModuleList(blocks(count, level) for level, count in enumerate(config.decoder))
+        self.ending = operations.Conv2d(fine[0], 12, 3, padding=1)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Distance in px beyond which nothing influences a pixel, rounded up to whole cells."""
+        config = self.config
+        radius = 2 + 2 * 2
+        for level, (encoder, decoder) in enumerate(zip(config.encoder, config.decoder, strict=True)):
+            radius += 2 ** (level + 1) * (encoder + decoder) * (1 if level > 1 else 2)
+        radius += CELL * config.middle
+        return CELL * math.ceil((radius + CELL - 1) / CELL)
+
+    def precondition(self, noisy: Tensor, alpha_cumprod: Tensor) -> Tensor:
+        """The linear estimate of the residual (standard deviation about 0.2) from its noisy state: 0 where all is noise."""
+        a = alpha_cumprod.float().view(-1, 1, 1, 1)
+        power = 0.2**2
+        gain = a.sqrt() * power / (a * power + (1 - a) * self.config.noise_scale**2)
+        return noisy * gain.to(noisy.dtype)
+
+    def about_picture(self, statistics: Tensor, kinds: Tensor) -> Tensor:
+        """The vector [B, condition_width] that describes each picture; ``kinds`` [B, 8] are its mean severities."""
+        known = torch.cat((statistics * 4 - 2, 4 * kinds), 1)
+        return self.picture2(F.silu(self.picture1(known)))
+
+    def forward(
+        self,
+        picture: Tensor,
+        toned: Tensor,
+        noisy: Tensor,
+        timestep: Tensor,
+        alpha_cumprod: Tensor,
+        damage: Tensor,
+        about: Tensor,
+        guidance: Guidance,
+    ) -> Tensor:
+        """The residual of ``toned``, [B, 3, H, W] in about [−1, 1].
+
+        ``picture`` and ``toned`` [B, 3, H, W] in [0, 1]: the damaged picture before and after the grid; ``noisy`` [B, 3, H, W]: the
+        state of the sampler; ``timestep`` [B] in 0..999; ``alpha_cumprod`` [B]; ``damage`` [B, 9, H/16, W/16]: overall severity and
+        severity by kind; ``about``: :meth:`about_picture`; ``guidance``: the prompts of these cells.
+        """
+        condition = about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype))))
+        condition = F.silu(condition)
+        noisy = self.precondition(noisy, alpha_cumprod)
+        seen = torch.cat((picture * 2 - 1, toned * 2 - 1, noisy * 4, detail(picture), detail(toned), 8 * (toned - picture)), 1)
+        spread = F.interpolate(damage, scale_factor=CELL // 2, mode="bilinear", align_corners=False)
+        seen = torch.cat((F.pixel_unshuffle(seen, 2), spread), 1).contiguous(memory_format=torch.channels_last)
+        x, skips = self.intro(seen), []
+        for level, (blocks, down) in enumerate(zip(self.encoder, self.down, strict=True)):
+            if level == 2:
+                x = x + F.interpolate(self.damage[0](damage), scale_factor=2, mode="bilinear", align_corners=False)
+            for block in blocks:
+                x = block(x, condition)
+            skips.append(x)
+            x = down(x)
+        x = self.attention1(x + self.damage[1](damage), guidance)
+        for block in self.middle:
+            x = block(x, condition)
+        x = self.attention2(x, guidance)
+        for level in (2, 1, 0):
+            x = F.pixel_shuffle(self.up[level](x), 2) + skips[level]
+            for block in self.decoder[level]:
+                x = block(x, condition)
+        return F.pixel_shuffle(self.ending(x), 2)
+
+
+class Restorer(nn.Module):
+    """The bilateral grid and the denoiser of one model file."""
+
+    def __init__(self, config: RestorerConfig = PRESETS["nano"], operations=nn):
+        super().__init__()
+        self.config = config
+        self.grid = BilateralGrid(config.grid_widths, config.grid_blocks, config.grid_levels, operations)
+        self.denoiser = Denoiser(config, operations)
+
+
+def initialise(model: Restorer, seed: int) -> None:
+    """Set the start of training: small residual branches and an output of zero, so that the untrained model changes nothing."""
+    torch.manual_seed(seed)
+    for module in model.denoiser.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)
+    for module in model.denoiser.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.kaiming_normal_(module.conv1.weight, nonlinearity="relu")
+            nn.init.normal_(module.conv2.weight, std=0.3 / math.sqrt(module.conv2.weight[0].numel()))
+            nn.init.normal_(module.modulation.weight, std=0.01)
+    prompts = model.denoiser.prompt
+    for tokens in (prompts.global_prompt, prompts.pool, prompts.keys):
+        nn.init.normal_(tokens, std=0.5)
+    for head in (model.denoiser.ending, model.grid.head):
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)

@@ -1,0 +1,1 @@
+"""Published checkpoints: how they are told apart, read and checked."""

@@ -1,0 +1,154 @@
+"""What network a file holds, from its tensors' names and shapes alone, never from its name.
+
+Every known layout is data: keys that must exist, prefixes that may be dropped, and for the published networks the exact
+names and shapes that sizes read from the file ask for. An unknown file is told the nearest layout and what differs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+
+from ..errors import CheckpointError
+from ..networks import adaqual_diff as official
+from ..networks import weather_diffusion as weatherdiffusion
+from ..networks.adaqual_diff import OfficialNet
+from ..networks.denoiser import Denoiser
+from ..networks.weather_diffusion import WeatherNet
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+PREFIXES = ("", "module.", "model.", "model.module.", "module.model.")
+"""What DataParallel and Lightning put before every key."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A known layout. ``signature``: keys that tell it from all others. ``ignored``: prefixes of what it does not need.
+
+    ``build(shapes)`` gives the network that tensors of these shapes ask for, with them as its state. It raises
+    KeyError, ValueError or IndexError where they ask for the impossible, and is None where another module checks the
+    file. ``typical()`` gives one of usual size, whose names stand for the layout's.
+    """
+
+    title: str
+    signature: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    build: Callable[[Shapes], nn.Module] | None = None
+    typical: Callable[[], nn.Module] | None = None
+
+    def names(self) -> list[str]:
+        """Names of the layout's tensors in its usual size, or its signature where there is no network."""
+        if self.typical is None:
+            return list(self.signature)
+        with torch.device("meta"):
+            return list(self.typical().state_dict())
+
+
+LAYOUTS = {
+    "adaqual_official": Layout(
+        "AdaQual-Diff, official layout",
+        ("intro.weight", "ending.weight", "time_mlp.1.weight", "downs.0.weight", "prompt_pool.local_prompt_pool",
+         "attn_local.q.weight", "encoders.0.0.beta"),
+        ("condition_fusion.", "lpips_fn.", "deqa_scorer."),
+        lambda shapes: OfficialNet(official.read_config(shapes)),
+        OfficialNet,
+    ),
+    "weatherdiffusion": Layout(
+        "WeatherDiffusion",
+        ("conv_in.weight", "conv_out.weight", "temb.dense.0.weight", "down.0.block.0.conv1.weight",
+         "mid.attn_1.q.weight", "norm_out.weight"),
+        (),
+        lambda shapes: WeatherNet(weatherdiffusion.read_config(shapes)),
+        WeatherNet,
+    ),
+    "deqa": Layout(
+        "DeQA-Score",
+        ("lm_head.weight", "model.visual_abstractor.query_embeds", "model.vision_model.embeddings.cls_token",
+         "model.layers.0.input_layernorm.multiway.0.weight"),
+    ),
+    "denoiser": Layout(
+        "AdaQual denoiser, our presets",
+        ("statistics1.weight", "prompt.global_prompt", "prompt.pool", "attention1.gate", "intro.weight"),
+        typical=Denoiser,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """``family``: a key of LAYOUTS; ``keys``: the network's name of a tensor → the file's; ``ignored``: the file's."""
+
+    family: str
+    keys: dict[str, str]
+    ignored: tuple[str, ...]
+
+
+def _list(keys: list[str]) -> str:
+    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+
+
+def _words(keys) -> set[str]:
+    return {word for key in keys for word in key.split(".") if not word.isdigit() and word not in ("weight", "bias")}
+
+
+def _differences(shapes: Shapes, layout: Layout, found: Found) -> list[str]:
+    """What keeps tensors of these shapes from being this layout, in words; empty if nothing does."""
+    own = {name: tuple(shapes[key]) for name, key in found.keys.items()}
+    missing = [key for key in layout.signature if key not in own]
+    expected: dict[str, tuple[int, ...]] = {}
+    if layout.build is not None and not missing:
+        try:
+            with torch.device("meta"):
+                expected = {key: tuple(value.shape) for key, value in layout.build(own).state_dict().items()}
+        except KeyError as problem:
+            missing = [str(problem.args[0])]
+        except (ValueError, IndexError, RuntimeError, ZeroDivisionError) as problem:
+            return [f"impossible sizes ({problem})"]
+    lacking = missing or [key for key in expected if key not in own]
+    surplus = [found.keys[key] for key in own if key not in expected] if expected else []
+    if missing:  # sizes are unknown: a key is unexpected if no word of the layout's is in it
+        known = _words(layout.names())
+        surplus = [found.keys[key] for key in own if not _words([key]) & known]
+    odd = [
+        f"{key} {list(own[key])} instead of {list(expected[key])}"
+        for key in expected if key in own and own[key] != expected[key]
+    ]  # fmt: skip
+    said = (("missing", lacking), ("unexpected", surplus), ("wrong shape", odd))
+    return [f"{what}: {_list(keys)}" for what, keys in said if keys]
+
+
+def detect(shapes: Shapes) -> Found:
+    """The layout of tensors with these names and shapes; raises :class:`CheckpointError` that says what differs."""
+    candidates = [
+        (family, prefix) for family, layout in LAYOUTS.items() for prefix in PREFIXES
+        if all(prefix + key in shapes for key in layout.signature)
+    ]  # fmt: skip
+    if candidates:
+        family, prefix = candidates[0]
+    else:
+        if not shapes:
+            raise CheckpointError("no tensors; the file is empty or incomplete: download it again")
+        words = _words(shapes)
+
+        def likeness(family: str) -> float:
+            own = _words(LAYOUTS[family].names())
+            return len(own & words) / len(own | words)
+
+        family = max(LAYOUTS, key=likeness)
+        starts = {p: sum(key.startswith(p) for key in shapes) for p in PREFIXES}
+        prefix = max((p for p in PREFIXES if starts[p] == len(shapes)), key=len, default="")
+    layout = LAYOUTS[family]
+    ignored = tuple(
+        key for key in shapes if key.startswith(layout.ignored) or key.removeprefix(prefix).startswith(layout.ignored)
+    )
+    dropped = set(ignored)
+    found = Found(family, {key.removeprefix(prefix): key for key in shapes if key not in dropped}, ignored)
+    differences = _differences(shapes, layout, found)
+    if differences:
+        raise CheckpointError(
+            f"not a known model; nearest layout: {layout.title}, but {'; '.join(differences)}. "
+            "Choose a file of a known layout, or download this one again"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The quality map: what makes it, and what it is."""

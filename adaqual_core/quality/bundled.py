@@ -1,0 +1,184 @@
+"""The embedded quality assessor: a small fully convolutional network that needs no reference (our definition).
+
+It maps a picture to one score per 16×16 cell and learns :mod:`adaqual_core.reference`. Its receptive field is finite, and what
+it knows of the picture beyond, its levels and detail, is computed once: a map made in tiles equals the map of the whole picture.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_picture
+from ..errors import NumericalError
+from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
+from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
+from .map import QualityMap, without_faint_regions
+
+
+@dataclass(frozen=True)
+class AssessorConfig:
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture, the dilations of the blocks at 1/16, and the hidden width of what is
+    made of the whole picture's statistics."""
+
+    widths: tuple[int, int, int, int] = (32, 64, 96, 128)
+    dilations: tuple[int, ...] = (1, 2, 4)
+    picture_width: int = 64
+
+
+class _Residual(nn.Module):
+    """x + W2·GELU(W1·norm(x)) with a 3×3 W1, depthwise and dilated where ``dilation`` is given."""
+
+    def __init__(self, width: int, operations, dilation: int = 0):
+        super().__init__()
+        self.norm = operations.LayerNorm(width)
+        self.dilation = dilation
+        if dilation:
+            self.depthwise = operations.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=width)
+            self.conv1 = operations.Conv2d(width, 2 * width, 1)
+            self.conv2 = operations.Conv2d(2 * width, width, 1)
+        else:
+            self.conv1 = operations.Conv2d(width, width, 3, padding=1)
+            self.conv2 = operations.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if self.dilation:
+            y = self.depthwise(y)
+        return x + self.conv2(F.gelu(self.conv1(y)))
+
+
+STATISTICS = 20
+
+
+def _high_pass(x: Tensor) -> Tensor:
+    return x - F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+def cell_statistics(picture: Tensor) -> Tensor:
+    """What no-reference assessors measure, per cell: [B, 3, H, W] → [B, STATISTICS, H/16, W/16] of order 1.
+
+    Log energies of two high-pass bands and the log peak of the finer one, mean, minimum and maximum, all per colour; and how
+    much stronger the steps at 8×8 block borders are than their neighbours (JPEG).
+    """
+    fine = _high_pass(picture).abs()
+    coarse = _high_pass(F.avg_pool2d(picture, 2)).abs()
+    extremes = [F.avg_pool2d(picture, CELL), -F.max_pool2d(-picture, CELL), F.max_pool2d(picture, CELL)]
+    bands = [F.avg_pool2d(fine, CELL), F.avg_pool2d(coarse, CELL // 2), F.max_pool2d(fine, CELL)]
+    batch, _, height, width = picture.shape
+    grid = picture.mean(1).reshape(batch, height // CELL, CELL, width // CELL, CELL)
+    across = (grid[..., 1:] - grid[..., :-1]).abs().mean(2) + 1e-3
+    along = (grid[:, :, 1:] - grid[:, :, :-1]).abs().mean(4).transpose(2, 3) + 1e-3
+    steps = [torch.log(s[..., 7] / ((s[..., 6] + s[..., 8]) / 2))[:, None] for s in (across, along)]
+    logs = [torch.log(band + 1e-3) * 0.5 + 2 for band in bands]
+    return torch.cat(logs + [4 * e - 2 for e in extremes] + steps, 1)
+
+
+BANDS = 9
+
+
+def band_energies(picture: Tensor) -> Tensor:
+    """Log energies of the three Haar detail bands per colour: [B, 3, H, W] → [B, BANDS, H/4, W/4] of order 1.
+
+    Noise shows in all bands of all places, texture in some; a network that must find out by itself learns it slowly.
+    """
+    a, b, c, d = F.pixel_unshuffle(picture, 2).unflatten(1, (3, 4)).unbind(2)
+    bands = torch.cat((a - b + c - d, a + b - c - d, a - b - c + d), 1)
+    return torch.log(F.avg_pool2d(bands.abs(), 2) + 2e-3) * 0.5 + 1.5
+
+
+class AssessorNet(nn.Module):
+    """Picture [B, 3, H, W] in [0, 1], sides multiples of 16 → scores [B, 1, H/16, W/16] in [1, 5].
+
+    ``statistics`` [B, LEVELS_AND_DETAIL] are those of the whole picture of which this is a part: whether a dark place is part of
+    a dark picture, and faint grain or paleness everywhere. Without them this is taken for the whole.
+    """
+
+    def __init__(self, config: AssessorConfig = AssessorConfig(), operations=nn):
+        super().__init__()
+        self.config = config
+        w1, w2, w3, w4 = config.widths
+        self.stem = operations.Conv2d(12, w1, 3, padding=1)
+        self.block1 = _Residual(w1, operations)
+        self.down1 = operations.Conv2d(w1, w2, 2, 2)
+        self.bands2 = operations.Conv2d(BANDS, w2, 1)
+        self.block2 = _Residual(w2, operations)
+        self.down2 = operations.Conv2d(w2, w3, 2, 2)
+        self.bands3 = operations.Conv2d(BANDS, w3, 1)
+        self.block3 = _Residual(w3, operations)
+        self.down3 = operations.Conv2d(w3, w4, 2, 2)
+        self.statistics = operations.Conv2d(STATISTICS, w4, 1)
+        self.picture1 = operations.Linear(LEVELS_AND_DETAIL, config.picture_width)
+        self.picture2 = operations.Linear(config.picture_width, w4)
+        self.blocks4 = nn.ModuleList(_Residual(w4, operations, d) for d in config.dilations)
+        self.norm = operations.LayerNorm(w4)
+        self.head = operations.Conv2d(w4, 1, 1)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Number of px around a cell that can influence its score, rounded up to whole cells."""
+        radius = 2 + 2 + 4 + 8 + CELL * sum(self.config.dilations)
+        return CELL * cell_count(radius)
+
+    def forward(self, picture: Tensor, statistics: Tensor | None = None) -> Tensor:
+        if statistics is None:
+            statistics = levels_and_detail(picture.detach().float()).to(picture.dtype)
+        x = F.pixel_unshuffle(picture * 2 - 1, 2)
+        x = self.down1(self.block1(self.stem(x))) + self.bands2(band_energies(picture))
+        x = self.down2(self.block2(x)) + self.bands3(band_energies(F.avg_pool2d(picture, 2)))
+        x = self.down3(self.block3(x)) + self.statistics(cell_statistics(picture))
+        x = x + self.picture2(F.gelu(self.picture1(statistics * 4 - 2)))[:, :, None, None]
+        for block in self.blocks4:
+            x = block(x)
+        x = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.head(x).float())
+
+
+def estimate_quality(
+    net: AssessorNet,
+    picture: Tensor,
+    *,
+    tile: int = 1024,
+    dtype: torch.dtype | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> QualityMap:
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one picture and one tile at a time.
+
+    Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the
+    network's receptive field around them, so the map does not depend on them. Of the network's scores regions that are faintly
+    damaged throughout are left out (:func:`quality.without_faint_regions`). ``progress(done, total)`` is called after
+    each; what it raises cancels. Raises ValueError for bad input before any work.
+    """
+    if tile < CELL:
+        raise ValueError(f"tile: {tile}; give at least {CELL} px (1024 suits most machines)")
+    check_picture(picture)
+    weights = next(net.parameters())
+    height, width = picture.shape[-2:]
+    rows, columns = cell_count(height), cell_count(width)
+    step, context = tile // CELL, net.receptive_radius // CELL
+    scores = torch.empty(picture.shape[0], 1, rows, columns)
+    known: dict[int, Tensor] = {}
+    corners = [(b, y, x) for b in range(len(picture)) for y in range(0, rows, step) for x in range(0, columns, step)]
+    for done, (b, y, x) in enumerate(corners):
+        top, bottom = max(0, y - context), min(rows, y + step + context)
+        left, right = max(0, x - context), min(columns, x + step + context)
+        ys = mirrored(height, top * CELL, bottom * CELL)
+        xs = mirrored(width, left * CELL, right * CELL)
+        part = picture[b, :3, ys][:, :, xs].clamp(0, 1)[None].to(weights.device, dtype or weights.dtype)
+        if b not in known:
+            known = {b: levels_and_detail(picture[b : b + 1, :3].cpu().float().clamp(0, 1)).to(part)}
+        with torch.inference_mode():
+            found = net(part, known[b]).float().cpu()
+        if not bool(torch.isfinite(found).all()):
+            raise NumericalError(
+                f"the assessor gave NaN or infinity at tile ({x * CELL}, {y * CELL}) in {part.dtype}; "
+                "its file is damaged, or the device cannot compute in this type: use float32"
+            )
+        inner = found[0, 0, y - top : min(y + step, rows) - top, x - left : min(x + step, columns) - left]
+        scores[b, 0, y : y + step, x : x + step] = inner
+        if progress is not None:
+            progress(done + 1, len(corners))
+    return QualityMap(without_faint_regions(scores), height, width, "embedded")

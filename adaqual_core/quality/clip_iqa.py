@@ -1,0 +1,121 @@
+"""CLIP-IQA (arXiv 2207.12396): how much closer a picture is to "Good photo." than to "Bad photo.", by a CLIP.
+
+Any CLIP that transformers can save is read from its folder (config.json, model.safetensors). The prompts are constant, so
+their token ids are: no tokenizer is needed, and of the text tower only two vectors are kept.
+
+**Calibration** (our definition): Q = 1 + 4·p, p the probability of the good prompt at CLIP's own temperature,
+σ(exp(logit_scale) · (cos(picture, good) − cos(picture, bad))). It is the scale of CLIP-IQA, [0, 1], stretched to [1, 5]; it is
+not fitted to opinion scores.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import CheckpointError, NumericalError
+
+PROMPTS = ((49406, 886, 1125, 269, 49407), (49406, 2103, 1125, 269, 49407))
+"""CLIP's token ids of ``Good photo.`` and ``Bad photo.`` between its marks of start and end."""
+
+AGAIN = "download the folder again"
+
+
+class ClipIqa(nn.Module):
+    """Normalised pictures [B, 3, size, size] → scores [B] in [1, 5]; a :class:`.dense.Scorer` where its weights are."""
+
+    name = "CLIP-IQA"
+    layer_count = 1
+
+    def __init__(self, clip: nn.Module, texts: Tensor, fingerprint: str):
+        super().__init__()
+        self.vision, self.projection = clip.vision_model, clip.visual_projection
+        self.size = clip.config.vision_config.image_size
+        self.fingerprint = fingerprint
+        # good − bad, with the temperature: the difference of the two logits is one product
+        self.register_buffer("direction", (texts[0] - texts[1]) * clip.logit_scale.detach().exp())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, in which the network computes."""
+        return self.direction.dtype
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features = F.normalize(self.projection(self.vision(pixel_values=pixels)[1]), dim=-1)
+        return 1 + 4 * torch.sigmoid((features @ self.direction).float())
+
+    def score(self, count: int, prepare: Callable[[int], Tensor], batch: int, tick: Callable[[int], None]) -> Tensor:
+        """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``."""
+        found = []
+        with torch.inference_mode():
+            for first in range(0, count, batch):
+                numbers = range(first, min(first + batch, count))
+                pixels = torch.stack([prepare(number) for number in numbers]).to(self.direction)
+                found.append(self(pixels).cpu())
+                tick(len(numbers))
+        scores = torch.cat(found)
+        if not bool(torch.isfinite(scores).all()):
+            raise NumericalError(f"CLIP-IQA gave NaN or infinity in {self.dtype}; its files are damaged: {AGAIN}")
+        return scores
+
+
+def _weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors for a CLIP, float32, checked by its header first."""
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file; give a folder with a CLIP's config.json and model.safetensors")
+    try:
+        with safe_open(file, "pt") as opened:
+            shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}
+            for key, value in expected.items():
+                if shapes.get(key) != tuple(value.shape):
+                    found = list(shapes[key]) if key in shapes else "absent"
+                    raise CheckpointError(
+                        f"{file}: {key} is {found}, {list(value.shape)} by its config.json; the two do not belong together: "
+                        f"{AGAIN}"
+                    )
+            return {key: opened.get_tensor(key).float() for key in expected}
+    except (SafetensorError, OSError) as problem:
+        raise CheckpointError(f"{file}: not a readable safetensors file ({problem}); it may be truncated: {AGAIN}") from None
+
+
+def _fingerprint(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        flat = tensors[key].flatten()
+        digest.update(f"{key} {tuple(tensors[key].shape)}".encode() + flat[flat.numel() // 2 :][:64].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_clip_iqa(folder: Path) -> ClipIqa:
+    """The CLIP in ``folder`` as an assessor, float32 on the CPU, in evaluation mode.
+
+    Raises :class:`CheckpointError`, also where transformers is not installed (ComfyUI has it).
+    """
+    folder = Path(folder)
+    try:
+        from transformers import CLIPConfig, CLIPModel
+    except ImportError:
+        raise CheckpointError(f"{folder}: CLIP-IQA needs the package transformers; install it, or run it in ComfyUI") from None
+    source = folder / "config.json"
+    try:
+        found = json.loads(source.read_text(encoding="utf-8"))
+        model = CLIPModel(CLIPConfig.from_dict(found))
+    except OSError as problem:
+        raise CheckpointError(f"{source}: cannot be read ({problem.strerror}); {AGAIN}") from None
+    except Exception as problem:  # transformers raises almost anything for sizes that cannot be
+        raise CheckpointError(f"{source}: not the configuration of a CLIP ({problem}); {AGAIN}") from None
+    vocabulary = model.config.text_config.vocab_size
+    if vocabulary <= max(PROMPTS[0]):
+        raise CheckpointError(f"{source}: a vocabulary of {vocabulary} is not CLIP's (49408); choose another CLIP")
+    tensors = _weights(folder / "model.safetensors", model.state_dict())
+    model.load_state_dict(tensors)
+    model.requires_grad_(False).eval()
+    with torch.inference_mode():
+        texts = F.normalize(model.text_projection(model.text_model(input_ids=torch.tensor(PROMPTS))[1]), dim=-1)
+    return ClipIqa(model, texts.clone(), _fingerprint(tensors)).requires_grad_(False).eval()

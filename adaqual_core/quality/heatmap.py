@@ -1,0 +1,60 @@
+"""Pictures of quality maps: the heatmap with its fixed colour scale and legend, and the grey map (our definitions).
+
+The scale is the same for every picture: dark violet is quality 1, yellow quality 5, and lightness rises evenly between
+(viridis), so that it can be read by the colour-blind and in print.
+"""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..grid import HIGHEST, LOWEST
+from .map import QualityMap
+
+_VIRIDIS = (
+    (0.267, 0.005, 0.329), (0.283, 0.141, 0.458), (0.254, 0.265, 0.530), (0.207, 0.372, 0.553), (0.164, 0.471, 0.558),
+    (0.128, 0.567, 0.551), (0.135, 0.659, 0.518), (0.267, 0.749, 0.441), (0.478, 0.821, 0.318), (0.741, 0.873, 0.150),
+    (0.993, 0.906, 0.144),
+)  # fmt: skip
+_MARKS = 5
+
+
+def colour_table() -> Tensor:
+    """The colours [256, 3] in [0, 1] of qualities 1 to 5 in even steps."""
+    anchors = torch.tensor(_VIRIDIS)
+    position = torch.linspace(0, len(anchors) - 1, 256)
+    lower = position.long().clamp(max=len(anchors) - 2)
+    return torch.lerp(anchors[lower], anchors[lower + 1], (position - lower)[:, None])
+
+
+def grey_map(quality: QualityMap) -> Tensor:
+    """Quality per pixel as grey [B, 1, H, W] in [0, 1]: 0 = quality 1, 1 = quality 5, at the picture's size."""
+    return quality.resized(quality.height, quality.width).sub(LOWEST).div_(HIGHEST - LOWEST)
+
+
+def _legend(width: int) -> Tensor:
+    """The colour scale [3, h, width] from 1 (left) to 5 (right), with the numbers written where they fit."""
+    height = max(12, min(64, width // 16))
+    table = (colour_table() * 255).round().to(torch.uint8)
+    row = table[torch.linspace(0, 255, width).long()]
+    image = Image.fromarray(row.expand(height, width, 3).contiguous().numpy())
+    if width >= 8 * height:
+        draw, font = ImageDraw.Draw(image), ImageFont.load_default(0.75 * height)
+        for mark in range(_MARKS):
+            x = height / 2 + mark / (_MARKS - 1) * (width - height)
+            colour = "white" if mark < _MARKS // 2 else "black"
+            draw.text((x, height / 2), str(mark + 1), fill=colour, font=font, anchor="mm")
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
+
+
+def heatmap(quality: QualityMap, legend: bool = True) -> Tensor:
+    """Quality maps as colours [B, 3, H, W] in [0, 1] at the picture's size, above a ``legend`` from 1 to 5."""
+    index = (grey_map(quality)[:, 0] * 255).round_().to(torch.uint8)
+    table = colour_table()
+    # channel by channel: a map of a large picture needs no interleaved copy
+    colours = torch.stack([table[:, channel][index.int()] for channel in range(3)], 1)
+    if not legend:
+        return colours
+    strip = _legend(quality.width).expand(quality.batch, -1, -1, -1)
+    return torch.cat((colours, strip), 2)

@@ -1,0 +1,155 @@
+"""Scores of whole pictures, and a dense map from overlapping tiles at native resolution (our definition).
+
+A tile is as large as what the network sees (448 px for DeQA-Score, 224 for most CLIPs), so its pixels reach the network
+unscaled. A cell's local score is the mean of the tiles over it, weighted by sin² of the position in the tile, which fades
+tiles in and out and sums to one. A small tile alone misleads: flat sky has no detail and reads as bad. So every cell is
+moved toward the score of the whole picture: Q = local + blend · (whole − local).
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..checks import check_picture
+from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
+from .cache import ScoreCache, cache_key
+from .deqa.preprocess import normalised, quantised, whole_picture
+from .map import QualityMap
+
+Progress = Callable[[int, int], None]
+
+
+class Scorer(Protocol):
+    """What gives one score to a square picture: a DeQA-Score or a CLIP-IQA.
+
+    ``size``: the square's side in px. ``fingerprint`` and ``dtype`` name the weights and the arithmetic in the cache.
+    ``layer_count``: how often ``score`` reports each picture to ``tick``.
+    """
+
+    name: str
+    size: int
+    dtype: torch.dtype
+    fingerprint: str
+    layer_count: int
+
+    def score(self, count: int, prepare: Callable[[int], Tensor], batch: int, tick: Callable[[int], None]) -> Tensor:
+        """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``."""
+
+
+def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+    """Evenly spread starts of the fewest tiles that cover ``length`` px and overlap by at least ``overlap`` of a tile.
+
+    A side shorter than a tile gets one tile around its centre, which begins before 0.
+    """
+    if length <= tile:
+        return [-((tile - length) // 2)]
+    step = max(1, int(tile * (1 - overlap)))
+    last = math.ceil((length - tile) / step)
+    return [round(number * (length - tile) / last) for number in range(last + 1)]
+
+
+def tile_weights(length: int, starts: list[int], tile: int) -> Tensor:
+    """How much each tile counts in each cell of a side, [cells, tiles]; the rows sum to 1."""
+    centres = (torch.arange(cell_count(length)) * CELL + CELL / 2).clamp(max=length - 0.5)
+    position = (centres[:, None] - torch.tensor(starts)) / tile
+    # the floor decides where tiles only touch and all sines are 0
+    weights = (torch.sin(math.pi * position) ** 2 + 1e-4) * ((position >= 0) & (position < 1))
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _prepare(pixels: Tensor, corners: list[tuple[int, int]], size: int, number: int) -> Tensor:
+    """Input ``number`` of a picture: the whole for 0, then its tiles."""
+    if number == 0:
+        return whole_picture(pixels, size)
+    top, left = corners[number - 1]
+    rows = mirrored(pixels.shape[1], top, top + size)
+    columns = mirrored(pixels.shape[2], left, left + size)
+    return normalised(pixels[:, rows][:, :, columns])
+
+
+def _score(
+    scorer: Scorer,
+    picture: Tensor,
+    corners: list[tuple[int, int]],
+    settings: dict,
+    batch: int,
+    cache: ScoreCache | None,
+    progress: Progress | None,
+) -> Tensor:
+    """Scores [B, 1 + tiles] of each picture and of its tiles at ``corners``, cached ones not computed."""
+    settings = {**settings, "dtype": str(scorer.dtype)}
+    count, every, missing = 1 + len(corners), [], []
+    keys = [cache_key(quantised(one[:3]), scorer.fingerprint, settings) for one in picture] if cache else []
+    for number in range(len(picture)):
+        every.append(cache.get(keys[number], count) if cache else None)
+        if every[-1] is None:
+            missing.append(number)
+    total, done = len(missing) * count * scorer.layer_count, 0
+
+    def tick(pictures: int) -> None:
+        nonlocal done
+        done += pictures
+        if progress is not None:
+            progress(done, total)
+
+    for number in missing:
+        prepare = partial(_prepare, quantised(picture[number, :3]), corners, scorer.size)
+        every[number] = scorer.score(count, prepare, batch, tick).tolist()
+        if cache:
+            cache.put(keys[number], every[number])
+    return torch.tensor(every, dtype=torch.float32)
+
+
+def score_pictures(
+    scorer: Scorer,
+    picture: Tensor,
+    *,
+    batch: int = 8,
+    cache: ScoreCache | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """One score per picture, [B] in [1, 5], of pictures [B, 3 or 4, H, W] in [0, 1]: what the network says of the whole.
+
+    Other arguments as for :func:`estimate_quality_by_tiles`.
+    """
+    check_picture(picture)
+    return _score(scorer, picture, [], {"kind": "whole"}, batch, cache, progress)[:, 0]
+
+
+def estimate_quality_by_tiles(
+    scorer: Scorer,
+    picture: Tensor,
+    *,
+    overlap: float = 0.5,
+    blend: float = 1 / 3,
+    batch: int = 8,
+    cache: ScoreCache | None = None,
+    progress: Progress | None = None,
+) -> QualityMap:
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one score per cell of 16 px.
+
+    ``overlap``: part of a tile that its neighbour covers too, at least, in [0, 0.9]; more is finer and slower.
+    ``blend`` in [0, 1]: how far the whole picture's score replaces the local one. ``batch`` tiles run at once.
+    ``cache``: scores of these pixels with these weights are kept there; ``blend`` may change without scoring again.
+    ``progress(done, total)`` counts layers × tiles; what it raises cancels. Raises ValueError for bad input before any
+    work.
+    """
+    if not 0 <= overlap <= 0.9:
+        raise ValueError(f"overlap: {overlap}; give a part of a tile in [0, 0.9] (0.5 suits most pictures)")
+    if not 0 <= blend <= 1:
+        raise ValueError(f"blend: {blend}; give 0 (only local) to 1 (only the whole picture)")
+    if batch < 1:
+        raise ValueError(f"batch: {batch}; give at least 1")
+    check_picture(picture)
+    height, width = picture.shape[-2:]
+    ys, xs = (tile_starts(side, scorer.size, overlap) for side in (height, width))
+    corners = [(top, left) for top in ys for left in xs]
+    scores = _score(scorer, picture, corners, {"kind": "tiles", "overlap": overlap}, batch, cache, progress)
+    whole, tiles = scores[:, 0], scores[:, 1:].view(-1, 1, len(ys), len(xs))
+    local = tile_weights(height, ys, scorer.size) @ tiles @ tile_weights(width, xs, scorer.size).T
+    blended = local + blend * (whole.view(-1, 1, 1, 1) - local)
+    return QualityMap(blended.clamp(LOWEST, HIGHEST), height, width, scorer.name)

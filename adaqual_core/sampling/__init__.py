@@ -1,0 +1,1 @@
+"""The sampler: from a picture and its prompt to the restored picture."""

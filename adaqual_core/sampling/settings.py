@@ -1,0 +1,111 @@
+"""What every sampler shares: its settings, its result, noise, progress and previews."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import check_picture
+from ..grid import cell_count
+from ..prompt import Prompt
+from .ddim import SCHEDULES
+from .tiles import TILE
+
+Preview = Callable[[], Tensor]
+Progress = Callable[[int, int, Preview], None]
+
+
+@dataclass(frozen=True)
+class RestoreSettings:
+    """How to sample; :func:`families.settings_for` starts from what a model is made for.
+
+    ``overlap``: px of context around a block, raised to the network's own; ``tile``: px a window may measure beside its
+    context. Networks that work in patches take one every ``stride`` px, ``patch_batch`` at once, and heed neither.
+    """
+
+    steps: int = 2
+    seed: int = 0
+    schedule: str = "trailing"
+    eta: float = 0.0
+    strength: float = 1.0
+    tile: int = 512
+    overlap: int = 64
+    tile_batch: int = 2
+    stride: int = 16
+    patch_batch: int = 16
+
+    def __post_init__(self):
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps: {self.steps}; give 1 to 1000 (2 is what the models are trained for)")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed: {self.seed}; give a whole number from 0 to 2^64 − 1")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule: '{self.schedule}'; choose {' or '.join(SCHEDULES)}")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta: {self.eta}; give 0 (deterministic) to 1")
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength: {self.strength}; give 0 (the input) to 1 (fully restored)")
+        if self.tile < TILE:
+            raise ValueError(f"tile: {self.tile}; give at least {TILE} px (512 suits most machines)")
+        if self.overlap < 0:
+            raise ValueError(f"overlap: {self.overlap}; give at least 0 px")
+        if self.tile_batch < 1:
+            raise ValueError(f"tile_batch: {self.tile_batch}; give at least 1")
+        if self.stride < 1:
+            raise ValueError(f"stride: {self.stride}; give at least 1 px (16 is what WeatherDiffusion's authors use)")
+        if self.patch_batch < 1:
+            raise ValueError(f"patch_batch: {self.patch_batch}; give at least 1")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Restored pictures [B, 3 or 4, H, W] in [0, 1] on the CPU, and how many 64 px tiles there were and were run."""
+
+    picture: Tensor
+    tiles_total: int
+    tiles_run: int
+
+
+def preview_of(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
+    """The picture as restored so far, at most 512 px, [3, h, w] in [0, 1]."""
+    height, width = picture.shape[-2:]
+    return (small(picture) + strength * small(residual[:, :height, :width])).clamp(0, 1)
+
+
+def small(picture: Tensor) -> Tensor:
+    """Every n-th row and column of a picture [3, H, W], so that at most 512 are left."""
+    stride = math.ceil(max(picture.shape[-2:]) / 512)
+    return picture[:, ::stride, ::stride]
+
+
+def draw_noise(shape: tuple[int, int], scale: float, seed: int, index: int = 0) -> Tensor:
+    """Noise [3, *shape] for the start (``index`` 0) or after a step, the same wherever the network runs.
+
+    torch's generator heeds 32 bits of a seed: the upper ones are folded in, and the steps' seeds lie far apart, so that
+    neighbouring seeds share no noise.
+    """
+    generator = torch.Generator().manual_seed((seed + (seed >> 32) * 0x85EBCA6B + index * 0x9E3779B1) % 2**32)
+    return torch.randn((3, *shape), generator=generator).mul_(scale)
+
+
+def counted(progress: Progress | None, total: int) -> Callable[[Preview], None]:
+    """A function to call with a preview after each of ``total`` parts of the work; it tells ``progress`` how many are done."""
+    done = itertools.count(1)
+
+    def advance(preview: Preview) -> None:
+        if progress is not None:
+            progress(next(done), total, preview)
+
+    return advance
+
+
+def check_inputs(picture: Tensor, prompt: Prompt) -> None:
+    """Raise ValueError unless ``picture`` is one (:func:`checks.check_picture`) and ``prompt`` was built from it."""
+    check_picture(picture)
+    batch, _, height, width = picture.shape
+    if tuple(prompt.severity.shape) != (batch, 1, cell_count(height), cell_count(width)):
+        shape = tuple(prompt.severity.shape)
+        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from this picture")

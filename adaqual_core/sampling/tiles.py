@@ -1,0 +1,148 @@
+"""Where the network is run: which parts of a picture need it, and in which windows (our definition).
+
+The picture is divided into tiles of 64 px, the unit that is either run or skipped. What holds all active tiles is cut in
+pieces where that is cheaper, then in blocks, and every block is run in a window that adds context.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..grid import CELL
+
+TILE = 64
+"""Side in px of a tile that is run or skipped as a whole."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A block [top:bottom, left:right] to be computed and the window around it that the network sees; in px."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    window_top: int
+    window_bottom: int
+    window_left: int
+    window_right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the window."""
+        return self.window_bottom - self.window_top, self.window_right - self.window_left
+
+
+@dataclass(frozen=True)
+class TileLayout:
+    """Windows to run, and how many 64 px tiles there are in the picture and in the windows' blocks."""
+
+    windows: tuple[Window, ...]
+    tiles_total: int
+    tiles_run: int
+
+
+def active_tiles(preservation: Tensor) -> Tensor:
+    """Which tiles [rows, columns] hold a pixel to restore, from the mask [1, 1, h, w] per cell, 0 = keep.
+
+    A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels.
+    """
+    reach = F.max_pool2d(preservation, 3, 1, 1)
+    cells = TILE // CELL
+    height, width = reach.shape[-2:]
+    padded = F.pad(reach, (0, -width % cells, 0, -height % cells))
+    return F.max_pool2d(padded, cells)[0, 0] > 0
+
+
+def borders(length: int, largest: int) -> list[int]:
+    """Borders of the fewest nearly equal parts of at most ``largest``."""
+    parts = -(-length // largest)
+    return [round(i * length / parts) for i in range(parts + 1)]
+
+
+Box = tuple[int, int, int, int]
+"""Top, bottom, left and right of a part of the grid of tiles."""
+
+
+def _trimmed(active: np.ndarray, box: Box) -> Box | None:
+    """The smallest part of ``box`` that holds all its active tiles; None where there are none."""
+    top, bottom, left, right = box
+    part = active[top:bottom, left:right]
+    ys, xs = part.any(1).nonzero()[0], part.any(0).nonzero()[0]
+    if not len(ys):
+        return None
+    return top + int(ys[0]), top + int(ys[-1]) + 1, left + int(xs[0]), left + int(xs[-1]) + 1
+
+
+def _windowed(first: int, last: int, length: int, context: float) -> tuple[float, float]:
+    """A side from ``first`` to ``last`` with context, as far as the picture reaches."""
+    return max(0, first - context), min(length, last + context)
+
+
+def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:
+    """``box`` cut in two, and its parts again, for as long as that makes the windows' total area smaller; in tiles."""
+
+    def extent(first: int, last: int, length: int) -> float:
+        start, stop = _windowed(first, last, length, context)
+        return stop - start
+
+    def area(boxes: list[Box]) -> float:
+        rows, columns = active.shape
+        return sum(extent(t, b, rows) * extent(x, r, columns) for t, b, x, r in boxes)
+
+    top, bottom, left, right = box
+    cuts = [((top, y, left, right), (y, bottom, left, right)) for y in range(top + 1, bottom)]
+    cuts += [((top, bottom, left, x), (top, bottom, x, right)) for x in range(left + 1, right)]
+    halves = [[found for part in cut if (found := _trimmed(active, part))] for cut in cuts]
+    best = min(halves, key=area, default=[box])
+    if area(best) >= area([box]):
+        return [box]
+    return [piece for half in best for piece in _pieces(active, half, context)]
+
+
+def _split(first: int, last: int, length: int, tile: int, context: int) -> list[tuple[int, int]]:
+    """The fewest nearly equal parts of a side whose windows measure at most ``tile`` + 2·``context`` px; all in tiles but
+    ``tile``, ``context`` and ``length``."""
+
+    def parts(largest: int) -> list[tuple[int, int]]:
+        edges = [first + edge for edge in borders(last - first, largest)]
+        return list(zip(edges[:-1], edges[1:], strict=True))
+
+    def fits(part: tuple[int, int]) -> bool:
+        start, stop = _windowed(part[0] * TILE, part[1] * TILE, length, context)
+        return stop - start <= tile + 2 * context
+
+    return next(found for largest in range(last - first, 0, -1) if all(map(fits, found := parts(largest))))
+
+
+def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> TileLayout:
+    """Windows that cover all active tiles of a picture of ``height`` × ``width`` px (both multiples of 16).
+
+    ``active``: bool [ceil(height/64), ceil(width/64)]; ``context``: px seen around each block, a multiple of 16; ``tile``: a
+    multiple of 64 px, and windows measure at most tile + 2·context.
+    """
+    grid = active.numpy()
+    windows, tiles_run = [], 0
+    whole = _trimmed(grid, (0, grid.shape[0], 0, grid.shape[1]))
+    for piece in _pieces(grid, whole, context / TILE) if whole else ():
+        rows = _split(*piece[:2], height, tile, context)
+        columns = _split(*piece[2:], width, tile, context)
+        for part in ((*r, *c) for r in rows for c in columns):
+            block = _trimmed(grid, part)
+            for first, last, start, stop in _pieces(grid, block, context / TILE) if block else ():
+                tiles_run += (last - first) * (stop - start)
+                y, x = (first * TILE, min(height, last * TILE)), (start * TILE, min(width, stop * TILE))
+                windows.append(Window(*y, *x, *_windowed(*y, height, context), *_windowed(*x, width, context)))
+    return TileLayout(tuple(windows), active.numel(), tiles_run)
+
+
+def batches(layout: TileLayout, size: int) -> list[tuple[Window, ...]]:
+    """Windows of equal shape grouped into batches of at most ``size``."""
+    groups: dict[tuple[int, int], list[Window]] = {}
+    for window in layout.windows:
+        groups.setdefault(window.shape, []).append(window)
+    return [tuple(group[i : i + size]) for group in groups.values() for i in range(0, len(group), size)]
+
+

@@ -1,0 +1,1 @@
+"""Steering other models by the quality map."""

@@ -1,0 +1,74 @@
+"""The quality map on the cells of another model's latent, whatever its scale and number of dimensions."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..quality.map import QualityMap
+
+
+def graded(severity: Tensor, low: float, high: float, gamma: float) -> Tensor:
+    """low + (high − low)·C(s) with complexity C = s^γ (method.md section 3)."""
+    if gamma <= 0:
+        raise ValueError(f"gamma: {gamma}; give a number above 0")
+    return low + (high - low) * severity**gamma
+
+
+def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
+    """Scores on a latent's cells: [B or 1, 1, h, w] for [B, C, h, w], [B or 1, 1, T or 1, h, w] for [B, C, T, h, w].
+
+    The map may be one for all, one per latent, or for a single video one per frame (averaged over the frames of a latent
+    frame, see :func:`_over_time`). Raises ValueError where numbers or proportions do not fit.
+    """
+    if len(shape) not in (4, 5):
+        raise ValueError(f"latent: shape {tuple(shape)}; only pictures [B, C, h, w] and videos [B, C, T, h, w] have places")
+    batch, (height, width) = shape[0], shape[-2:]
+    factors = [(p / (n + 1), p / max(n - 1, 0.5)) for p, n in ((quality.height, height), (quality.width, width))]
+    if max(low for low, _ in factors) > min(high for _, high in factors):
+        raise ValueError(
+            f"quality: the map of a {quality.width}×{quality.height} picture does not fit a latent of {width}×{height} cells; "
+            "connect the map of the picture that was encoded, with the same proportions"
+        )
+    scores = quality.resized(height, width)
+    if len(shape) == 4:
+        if quality.batch not in (1, batch):
+            raise ValueError(f"quality: {quality.batch} maps for {batch} latents; give one map, or one per latent")
+        return scores
+    if quality.batch in (1, batch):
+        return scores[:, :, None]
+    if batch == 1 and quality.batch >= shape[2]:
+        return _over_time(scores, shape[2])
+    raise ValueError(
+        f"quality: {quality.batch} maps for {batch} videos of {shape[2]} latent frames; give one map, one per video, "
+        "or for a single video one per frame"
+    )
+
+
+def _over_time(scores: Tensor, count: int) -> Tensor:
+    """Scores of frames [F, 1, h, w] → of ``count`` latent frames [1, 1, count, h, w].
+
+    Video autoencoders put the first frame alone into the first latent frame and k frames into each other one; so it is here
+    where F = 1 + k·(count − 1), and evenly otherwise.
+    """
+    frames = scores.movedim(1, 0)  # [1, F, h, w]
+    if count > 1 and (len(scores) - 1) % (count - 1) == 0:
+        groups = frames[:, 1:].unflatten(1, (count - 1, -1)).mean(2)
+        return torch.cat((frames[:, :1], groups), 1)[None]
+    return F.adaptive_avg_pool3d(frames, (count, *frames.shape[-2:]))[None]
+
+
+def merged(mask: Tensor, earlier: Tensor) -> Tensor:
+    """A new noise mask [B, 1, ...] times one that the latent had already, [H, W], [b, H, W] or [b, 1, ...], resized to it."""
+    if mask.ndim == 4:
+        earlier = earlier.reshape(-1, 1, *earlier.shape[-2:])
+        resized = F.interpolate(earlier.float(), mask.shape[-2:], mode="bilinear", align_corners=False)
+    else:
+        earlier = earlier if earlier.ndim == 5 else earlier.reshape(1, 1, -1, *earlier.shape[-2:])
+        frames = max(mask.shape[2], earlier.shape[2])
+        resized = F.interpolate(earlier.float(), (frames, *mask.shape[-2:]), mode="trilinear", align_corners=False)
+        mask = mask.expand(-1, -1, frames, -1, -1)
+    if mask.shape[0] not in (1, resized.shape[0]) and resized.shape[0] != 1:
+        raise ValueError(f"latent: its noise mask has {resized.shape[0]} masks beside {mask.shape[0]} quality maps; give one map")
+    return mask * resized.to("cpu", torch.float32)

@@ -1,0 +1,87 @@
+"""Model files: safetensors with the configuration in the header; every refusal names the file, the problem and a remedy."""
+
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .errors import CheckpointError
+from .networks.denoiser import Denoiser
+from .networks.finish import Finish
+from .quality.bundled import AssessorNet
+
+_KINDS = {Denoiser: "denoiser", AssessorNet: "assessor", Finish: "finish"}
+
+
+def _describe(keys) -> str:
+    keys = sorted(keys)
+    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+
+
+def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {kind} (.safetensors)")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            found = header.get("adaqual", "")
+            if found != kind:
+                what = f"an AdaQual {found}" if found else f"not an AdaQual file (it begins with {_describe(file.keys())})"
+                raise CheckpointError(f"{path}: {what}, but an AdaQual {kind} is needed here; choose another file")
+            try:
+                config = json.loads(header["config"])
+            except (KeyError, ValueError) as problem:
+                raise CheckpointError(f"{path}: unreadable configuration ({problem}); download the file again") from None
+            return config, {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as problem:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({problem}); it may be truncated: download it again"
+        ) from None
+
+
+def build(path: Path, config: dict, tensors: dict, network, config_class, operations) -> nn.Module:
+    known = {field.name for field in fields(config_class)}
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: the configuration is no object; the file is damaged: download it again")
+    if set(config) != known:
+        odd = _describe(set(config) ^ known)
+        raise CheckpointError(f"{path}: configuration differs in {odd}; the file is of another version of AdaQual")
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    try:
+        with torch.device("meta"):
+            model = network(config_class(**config), operations=operations)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
+        raise CheckpointError(f"{path}: impossible configuration ({problem}); the file is damaged: download it again") from None
+    expected = model.state_dict()
+    wrong = {key for key in set(expected) | set(tensors)
+             if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape}  # fmt: skip
+    if wrong:
+        raise CheckpointError(f"{path}: missing, unexpected or wrongly shaped: {_describe(wrong)}; download it again")
+    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise CheckpointError(f"{path}: NaN or infinity in {_describe(bad)}; the file is damaged: download it again")
+    # Copied out of the file's memory, where they lie at odd addresses: the last bit of a product depends on the alignment.
+    own = {key: tensor.to(torch.float32, copy=True) for key, tensor in tensors.items()}
+    model.load_state_dict(own, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def save_model(model: Denoiser | AssessorNet | Finish, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {
+        "adaqual": _KINDS[type(model)],
+        "config": json.dumps(asdict(model.config)),
+        "notes": json.dumps(notes),
+    }
+    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, header)
+    os.replace(partial, path)

@@ -1,0 +1,65 @@
+"""How a restorer does on the held-out pictures, through the product's own map, prompt and sampler."""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaqual_core.evaluate import psnr
+from adaqual_core.prompt import PromptSettings, build_prompt
+from adaqual_core.quality.map import QualityMap
+from adaqual_core.sampling.families import restore_with
+
+from .held_out import Case, as_picture, mean
+from .run import Evaluation
+
+HARM = 0.1
+"""A picture counts as made worse when it loses more than this many dB."""
+
+HARM_COST = 5.0
+"""What it costs the score, in dB of mean gain, when all pictures are made worse (our definition)."""
+
+CLEAN_BEST = 60.0
+"""Undamaged pictures count as at most this many dB beside themselves."""
+
+
+def true_map(scene: dict[str, Tensor], told: str) -> QualityMap:
+    """The quality map of a held-out scene: the assessor's where the scene holds one, else the true one.
+
+    ``told``: "kinds", or for ablations "severity" (every kind is told the overall severity) or "nothing" (every kind 0.5).
+    """
+    height, width = scene["degraded"].shape[-2:]
+    scores, kinds = scene["quality"], scene["severity"]
+    if "estimated" in scene:
+        scores, kinds = 5 - 4 * scene["estimated"][:, :1], scene["estimated"][:, 1:]
+    if told == "severity":
+        kinds = ((5 - scores) / 4).expand_as(kinds)
+    elif told == "nothing":
+        kinds = torch.full_like(kinds, 0.5)
+    return QualityMap(scores, height, width, "true", kinds)
+
+
+def measure(network: nn.Module, cases: list[Case], told: str) -> Evaluation:
+    """Mean gain in dB for each group ("clean": the PSNR itself), share of pictures made worse, and a sheet of the worst ones."""
+    gains: dict[str, list[float]] = {}
+    rows: list[tuple[float, Tensor]] = []
+    network.eval()
+    for case in cases:
+        scene = case.scene
+        degraded, target = as_picture(scene["degraded"]), as_picture(scene["target"])
+        settings = PromptSettings(factors=tuple(scene["factors"][0].tolist()))
+        prompt = build_prompt(degraded, true_map(scene, told), settings)
+        restored = (restore_with(network, degraded, prompt).picture * 255).round() / 255
+        after, before = float(psnr(restored, target)), float(psnr(degraded, target))
+        value = min(after, CLEAN_BEST) if case.group == "clean" else after - before
+        gains.setdefault(case.group, []).append(value)
+        if case.group != "clean":
+            row = torch.cat((degraded, restored, target), 3)
+            rows.append((value, F.interpolate(row, scale_factor=0.5, mode="area")))
+    values = {group: round(mean(found), 3) for group, found in gains.items()}
+    damaged = [value for group, found in gains.items() if group != "clean" for value in found]
+    worse = mean([float(value < -HARM) for value in damaged])
+    gain = mean([mean(found) for group, found in gains.items() if group != "clean"])
+    values |= {"gain": round(gain, 3), "worse": round(worse, 4), "worst": round(min(damaged), 2)}
+    rows.sort(key=lambda row: row[0])
+    return Evaluation(values, gain - HARM_COST * worse, torch.cat([row for _, row in rows[:8]], 2))
