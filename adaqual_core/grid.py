@@ -24,9 +24,9 @@ def severity_of(scores: Tensor) -> Tensor:
     return ((5 - scores) / 4).clamp(0, 1)
 
 
-def pixel_mask(preservation: Tensor, height: int, width: int) -> Tensor:
-    """Preservation [h, w] per cell as [height, width] per pixel, interpolated between cell centres; 0 = keep."""
-    fine = F.interpolate(preservation[None, None], scale_factor=CELL, mode="bilinear", align_corners=False)
+def pixel_mask(restore_mask: Tensor, height: int, width: int) -> Tensor:
+    """The restore mask [h, w] per cell as [height, width] per pixel, interpolated between cell centres; 0 = keep."""
+    fine = F.interpolate(restore_mask[None, None], scale_factor=CELL, mode="bilinear", align_corners=False)
     return fine[0, 0, :height, :width]
 
 

@@ -1,15 +1,17 @@
 """The adaptive prompt: what a quality map asks of the denoiser, region by region (paper section 3, method.md section 3).
 
-A prompt does not depend on the model's weights: it holds severity, complexity and soft prompt length per cell, the global
-statistics that condition P_g, and the preservation mask. :mod:`adaqual_core.guidance` turns it into tokens.
+A prompt does not depend on the model's weights: it holds severity and soft prompt length per cell, the severity of each kind of
+damage, the global statistics that condition the global prompt, and the restore mask. The networks turn it into tokens.
 """
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .checks import check_picture
 from .image_statistics import global_statistics
+from .kinds import KINDS
 from .quality.map import QualityMap
 
 MAX_LENGTH = 16.0
@@ -23,12 +25,14 @@ class PromptSettings:
     ``gamma`` (0.1 to 5): complexity C = severity^gamma; below 1 mild damage already gets complex prompts.
     ``min_length``, ``max_length`` (0 to 16 tokens): prompt length at C = 0 and C = 1.
     ``preserve`` (1 to 5): regions of at least this quality are not touched; 5 leaves out only what is perfect.
+    ``factors``: how much of each kind of damage is to go, 0 (keep it) to 1 (remove it), in the order of KINDS.
     """
 
     gamma: float = 1.0
     min_length: float = 1.0
     max_length: float = MAX_LENGTH
     preserve: float = 4.5
+    factors: tuple[float, ...] = (1.0,) * len(KINDS)
 
     def __post_init__(self):
         if not 0.1 <= self.gamma <= 5:
@@ -39,6 +43,8 @@ class PromptSettings:
             )
         if not 1 <= self.preserve <= 5:
             raise ValueError(f"preserve: {self.preserve}; give a quality from 1 (keep everything) to 5")
+        if len(self.factors) != len(KINDS) or not all(0 <= factor <= 1 for factor in self.factors):
+            raise ValueError(f"factors: {self.factors}; give one number from 0 (keep) to 1 (remove) for each of {', '.join(KINDS)}")
 
 
 PRESERVE_RAMP = 0.5
@@ -47,25 +53,45 @@ PRESERVE_RAMP = 0.5
 
 @dataclass(frozen=True)
 class Prompt:
-    """The adaptive prompt of B pictures; all fields float32 on the CPU, [B, 1, h, w] on the cell grid unless said.
+    """The adaptive prompt of B pictures; all fields are float32 on the CPU and [B, 1, h, w] on the cell grid unless said.
 
-    ``severity`` and ``complexity`` in [0, 1], ``length`` in tokens, ``preservation`` in [0, 1] (0 = keep, 1 = restore),
-    ``statistics`` [B, STATISTICS].
+    ``quality``: the map that it was built from. ``severity`` in [0, 1]: overall severity of the damage that is to go. ``length``:
+    soft length of the local prompts in tokens. ``restore_mask`` in [0, 1]: 0 = keep the picture, 1 = restore it. ``statistics``
+    [B, STATISTICS]. ``kinds`` [B, 8, h, w] in [0, 1]: severity of each kind that is to go, None where the map names no kinds.
     """
 
     quality: QualityMap
-    settings: PromptSettings
     severity: Tensor
-    complexity: Tensor
     length: Tensor
-    preservation: Tensor
+    restore_mask: Tensor
     statistics: Tensor
+    kinds: Tensor | None = None
 
 
-def preservation_mask(scores: Tensor, preserve: float) -> Tensor:
-    """m(Q): 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, smoothstep between; any shape."""
+def restore_mask(scores: Tensor, preserve: float) -> Tensor:
+    """m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, a smoothstep between them."""
     x = ((preserve - scores) / PRESERVE_RAMP).clamp(0, 1)
     return x * x * (3 - 2 * x)
+
+
+def prompt_length(severity: Tensor, settings: PromptSettings) -> Tensor:
+    """Soft length in tokens of the local prompts at places of this severity, any shape: L_min + s^γ·(L_max − L_min)."""
+    return settings.min_length + severity**settings.gamma * (settings.max_length - settings.min_length)
+
+
+def asked_damage(severity: Tensor, kinds: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """The damage that is to go when each kind is asked for by a factor (our definition).
+
+    ``severity`` [B, 1, h, w] and ``kinds`` [B, 8, h, w] in [0, 1]; ``factors`` [B or 1, 8] in [0, 1]. Severities by kind are
+    multiplied by their factors; the overall severity keeps the share 1 − Π(1 − f·s) of 1 − Π(1 − s). It stays as it is where all
+    factors are 1 or no kind is present.
+    """
+    asked = kinds * factors[:, :, None, None]
+    present = 1 - (1 - kinds).prod(1, keepdim=True)
+    share = (1 - (1 - asked).prod(1, keepdim=True)) / present.clamp_min(1e-4)
+    all_asked = (factors >= 1).all(1).view(-1, 1, 1, 1)
+    share = torch.where(all_asked | (present < 1e-4), torch.ones_like(share), share.clamp(0, 1))
+    return severity * share, asked
 
 
 def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings = PromptSettings()) -> Prompt:
@@ -78,15 +104,21 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         )
     if quality.batch not in (1, picture.shape[0]):
         raise ValueError(f"quality map of {quality.batch} pictures for a batch of {picture.shape[0]}; give one, or as many")
-    scores = quality.cells().expand(picture.shape[0], -1, -1, -1)
+    scores, kinds = quality.cells().expand(picture.shape[0], -1, -1, -1), quality.kind_cells()
     severity = (5 - scores) / 4
-    complexity = severity**settings.gamma
+    if kinds is not None:
+        kinds = kinds.expand(picture.shape[0], -1, -1, -1)
+        severity, kinds = asked_damage(severity, kinds, torch.tensor([settings.factors]))
+        scores = 5 - 4 * severity
+    elif min(settings.factors) < 1:
+        raise ValueError(
+            f"factors: {settings.factors}, but the quality map names no kinds of damage; use a map of the bundled assessor"
+        )
     return Prompt(
         quality=quality,
-        settings=settings,
         severity=severity,
-        complexity=complexity,
-        length=settings.min_length + complexity * (settings.max_length - settings.min_length),
-        preservation=preservation_mask(scores, settings.preserve),
+        length=prompt_length(severity, settings),
+        restore_mask=restore_mask(scores, settings.preserve),
         statistics=global_statistics(picture[:, :3].detach().cpu().float().clamp(0, 1), severity),
+        kinds=kinds,
     )

@@ -11,11 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .errors import CheckpointError
-from .networks.denoiser import Denoiser
-from .networks.finish import Finish
-from .quality.bundled import AssessorNet
-
-_KINDS = {Denoiser: "denoiser", AssessorNet: "assessor", Finish: "finish"}
 
 
 def _describe(keys) -> str:
@@ -24,6 +19,7 @@ def _describe(keys) -> str:
 
 
 def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Configuration and tensors of a file whose header says ``kind``; raises :class:`CheckpointError`."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {kind} (.safetensors)")
@@ -46,6 +42,7 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def build(path: Path, config: dict, tensors: dict, network, config_class, operations) -> nn.Module:
+    """The network of this class with these tensors, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     known = {field.name for field in fields(config_class)}
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: the configuration is no object; the file is damaged: download it again")
@@ -72,12 +69,15 @@ def build(path: Path, config: dict, tensors: dict, network, config_class, operat
     return model.requires_grad_(False).eval()
 
 
-def save_model(model: Denoiser | AssessorNet | Finish, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
-    """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all."""
+def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all.
+
+    ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {
-        "adaqual": _KINDS[type(model)],
+        "adaqual": model.file_kind,
         "config": json.dumps(asdict(model.config)),
         "notes": json.dumps(notes),
     }

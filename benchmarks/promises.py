@@ -70,7 +70,7 @@ def held_out_quarters(net, corpus: Path) -> dict[str, float]:
     for photos in load_corpus(corpus, "held"):
         one = repeated(torch.from_numpy(photos[0].copy()).permute(2, 0, 1)[None].float() / 255, 1024, 1024)
         damaged = degrade(one, ["haze", "noise"], 0.7, seed=3, mask=quarter_mask()).picture[None]
-        mask = build_prompt(damaged, estimate_quality(net, damaged)).preservation
+        mask = build_prompt(damaged, estimate_quality(net, damaged)).restore_mask
         layout = plan(active_tiles(mask), 1024, 1024, 512, 96)
         shares.append(layout.tiles_run / layout.tiles_total)
     return {"photos": len(shares), "median share": sorted(shares)[len(shares) // 2],
@@ -133,7 +133,7 @@ def main() -> None:
     for score in (1.0, 5.0):
         scores = torch.full((1, 1, 1024 // CELL, 1024 // CELL), score)
         told = build_prompt(hazy, QualityMap(scores, 1024, 1024, "flat"))
-        flat[score] = restore(model, hazy, replace(told, preservation=torch.ones_like(scores))).picture
+        flat[score] = restore(model, hazy, replace(told, restore_mask=torch.ones_like(scores))).picture
     results["flat map 1 against 5: mean difference × 255"] = float((flat[1.0] - flat[5.0]).abs().mean() * 255)
 
     if (args.public / "degraded").is_dir():

@@ -87,7 +87,7 @@ def compare(pair: Pair) -> dict[str, tuple[float, float]]:
         ("AdaQual", model, 2, prompt),
         ("1 step", model, 1, prompt),
         ("4 steps", model, 4, prompt),
-        ("everywhere", model, 2, replace(prompt, preservation=torch.ones_like(prompt.preservation))),
+        ("everywhere", model, 2, replace(prompt, restore_mask=torch.ones_like(prompt.restore_mask))),
         ("no finish", bare, 2, prompt),
     ):
         results[name] = to_bytes(restore(used, damaged, asked, RestoreSettings(steps=steps)).picture)

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..adaqual_core.checks import check_picture
-from ..adaqual_core.prompt import preservation_mask
+from ..adaqual_core.prompt import restore_mask
 from ..adaqual_core.steer.blend import best_per_region, blend
 from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, frame, reporter, schema, stack
@@ -62,7 +62,7 @@ class AdaQualBlend(io.ComfyNode):
                 f"quality: the map of a {quality.width}×{quality.height} picture, but original is "
                 f"{original.shape[2]}×{original.shape[1]}; connect the map of the original"
             )
-        masks, report = preservation_mask(quality.cells(), preserve), reporter(count)
+        masks, report = restore_mask(quality.cells(), preserve), reporter(count)
 
         def pictures():
             for index in range(count):

@@ -24,7 +24,7 @@ AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 
 Report = Callable[..., None]
 _PREVIEW_SECONDS = 0.2
-_PER_PICTURE = ("severity", "complexity", "length", "preservation", "statistics")
+_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds")
 
 
 def schema(**wanted) -> io.Schema:
@@ -50,21 +50,27 @@ def stack(pictures: Iterable[Tensor], count: int) -> Tensor:
     return result
 
 
+def joined(parts: list[Tensor | None]) -> Tensor | None:
+    """Tensors of single pictures as one of a batch; None where any picture has none."""
+    return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
+
+
 def join_maps(maps: list[QualityMap]) -> QualityMap:
     """The maps of single pictures of one size as one map of a batch."""
-    return replace(maps[0], scores=torch.cat([one.scores for one in maps]))
+    return replace(maps[0], scores=torch.cat([one.scores for one in maps]), kinds=joined([one.kinds for one in maps]))
 
 
 def join_prompts(prompts: list[Prompt], quality: QualityMap) -> Prompt:
     """The prompts of single pictures as one prompt of a batch."""
-    return replace(prompts[0], quality=quality,
-                   **{name: torch.cat([getattr(one, name) for one in prompts]) for name in _PER_PICTURE})  # fmt: skip
+    fields_of = {name: joined([getattr(one, name) for one in prompts]) for name in _PER_PICTURE}
+    return replace(prompts[0], quality=quality, **fields_of)
 
 
 def prompt_of(prompt: Prompt, index: int) -> Prompt:
     """The prompt of one picture of the batch."""
     quality = prompt.quality.index(index) if prompt.quality.batch > 1 else prompt.quality
-    return replace(prompt, quality=quality, **{name: getattr(prompt, name)[index : index + 1] for name in _PER_PICTURE})
+    parts = {name: getattr(prompt, name) for name in _PER_PICTURE}
+    return replace(prompt, quality=quality, **{n: None if part is None else part[index : index + 1] for n, part in parts.items()})
 
 
 def severity_mask(quality: QualityMap) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ..adaqual_core.grid import severity_of
-from ..adaqual_core.prompt import preservation_mask
+from ..adaqual_core.prompt import restore_mask
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import graded, latent_scores
 
@@ -36,7 +36,7 @@ class QualityGuider(comfy.samplers.CFGGuider):
                     "latent_image: empty, but preservation keeps the original; connect the picture through VAE Encode, "
                     "or set preservation to 0"
                 )
-            self._kept = self.preservation * (1 - preservation_mask(scores, self.preserve))
+            self._kept = self.preservation * (1 - restore_mask(scores, self.preserve))
         # plain guidance where the map is flat: the scale 1 then costs no second prediction, as in ComfyUI
         flat = float(self._scale.max() - self._scale.min()) == 0
         self.set_cfg(float(self._scale.max()) if flat else max(self.low, self.high, 1.01))

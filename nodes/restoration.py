@@ -140,7 +140,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
         prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
         height, width = image.shape[1:3]
         # cells to pixels: the padded grid first, so that the mask lies where the sampler applies it
-        masks = (F.interpolate(p.preservation, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts)
+        masks = (F.interpolate(p.restore_mask, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts)
         return io.NodeOutput(join_prompts(prompts, quality), stack(masks, count))
 
 

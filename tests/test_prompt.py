@@ -3,13 +3,13 @@ import torch
 from small import flat_map, picture, prompt_for
 
 from adaqual_core.image_statistics import STATISTICS, global_statistics
-from adaqual_core.prompt import PromptSettings, build_prompt, preservation_mask
+from adaqual_core.prompt import PromptSettings, build_prompt, restore_mask
 from adaqual_core.quality.map import quality_from_severity
 
 
 def test_shapes_on_the_cell_grid():
     prompt = prompt_for(picture(33, 50, batch=2))
-    for field in (prompt.severity, prompt.complexity, prompt.length, prompt.preservation):
+    for field in (prompt.severity, prompt.length, prompt.restore_mask):
         assert field.shape == (2, 1, 3, 4) and field.dtype == torch.float32
     assert prompt.statistics.shape == (2, STATISTICS)
 
@@ -19,15 +19,15 @@ def test_complexity_and_length_grow_with_severity(gamma):
     pixels = picture(16, 16 * 9)
     mask = torch.linspace(0, 1, 9).repeat_interleave(16).expand(16, -1)
     prompt = prompt_for(pixels, mask, PromptSettings(gamma=gamma, min_length=2, max_length=10))
-    complexity, length = prompt.complexity.flatten(), prompt.length.flatten()
-    assert (complexity.diff() > 0).all() and (length.diff() > 0).all()
+    complexity, length = (prompt.length.flatten() - 2) / 8, prompt.length.flatten()
+    assert (length.diff() > 0).all()
     assert torch.allclose(complexity, torch.linspace(0, 1, 9) ** gamma, atol=1e-4)
     assert length[0] == pytest.approx(2, abs=1e-4) and length[-1] == pytest.approx(10, abs=1e-4)
 
 
 def test_preservation_ramp():
     scores = torch.linspace(1, 5, 401)
-    mask = preservation_mask(scores, 4.5)
+    mask = restore_mask(scores, 4.5)
     assert (mask[scores >= 4.5] == 0).all()
     assert (mask[scores <= 4.0] == 1).all()
     assert (mask.diff() <= 0).all()
@@ -35,8 +35,8 @@ def test_preservation_ramp():
 
 
 def test_preserve_at_its_ends():
-    assert (preservation_mask(torch.linspace(1, 5, 9), 1.0) == 0).all()
-    assert (preservation_mask(torch.tensor([1.0, 4.5, 4.99]), 5.0) > 0).all()
+    assert (restore_mask(torch.linspace(1, 5, 9), 1.0) == 0).all()
+    assert (restore_mask(torch.tensor([1.0, 4.5, 4.99]), 5.0) > 0).all()
 
 
 def test_statistics_see_damage_and_colour_but_hardly_size():

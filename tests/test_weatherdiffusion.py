@@ -191,7 +191,7 @@ def test_a_damaged_quarter_needs_two_fifths_of_the_patches_at_most():
     """The published patches on a picture as small as 192²; at the damage's end as many are averaged as is promised."""
     severity = torch.zeros(192, 192)
     severity[:96, :96] = 1
-    mask = pixel_mask(prompt_for(picture(192, 192), severity).preservation[0, 0], 192, 192)
+    mask = pixel_mask(prompt_for(picture(192, 192), severity).restore_mask[0, 0], 192, 192)
     grid = corners(192, 192, 64, 16)
     needed = active_corners(grid, 64, mask)
     assert len(needed) <= 0.4 * len(grid)

@@ -156,7 +156,7 @@ def _drawn_strokes(picture: Tensor, severity: float, draws: Draws) -> tuple[Tens
         shape = (length, min(length / 6, draws.log_uniform(0.7, 4.0) * scale), strongest)
         layers.append(_strokes(height, width, cover / len(directions), direction, draws, shape=shape))
     streaks = _together(layers, cover, strongest)
-    if draws.chance(0.4):
+    if draws.chance(0.55):
         streaks = gaussian_blur(streaks, draws.uniform(0.4, 1.4) * scale)
     return _rainy(picture, streaks, veil, draws)
 

@@ -124,6 +124,8 @@ class Denoiser(nn.Module):
     of their own.
     """
 
+    file_kind = "denoiser"
+
     def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations=nn):
         super().__init__()
         levels = len(config.encoder)

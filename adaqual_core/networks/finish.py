@@ -26,6 +26,8 @@ class FinishConfig:
 class Finish(nn.Module):
     """The two networks, each to be called by itself; untrained they change nothing."""
 
+    file_kind = "finish"
+
     def __init__(self, config: FinishConfig = FinishConfig(), operations=nn):
         super().__init__()
         self.config = config

@@ -181,6 +181,8 @@ class Denoiser(nn.Module):
 class Restorer(nn.Module):
     """The bilateral grid and the denoiser of one model file."""
 
+    file_kind = "restorer"
+
     def __init__(self, config: RestorerConfig = PRESETS["nano"], operations=nn):
         super().__init__()
         self.config = config

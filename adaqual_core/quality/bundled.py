@@ -97,6 +97,8 @@ class AssessorNet(nn.Module):
     a dark picture, and faint grain or paleness everywhere. Without them this is taken for the whole.
     """
 
+    file_kind = "assessor"
+
     def __init__(self, config: AssessorConfig = AssessorConfig(), operations=nn):
         super().__init__()
         self.config = config

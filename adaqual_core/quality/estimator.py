@@ -92,6 +92,8 @@ class QualityEstimator(nn.Module):
     The first logit is overall severity, the other eight are severities by kind in the order of :data:`adaqual_core.kinds.KINDS`.
     """
 
+    file_kind = "estimator"
+
     def __init__(self, config: EstimatorConfig = EstimatorConfig(), operations=nn):
         super().__init__()
         self.config = config

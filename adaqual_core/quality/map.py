@@ -12,16 +12,22 @@ from torch import Tensor
 
 from ..filters import gaussian_blur
 from ..grid import HIGHEST, LOWEST, cell_count
+from ..kinds import KINDS
 
 
 @dataclass(frozen=True)
 class QualityMap:
-    """Quality scores [B, 1, h, w], float32 on the CPU in [1, 5], of B pictures of ``height`` × ``width`` px."""
+    """Quality of B pictures of ``height`` × ``width`` px.
+
+    ``scores`` [B, 1, h, w] in [1, 5], float32 on the CPU. ``assessor``: what made the map. ``kinds`` [B, 8, h', w'] in [0, 1], float32
+    on the CPU: severity of each kind of damage in the order of KINDS, or None where it is not known.
+    """
 
     scores: Tensor
     height: int
     width: int
     assessor: str
+    kinds: Tensor | None = None
 
     def __post_init__(self):
         shape = tuple(self.scores.shape)
@@ -33,6 +39,14 @@ class QualityMap:
             raise ValueError(f"picture size: {self.height}×{self.width}; both sides must be at least 1 px")
         if not bool(((self.scores >= LOWEST) & (self.scores <= HIGHEST)).all()):
             raise ValueError("scores: values outside [1, 5] or NaN; clamp them, or check the assessor's input")
+        if self.kinds is not None:
+            found = tuple(self.kinds.shape)
+            if len(found) != 4 or found[:2] != (shape[0], len(KINDS)) or 0 in found:
+                raise ValueError(f"kinds: shape {found}; give [{shape[0]}, {len(KINDS)}, h, w]")
+            if self.kinds.dtype != torch.float32 or self.kinds.device.type != "cpu":
+                raise ValueError(f"kinds: {self.kinds.dtype} on {self.kinds.device}; give float32 on the CPU")
+            if not bool(((self.kinds >= 0) & (self.kinds <= 1)).all()):
+                raise ValueError("kinds: values outside [0, 1] or NaN; clamp them, or check the assessor's input")
 
     @property
     def batch(self) -> int:
@@ -51,19 +65,30 @@ class QualityMap:
 
     def resized(self, height: int, width: int) -> Tensor:
         """Scores [B, 1, height, width], bilinear when enlarged and averaged over areas when reduced."""
-        if (height, width) == tuple(self.scores.shape[-2:]):
-            return self.scores
-        if height <= self.scores.shape[-2] and width <= self.scores.shape[-1]:
-            return F.interpolate(self.scores, (height, width), mode="area").clamp(LOWEST, HIGHEST)
-        return F.interpolate(self.scores, (height, width), mode="bilinear", align_corners=False).clamp(LOWEST, HIGHEST)
+        return _resized(self.scores, height, width).clamp(LOWEST, HIGHEST)
 
     def cells(self) -> Tensor:
         """Scores on the cell grid, [B, 1, ceil(height/16), ceil(width/16)]."""
         return self.resized(cell_count(self.height), cell_count(self.width))
 
+    def kind_cells(self) -> Tensor | None:
+        """Severity of each kind on the cell grid, [B, 8, ceil(height/16), ceil(width/16)], or None where it is not known."""
+        if self.kinds is None:
+            return None
+        return _resized(self.kinds, cell_count(self.height), cell_count(self.width)).clamp(0, 1)
+
     def index(self, picture: int) -> "QualityMap":
         """The map of one picture of the batch."""
-        return replace(self, scores=self.scores[picture : picture + 1])
+        one = slice(picture, picture + 1)
+        return replace(self, scores=self.scores[one], kinds=None if self.kinds is None else self.kinds[one])
+
+
+def _resized(field: Tensor, height: int, width: int) -> Tensor:
+    if (height, width) == tuple(field.shape[-2:]):
+        return field
+    if height <= field.shape[-2] and width <= field.shape[-1]:
+        return F.interpolate(field, (height, width), mode="area")
+    return F.interpolate(field, (height, width), mode="bilinear", align_corners=False)
 
 
 FAINT = 0.4
@@ -110,7 +135,7 @@ def edit_quality(
     gain: float = 1.0,
     blur: float = 0.0,
 ) -> QualityMap:
-    """Edit a map by hand: severity × ``gain``, then blur (standard deviation in px of the picture), then limits, then paint.
+    """Edit a map by hand: severity × ``gain`` (overall and by kind), then blur (standard deviation in px of the picture), then limits, then paint.
 
     Where the ``override`` mask ([B or 1, h, w] in [0, 1], any size) is 1 the score becomes ``override_quality``; between 0
     and 1 it is mixed. Scores outside the painted area end within [minimum, maximum].
@@ -137,7 +162,8 @@ def edit_quality(
         paint = F.interpolate(paint, fine, mode=mode)
         scores = F.interpolate(scores, fine, mode="bilinear") if list(scores.shape[-2:]) != fine else scores
         scores = scores + paint * (override_quality - scores)
-    return replace(quality, scores=scores.clamp(LOWEST, HIGHEST), assessor=f"{quality.assessor}, edited")
+    kinds = None if quality.kinds is None else (quality.kinds * gain).clamp(0, 1)
+    return replace(quality, scores=scores.clamp(LOWEST, HIGHEST), assessor=f"{quality.assessor}, edited", kinds=kinds)
 
 
 def cell_grid(quality: QualityMap) -> tuple[int, int]:

@@ -188,7 +188,7 @@ def restore_patches(
     check_inputs(picture, prompt)
     batch, _, height, width = picture.shape
     patch, run = model.config.patch, Runner(model, dtype)
-    masks = [_extended(pixel_mask(field[0], height, width), patch, patch) for field in prompt.preservation]
+    masks = [_extended(pixel_mask(field[0], height, width), patch, patch) for field in prompt.restore_mask]
     grid = corners(*masks[0].shape, patch, settings.stride)
     counts = [len(active_corners(grid, patch, mask)) if settings.strength > 0 else 0 for mask in masks]
     total = settings.steps * sum(-(-count // settings.patch_batch) for count in counts)

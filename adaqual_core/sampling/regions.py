@@ -166,7 +166,7 @@ def restore_whole(
     check_inputs(picture, prompt)
     height, width = picture.shape[-2:]
     run, step = Runner(model, dtype), max(CELL, 2 ** len(model.config.encoder))
-    masks = [pixel_mask(field[0], height, width) for field in prompt.preservation]
+    masks = [pixel_mask(field[0], height, width) for field in prompt.restore_mask]
     if settings.strength == 0:
         masks = [torch.zeros_like(mask) for mask in masks]
     plans = [windows_of(mask, settings.tile, step, model.receptive_radius) for mask in masks]

@@ -29,7 +29,7 @@ class _Windows:
         self.run, self.picture = run, picture
         self.height, self.width = (CELL * cell_count(side) for side in picture.shape[-2:])
         self.maps = (prompt.severity[index : index + 1], prompt.length[index : index + 1])
-        self.mask = prompt.preservation[index : index + 1]
+        self.mask = prompt.restore_mask[index : index + 1]
         self.statistics = prompt.statistics[index : index + 1]
 
     def _seen(self, picture: Tensor, w: Window) -> Tensor:
@@ -144,7 +144,7 @@ def restore(
     context = CELL * math.ceil(max(settings.overlap, model.receptive_radius) / CELL)
     tile = settings.tile // TILE * TILE
     padded = [CELL * cell_count(side) for side in (height, width)]
-    wanted = prompt.preservation if settings.strength > 0 else torch.zeros_like(prompt.preservation)
+    wanted = prompt.restore_mask if settings.strength > 0 else torch.zeros_like(prompt.restore_mask)
     layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
     passes = settings.steps + (model.finish is not None)
     total = passes * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)

@@ -44,12 +44,12 @@ class TileLayout:
     tiles_run: int
 
 
-def active_tiles(preservation: Tensor) -> Tensor:
+def active_tiles(restore_mask: Tensor) -> Tensor:
     """Which tiles [rows, columns] hold a pixel to restore, from the mask [1, 1, h, w] per cell, 0 = keep.
 
     A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels.
     """
-    reach = F.max_pool2d(preservation, 3, 1, 1)
+    reach = F.max_pool2d(restore_mask, 3, 1, 1)
     cells = TILE // CELL
     height, width = reach.shape[-2:]
     padded = F.pad(reach, (0, -width % cells, 0, -height % cells))
