@@ -86,17 +86,16 @@ class Objective(nn.Module):
         before = picture
         grid_loss = relative_error(toned, target, before, settings.floor, settings.exponent)
         toned = toned.detach().clamp(0, 1)
-        known = torch.cat((batch["statistics"] * 1.0, damage[:, 1:].mean((2, 3))), 1)
-        about = net.denoiser.about_picture(known[:, : -damage.shape[1] + 1], known[:, -damage.shape[1] + 1 :])
         cells = batch["cells"]
-        guidance = net.denoiser.prompt(cells[:, :1], cells[:, 1:], batch["length"], about)
+        told = (batch["statistics"], damage[:, 1:].mean((2, 3)), cells[:, :1], cells[:, 1:], batch["length"])
+        about, tokens, bias = net.conditioner(*told)
         fine = F.interpolate(batch["cell_mask"], scale_factor=CELL, mode="bilinear", align_corners=False)
 
         def predict(state: Tensor, t: int) -> Tensor:
             count, device = len(state), state.device
             alpha = self.alphas[t].to(device).expand(count)
-            told = torch.full((count,), t, device=device)
-            return net.denoiser(picture, toned, state, told, alpha, cells, about, guidance).float() * fine
+            times = torch.full((count,), t, device=device)
+            return net.denoiser(picture, toned, state, times, alpha, cells, about, tokens, bias).float() * fine
 
         state, t = batch["noise"] * net.config.noise_scale, self.steps[0]
         if bool(batch["second"][0]):

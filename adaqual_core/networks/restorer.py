@@ -85,6 +85,30 @@ def detail(picture: Tensor) -> Tensor:
     return 8 * (picture - F.avg_pool2d(picture, 5, 1, 2, count_include_pad=False))
 
 
+class Conditioner(nn.Module):
+    """What the denoiser is told once per picture: a vector about the whole picture, and the prompts of all cells."""
+
+    def __init__(self, config: RestorerConfig, operations=nn):
+        super().__init__()
+        width = config.condition_width
+        self.picture1 = operations.Linear(STATISTICS + len(KINDS), width)
+        self.picture2 = operations.Linear(width, width)
+        self.prompt = KindPrompts(width, config.global_tokens, int(MAX_LENGTH), operations)
+
+    def forward(
+        self, statistics: Tensor, mean_kinds: Tensor, severity: Tensor, kinds: Tensor, length: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The vector [B, E], the prompts' tokens [B, n, E] and their bias per cell [B, n, h, w].
+
+        ``statistics`` [B, STATISTICS] and ``mean_kinds`` [B, 8] are of the whole pictures; ``severity`` and ``length`` [B, 1, h, w] and
+        ``kinds`` [B, 8, h, w] are of the cells that get prompts, all or a part of the pictures'.
+        """
+        known = torch.cat((statistics * 4 - 2, 4 * mean_kinds), 1)
+        about = self.picture2(F.silu(self.picture1(known)))
+        guidance = self.prompt(severity, kinds, length, about)
+        return about, guidance.tokens, guidance.bias
+
+
 class Denoiser(nn.Module):
     """Predicts the residual [B, 3, H, W] of pictures whose tone the grid has set; H and W are multiples of 16 px."""
 
@@ -95,9 +119,6 @@ class Denoiser(nn.Module):
         fine, coarse = config.widths[:-1], config.widths[1:]
         self.time1 = operations.Linear(64, condition)
         self.time2 = operations.Linear(condition, condition)
-        self.picture1 = operations.Linear(STATISTICS + len(KINDS), condition)
-        self.picture2 = operations.Linear(condition, condition)
-        self.prompt = KindPrompts(condition, config.global_tokens, int(MAX_LENGTH), operations)
         self.intro = operations.Conv2d(4 * 18 + len(KINDS) + 1, fine[0], 3, padding=1)
 
         def blocks(count: int, level: int) -> nn.ModuleList:
@@ -131,11 +152,6 @@ class Denoiser(nn.Module):
         gain = a.sqrt() * power / (a * power + (1 - a) * self.config.noise_scale**2)
         return noisy * gain.to(noisy.dtype)
 
-    def about_picture(self, statistics: Tensor, kinds: Tensor) -> Tensor:
-        """The vector [B, condition_width] that describes each picture; ``kinds`` [B, 8] are its mean severities."""
-        known = torch.cat((statistics * 4 - 2, 4 * kinds), 1)
-        return self.picture2(F.silu(self.picture1(known)))
-
     def forward(
         self,
         picture: Tensor,
@@ -145,14 +161,16 @@ class Denoiser(nn.Module):
         alpha_cumprod: Tensor,
         damage: Tensor,
         about: Tensor,
-        guidance: Guidance,
+        tokens: Tensor,
+        bias: Tensor,
     ) -> Tensor:
         """The residual of ``toned``, [B, 3, H, W] in about [−1, 1].
 
         ``picture`` and ``toned`` [B, 3, H, W] in [0, 1]: the damaged picture before and after the grid; ``noisy`` [B, 3, H, W]: the
         state of the sampler; ``timestep`` [B] in 0..999; ``alpha_cumprod`` [B]; ``damage`` [B, 9, H/16, W/16]: overall severity and
-        severity by kind; ``about``: :meth:`about_picture`; ``guidance``: the prompts of these cells.
+        severity by kind; ``about``, ``tokens`` and ``bias``: what :class:`Conditioner` gives for these cells.
         """
+        guidance = Guidance(tokens, bias)
         condition = about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype))))
         condition = F.silu(condition)
         noisy = self.precondition(noisy, alpha_cumprod)
@@ -179,7 +197,7 @@ class Denoiser(nn.Module):
 
 
 class Restorer(nn.Module):
-    """The bilateral grid and the denoiser of one model file."""
+    """The bilateral grid, the conditioner and the denoiser of one model file."""
 
     file_kind = "restorer"
 
@@ -187,13 +205,14 @@ class Restorer(nn.Module):
         super().__init__()
         self.config = config
         self.grid = BilateralGrid(config.grid_widths, config.grid_blocks, config.grid_levels, operations)
+        self.conditioner = Conditioner(config, operations)
         self.denoiser = Denoiser(config, operations)
 
 
 def initialise(model: Restorer, seed: int) -> None:
     """Set the start of training: small residual branches and an output of zero, so that the untrained model changes nothing."""
     torch.manual_seed(seed)
-    for module in model.denoiser.modules():
+    for module in (*model.conditioner.modules(), *model.denoiser.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             nn.init.zeros_(module.bias)
@@ -202,7 +221,7 @@ def initialise(model: Restorer, seed: int) -> None:
             nn.init.kaiming_normal_(module.conv1.weight, nonlinearity="relu")
             nn.init.normal_(module.conv2.weight, std=0.3 / math.sqrt(module.conv2.weight[0].numel()))
             nn.init.normal_(module.modulation.weight, std=0.01)
-    prompts = model.denoiser.prompt
+    prompts = model.conditioner.prompt
     for tokens in (prompts.global_prompt, prompts.pool, prompts.keys):
         nn.init.normal_(tokens, std=0.5)
     for head in (model.denoiser.ending, model.grid.head):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..networks.adaqual_diff import OfficialNet
 from ..networks.denoiser import Denoiser
+from ..networks.restorer import Restorer as SecondRestorer
 from ..networks.weather_diffusion import WeatherNet
 from ..prompt import Prompt
 from . import patches
@@ -16,8 +17,9 @@ from .patches import restore_patches
 from .regions import restore_whole
 from .restore import restore
 from .settings import Progress, Restored, RestoreSettings
+from .toned import restore_toned
 
-Restorer = Denoiser | OfficialNet | WeatherNet
+Restorer = SecondRestorer | Denoiser | OfficialNet | WeatherNet
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Family:
 
 
 FAMILIES: dict[type, Family] = {
+    SecondRestorer: Family("AdaQual preset", RestoreSettings(), restore_toned),
     Denoiser: Family("AdaQual preset", RestoreSettings(), restore),
     OfficialNet: Family("AdaQual-Diff, official layout", whole.PUBLISHED, restore_whole),
     WeatherNet: Family("WeatherDiffusion", patches.PUBLISHED, restore_patches),
@@ -48,6 +51,9 @@ def working_memory(model: Restorer, settings: RestoreSettings, height: int, widt
         return 16 * model.config.first * size * settings.patch_batch * model.config.patch**2
     if isinstance(model, OfficialNet):
         return 8 * model.config.width * size * min(height * width, (whole.WHOLE * settings.tile) ** 2)
+    if isinstance(model, SecondRestorer):
+        side = settings.tile + 2 * max(settings.overlap, model.denoiser.receptive_radius)
+        return 3 * (81 + 4 * model.config.widths[0]) / 4 * size * settings.tile_batch * side**2
     side = settings.tile + 2 * max(settings.overlap, model.receptive_radius)
     return 18 * model.config.widths[0] / model.config.unshuffle**2 * size * settings.tile_batch * side**2
 

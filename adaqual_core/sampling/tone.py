@@ -61,9 +61,14 @@ class Tone:
     grid: Tensor
     mask: Tensor
 
-    def change(self, part: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """What the grid adds to parts [B, 3, n, m] of the pictures whose rows lie at ``y`` [B, n] and columns at ``x`` [B, m], both
-        as parts of the picture's sides from 0 to 1; a clean place gets exactly 0 where the mask is 0."""
+    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the grid adds to parts [B, 3, n, m] of the pictures.
+
+        Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the mask is
+        0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one.
+        """
+        if mask is not None:
+            return mask * sliced(self.grid, part, y, x)
         where = torch.stack(
             ((2 * x - 1)[:, None].expand(-1, y.shape[1], -1), (2 * y - 1)[:, :, None].expand(-1, -1, x.shape[1])), -1
         )
