@@ -9,6 +9,7 @@ from adaqual_core.evaluate import psnr
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.sampling.families import restore_with
+from adaqual_core.sampling.settings import RestoreSettings
 
 from .held_out import Case, as_picture, mean
 from .run import Evaluation
@@ -39,7 +40,7 @@ def true_map(scene: dict[str, Tensor], told: str) -> QualityMap:
     return QualityMap(scores, height, width, "true", kinds)
 
 
-def measure(network: nn.Module, cases: list[Case], told: str) -> Evaluation:
+def measure(network: nn.Module, cases: list[Case], told: str, steps: int = 2) -> Evaluation:
     """Mean gain in dB for each group ("clean": the PSNR itself), share of pictures made worse, and a sheet of the worst ones."""
     gains: dict[str, list[float]] = {}
     rows: list[tuple[float, Tensor]] = []
@@ -49,7 +50,7 @@ def measure(network: nn.Module, cases: list[Case], told: str) -> Evaluation:
         degraded, target = as_picture(scene["degraded"]), as_picture(scene["target"])
         settings = PromptSettings(factors=tuple(scene["factors"][0].tolist()))
         prompt = build_prompt(degraded, true_map(scene, told), settings)
-        restored = (restore_with(network, degraded, prompt).picture * 255).round() / 255
+        restored = (restore_with(network, degraded, prompt, RestoreSettings(steps=steps)).picture * 255).round() / 255
         after, before = float(psnr(restored, target)), float(psnr(degraded, target))
         value = min(after, CLEAN_BEST) if case.group == "clean" else after - before
         gains.setdefault(case.group, []).append(value)

@@ -1,0 +1,110 @@
+"""``python -m adaqual_training.ablation``: what each part of the restorer is worth, at an equal number of updates.
+
+Every variant is trained from the same seed on the same scenes, with the recipe's schedule shortened to ``--updates`` (its cosine
+reaches zero there), and measured on the held-out pictures with the true maps at two steps.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from adaqual_core.networks.restorer import Restorer
+
+from .bodies import coarse, gated
+from .held_out import GROUPS
+from .measure_restorer import measure
+from .recipe import Recipe, read_recipe
+from .restorer import RestorerTask
+from .run import Run
+
+
+class NoGrid(nn.Module):
+    """Stands in for the bilateral grid and changes nothing."""
+
+    def __init__(self, levels: int):
+        super().__init__()
+        self.levels = levels
+
+    def forward(self, view: Tensor) -> Tensor:
+        return torch.zeros(len(view), 12, self.levels, 16, 16, device=view.device)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """``loss``: fields of the loss settings that differ from the recipe's. ``change``: what is done to the new network."""
+
+    loss: dict
+    change: Callable[[Restorer], None] = lambda network: None
+
+
+def _without_grid(network: Restorer) -> None:
+    network.grid = NoGrid(network.config.grid_levels)
+
+
+def _with_body(make: Callable) -> Callable[[Restorer], None]:
+    def change(network: Restorer) -> None:
+        torch.manual_seed(0)
+        network.denoiser = make(network.config)
+        nn.init.zeros_(network.denoiser.ending.weight)
+        nn.init.zeros_(network.denoiser.ending.bias)
+
+    return change
+
+
+VARIANTS = {
+    "all": Variant({}),
+    "told one severity": Variant({"told": "severity"}),
+    "told nothing": Variant({"told": "nothing"}),
+    "without grid": Variant({}, _without_grid),
+    "body: gated 4x4": Variant({}, _with_body(gated)),
+    "body: plain 4x4": Variant({}, _with_body(coarse)),
+    "one step only": Variant({"second": 0.0}),
+    "exponent 1": Variant({"exponent": 1.0}),
+}
+
+
+STEPPED = ("all", "one step only")
+"""Variants that are also measured at one and four steps."""
+
+
+def shortened(recipe: Recipe, updates: int, loss: dict) -> Recipe:
+    """The recipe with its schedule cut to ``updates`` and these changes of the loss."""
+    schedule = replace(
+        recipe.schedule, updates=updates, warmup=min(recipe.schedule.warmup, updates // 10), average=0.995, evaluate_every=updates
+    )
+    return replace(recipe, schedule=schedule, loss=recipe.loss | loss)
+
+
+def main() -> None:
+    """Train and measure the variants that are named, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m adaqual_training.ablation", description=__doc__)
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/nano.toml"))
+    parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"))
+    parser.add_argument("--run", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--updates", type=int, default=1200)
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="variants to train")
+    parser.add_argument("--device")
+    args = parser.parse_args()
+    for name in args.only:
+        variant = VARIANTS[name]
+        recipe = shortened(read_recipe(args.recipe), args.updates, variant.loss)
+        task = RestorerTask(recipe, args.corpus)
+        variant.change(task.network)
+        run = Run(recipe, task, args.corpus, args.run / name.replace(" ", "-").replace(":", ""), args.device)
+        run.train()
+        for steps in (1, 2, 4) if name in STEPPED else (2,):
+            found = measure(run.average.module, task.cases, task.loss.told, steps)
+            row = {"variant": name, "updates": run.update, "hours": round(run.hours, 3), "steps": steps, **found.values}
+            with (args.run / "table.jsonl").open("a") as table:
+                table.write(json.dumps(row) + "\n")
+            print(" | ".join([name, str(steps), *(f"{group} {found.values[group]:+.2f}" for group in GROUPS)]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
