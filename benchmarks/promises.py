@@ -16,7 +16,6 @@ from pathlib import Path
 
 import skimage.data
 import torch
-from adaqual_training.data import held_out, load_corpus
 from scipy.stats import spearmanr
 
 from adaqual_core.damage import degrade
@@ -30,7 +29,11 @@ from adaqual_core.quality.reference import reference_quality
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings
 from adaqual_core.sampling.tiles import active_tiles, plan
+from adaqual_training.held_out import as_picture, held_out
+from adaqual_training.recipe import read_recipe
+from adaqual_training.scenes import Photos
 
+RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "assessor.toml"
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
@@ -66,9 +69,9 @@ def quarter_mask() -> torch.Tensor:
 
 def held_out_quarters(net, corpus: Path) -> dict[str, float]:
     """Of the corpus' held-out photos, each damaged in one quarter: the median share of tiles run, and how many stay at 0.4."""
-    shares = []
-    for photos in load_corpus(corpus, "held"):
-        one = repeated(torch.from_numpy(photos[0].copy()).permute(2, 0, 1)[None].float() / 255, 1024, 1024)
+    photos, shares = Photos(corpus, "held"), []
+    for index in range(len(photos.entries)):
+        one = repeated(as_picture(torch.from_numpy(photos.pixels(index).copy()).permute(2, 0, 1)[None]), 1024, 1024)
         damaged = degrade(one, ["haze", "noise"], 0.7, seed=3, mask=quarter_mask()).picture[None]
         mask = build_prompt(damaged, estimate_quality(net, damaged)).restore_mask
         layout = plan(active_tiles(mask), 1024, 1024, 512, 96)
@@ -78,10 +81,10 @@ def held_out_quarters(net, corpus: Path) -> dict[str, float]:
 
 
 def held_out_correlation(net, corpus: Path) -> float:
-    """Spearman correlation of estimated with true quality over the cells of twelve held-out pictures per kind of damage."""
-    cases = held_out(load_corpus(corpus, "held"), 256, 12).values()
-    estimated = torch.cat([estimate_quality(net, case["degraded"]).scores.flatten() for case in cases])
-    return round(float(spearmanr(estimated, torch.cat([case["target"].flatten() for case in cases])).statistic), 3)
+    """Spearman correlation of estimated with true quality over the cells of twelve held-out scenes per group of damage."""
+    scenes = [case.scene for case in held_out(corpus, read_recipe(RECIPE).scenes, 12)]
+    estimated = torch.cat([estimate_quality(net, as_picture(scene["degraded"])).scores.flatten() for scene in scenes])
+    return round(float(spearmanr(estimated, torch.cat([scene["quality"].flatten() for scene in scenes])).statistic), 3)
 
 
 def map_correlation(net, folder: Path) -> dict[str, float]:
@@ -99,7 +102,9 @@ def map_correlation(net, folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--public", type=Path, default=Path("runs/public"))
-    parser.add_argument("--corpus", type=Path, help="folder of adaqual_training.corpus: also a damaged quarter of its held-out photos")
+    parser.add_argument(
+        "--corpus", type=Path, help="folder of adaqual_training.corpus: also a damaged quarter of its held-out photos"
+    )
     parser.add_argument("--large", action="store_true", help="also restore 6000×4000 (takes minutes)")
     args = parser.parse_args()
     model, net = load_shipped(), load_assessor()

@@ -1,4 +1,4 @@
-"""Compositions of damage, even or through a region mask, seen directly or through a camera, with their exact severity by kind."""
+"""This module composes kinds of damage, through region masks and behind cameras, and returns the exact severity of each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ..kinds import KINDS
 from .blur import blur
-from .camera import denoised, enlarged, looked, random_camera, reduced
-from .compression import compress
+from .camera import Camera, denoised, enlarged, random_camera, reduced, shown
+from .compression import compress, encoded_as, severity_of_quality
 from .draws import Draws
 from .haze import haze
 from .low_light import low_light
-from .noise import noise
+from .noise import noise, severity_map
 from .rain import rain
 from .raindrops import raindrops
 from .snow import snow
@@ -30,9 +30,9 @@ GENERATORS: dict[str, Generator] = {
     "noise": noise,
     "jpeg": compress,
 }
-"""Kind → its generator, in the order in which damage is applied."""
+"""The function of each kind, in the order in which damage is applied."""
 
-_FILE = "jpeg"
+_BLUR, _NOISE, _FILE = (KINDS.index(kind) for kind in ("blur", "noise", "jpeg"))
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class Degraded:
 class DegradedBatch:
     """Degraded pictures [B, 3, H, W] in [0, 1] and what is known of them.
 
-    ``clean`` [B, 3, H, W]: the undamaged scenes as the same camera shows them. ``severity`` [B, 8, H, W] in [0, 1]: by kind, in the order
-    of KINDS; 0 for kinds that are absent.
+    ``clean`` [B, 3, H, W]: the undamaged scenes as the same camera shows them, which an ideal restorer returns. ``severity``
+    [B, 8, H, W] in [0, 1]: the severity by kind, in the order of KINDS; 0 for kinds that are absent. Behind a camera whose file
+    loses something, JPEG is present.
     """
 
     picture: Tensor
@@ -56,60 +57,115 @@ class DegradedBatch:
     severity: Tensor
 
 
-def _apply(kind: str, scene: Tensor, severity: float, seed: int, mask: Tensor) -> tuple[Tensor, Tensor]:
-    damaged, done = GENERATORS[kind](scene, severity, Draws(seed, kind, scene.device))
-    return torch.where(mask > 0, scene + mask * (damaged - scene), scene), done * mask
+def _damaged(index: int, scene: Tensor, severities: list[float], seed: int) -> tuple[Tensor, Tensor]:
+    """Damage a whole scene with kind number ``index``, or leave it if its severity is 0."""
+    if severities[index] == 0:
+        return scene, torch.zeros_like(scene[:1])
+    kind = KINDS[index]
+    return GENERATORS[kind](scene, severities[index], Draws(seed, kind, scene.device))
 
 
-def _degrade_one(clean: Tensor, severities: list[float], seed: int, masks: Tensor, camera: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """One picture [3, H, W] with masks [8, H, W]: degraded, clean and severity [8, H, W]."""
-    height, width = clean.shape[-2:]
-    lens = random_camera(Draws(seed, "camera", clean.device)) if camera else None
-    truth = enlarged(clean, lens) if lens else clean
-    if truth.shape != clean.shape:
-        masks = torch.nn.functional.interpolate(masks[None], truth.shape[-2:], mode="bilinear", align_corners=False)[0]
-    scene, severity = truth, torch.zeros(len(KINDS), *truth.shape[-2:], device=clean.device)
-    for index, kind in enumerate(KINDS):
-        if severities[index] > 0 and kind != _FILE:
-            scene, done = _apply(kind, scene, severities[index], seed, masks[index : index + 1])
-            severity[index] = done[0]
-    if lens:
-        scene, truth = (reduced(looked(picture, lens), height, width) for picture in (denoised(scene, lens), truth))
-        severity, masks = reduced(severity, height, width), reduced(masks, height, width)
-    index = KINDS.index(_FILE)
-    if severities[index] > 0:
-        scene, done = _apply(_FILE, scene, severities[index], seed, masks[index : index + 1])
-        severity[index] = done[0]
-    return scene, truth, severity
+def _mask_of(masks: Tensor, index: int) -> Tensor:
+    """Return the mask [1, H, W] of kind number ``index`` from masks [1 or 8, H, W]."""
+    return masks[index % len(masks)][None]
+
+
+def _direct(clean: Tensor, severities: list[float], seed: int, masks: Tensor, last: int) -> tuple[Tensor, list[Tensor]]:
+    """Apply the kinds before number ``last``; return the scene and their severities [1, H, W].
+
+    A mixture is exactly the scene where the mask is 0 and exactly the damaged scene where it is 1.
+    """
+    scene, maps = clean, []
+    for index in range(last):
+        mask = _mask_of(masks, index)
+        damaged, done = _damaged(index, scene, severities, seed)
+        scene = scene if damaged is scene else torch.lerp(scene, damaged, mask)
+        maps.append(done * mask)
+    return scene, maps
+
+
+def _behind(
+    camera: Camera, clean: Tensor, severities: list[float], seed: int, masks: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Apply all kinds but JPEG in front of or inside a camera; return what it shows, damaged and clean, and the severities.
+
+    Blur is narrower by the camera's scale. Noise is reduced by the camera, and measured on what it shows, before the file.
+    """
+    size = clean.shape[-2:]
+    truth, masks = enlarged(clean, camera), enlarged(masks, camera)
+    scene, maps = _direct(truth, severities, seed, masks, _NOISE)
+    maps = [reduced(done, *size) for done in maps]
+    maps[_BLUR] = maps[_BLUR] / camera.scale**0.5
+    picture, clean = shown(scene, camera, *size), shown(truth, camera, *size)
+    done = torch.zeros_like(picture[:1])
+    if severities[_NOISE] > 0:
+        mask = _mask_of(masks, _NOISE)
+        noisy = denoised(_damaged(_NOISE, scene, severities, seed)[0], camera)
+        done = severity_map(picture, shown(noisy, camera, *size)) * reduced(mask, *size)
+        picture = shown(torch.lerp(scene, noisy, mask), camera, *size)
+    maps.append(done)
+    if camera.quality is None:
+        return picture, clean, [*maps, torch.zeros_like(done)]
+    file = torch.full_like(done, severity_of_quality(camera.quality))
+    return encoded_as(picture, "JPEG", quality=camera.quality), clean, [*maps, file]
+
+
+def _degrade_one(
+    clean: Tensor, severities: list[float], seed: int, masks: Tensor, behind_camera: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Damage one picture [3, H, W] through masks [1 or 8, H, W]; return it, the clean picture and the severity [8, H, W]."""
+    if behind_camera:
+        camera = random_camera(Draws(seed, "camera", clean.device))
+        scene, truth, maps = _behind(camera, clean, severities, seed, masks)
+    else:
+        truth = clean
+        scene, maps = _direct(clean, severities, seed, masks, _FILE)
+        maps.append(torch.zeros_like(clean[:1]))
+    mask = _mask_of(masks, _FILE)
+    damaged, done = _damaged(_FILE, scene, severities, seed)
+    maps[_FILE] = torch.maximum(maps[_FILE], done * mask)
+    return torch.lerp(scene, damaged, mask), truth, torch.cat(maps)
 
 
 def degrade_batch(
-    clean: Tensor, severities: Tensor, seeds: Sequence[int], masks: Tensor | None = None, camera: Sequence[bool] | None = None
+    clean: Tensor,
+    severities: Tensor,
+    seeds: Sequence[int],
+    masks: Tensor | None = None,
+    camera: Sequence[bool] | None = None,
 ) -> DegradedBatch:
     """Damage pictures [B, 3, H, W] in [0, 1], on their device, with the kinds and severities asked for.
 
-    ``severities`` [B, 8] in [0, 1] in the order of KINDS, 0 for kinds that are absent. ``seeds``: one number per picture; the draws of
-    each kind depend on the seed and the kind alone, so leaving a kind out leaves all others as they were. ``masks`` [B, 1, H, W] for
-    all kinds or [B, 8, H, W] limit the damage to a region. ``camera``: which pictures are seen through a camera of their own.
+    ``severities`` [B, 8] in [0, 1] are in the order of KINDS, 0 for kinds that are absent. ``seeds`` has one number per
+    picture; the draws of a kind depend on the seed and the kind alone, so that leaving a kind out leaves the draws of all
+    others as they were. ``masks`` [B, 1, H, W] for all kinds or [B, 8, H, W] for each limit the damage to a region, with soft
+    borders where they lie between 0 and 1. ``camera`` tells which pictures are seen behind a camera of their own (none if it is
+    left out).
     """
     count, _, height, width = clean.shape
+    asked = severities.tolist()
+    if severities.shape != (count, len(KINDS)) or not all(0 <= s <= 1 for row in asked for s in row):
+        raise ValueError(f"severities: shape {tuple(severities.shape)}; give [{count}, {len(KINDS)}] numbers from 0 to 1")
+    cameras = [False] * count if camera is None else camera
+    for name, given in (("seeds", seeds), ("camera", cameras)):
+        if len(given) != count:
+            raise ValueError(f"{name}: {len(given)} for {count} pictures; give one per picture")
     if masks is None:
         masks = torch.ones(count, 1, height, width, device=clean.device)
-    shown = [False] * count if camera is None else camera
-    asked = severities.tolist()
-    parts = [
-        _degrade_one(clean[i], asked[i], seeds[i], masks[i].expand(len(KINDS), -1, -1), shown[i]) for i in range(count)
-    ]
+    elif masks.shape not in ((count, 1, height, width), (count, len(KINDS), height, width)):
+        raise ValueError(f"masks: shape {tuple(masks.shape)}; give [{count}, 1 or {len(KINDS)}, {height}, {width}]")
+    parts = [_degrade_one(clean[i], asked[i], seeds[i], masks[i], cameras[i]) for i in range(count)]
     return DegradedBatch(*(torch.stack(part) for part in zip(*parts, strict=True)))
 
 
 def degrade(
     picture: Tensor, kinds: Sequence[str], severity: float = 0.6, *, seed: int = 0, mask: Tensor | None = None
 ) -> Degraded:
-    """Damage ``picture`` [3, H, W] in [0, 1] with every kind of ``kinds`` at ``severity`` in [0, 1].
+    """Damage ``picture`` [3, H, W] in [0, 1] with every kind of ``kinds`` at ``severity`` in [0, 1], on the CPU.
 
-    ``mask`` [1, H, W] in [0, 1] limits the damage to a region, with soft borders where it is between 0 and 1. The overall severity of
-    a pixel is our definition: 1 − Π(1 − s) over the severities s of the kinds. The same seed gives the same picture.
+    ``mask`` [1, H, W] in [0, 1] limits the damage to a region, with soft borders where it is between 0 and 1. The overall
+    severity of a pixel is our definition: 1 − Π(1 − s) over the severities s of the kinds. The same seed gives the same
+    picture.
     """
     if picture.ndim != 3 or picture.shape[0] != 3:
         raise ValueError(f"picture: shape {tuple(picture.shape)}; give one picture as [3, H, W] in [0, 1]")

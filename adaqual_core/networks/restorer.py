@@ -210,8 +210,12 @@ class Restorer(nn.Module):
 
 
 def initialise(model: Restorer, seed: int) -> None:
-    """Set the start of training: small residual branches and an output of zero, so that the untrained model changes nothing."""
+    """Set the start of training from a seed: small residual branches and an output of zero, so that the untrained model changes
+    nothing."""
     torch.manual_seed(seed)
+    for module in model.grid.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.GroupNorm)):
+            module.reset_parameters()
     for module in (*model.conditioner.modules(), *model.denoiser.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
