@@ -348,7 +348,7 @@ def _train(argv: list[str]) -> int:
     try:
         from adaqual_training.__main__ import add_arguments, run
     except ModuleNotFoundError as missing:
-        if missing.name.partition(".")[0] != "training":
+        if missing.name.partition(".")[0] != "adaqual_training":
             raise
         raise UsageError("train: needs the training package; clone the repository and run make setup first") from None
 

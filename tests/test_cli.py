@@ -276,7 +276,7 @@ def test_help(capsys, command):
 
 
 def test_training_needs_the_training_package(capsys, monkeypatch):
-    for name in ("training", "training.__main__"):  # None: as if it were not installed
+    for name in ("adaqual_training", "adaqual_training.__main__"):  # None: as if it were not installed
         monkeypatch.setitem(sys.modules, name, None)
     fails((cli.main(["train", "assessor"]), *capsys.readouterr()), "clone the repository", status=2)
 

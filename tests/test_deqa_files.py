@@ -238,7 +238,7 @@ def test_the_fingerprint_is_of_the_weights_not_of_the_place(folder, tmp_path):
 
 PEAK = """
 import sys, torch
-from adaqual_core.deqa.scorer import load_deqa
+from adaqual_core.quality.deqa.scorer import load_deqa
 def status(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
 load_deqa(sys.argv[2])

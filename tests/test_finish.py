@@ -6,7 +6,7 @@ import pytest
 import torch
 from small import denoiser, finish, picture, prompt_for
 
-from adaqual_core import weight_files as checkpoint
+from adaqual_core.networks import shipped
 from adaqual_core.errors import CheckpointError, NumericalError
 from adaqual_core.networks.finish import Finish
 from adaqual_core.networks.shipped import SHIPPED_DENOISER, load_finish, load_shipped
@@ -155,6 +155,6 @@ def test_the_shipped_restorer_comes_with_its_finish():
 
 
 def test_a_missing_finish_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SHIPPED_FINISH", tmp_path / "gone.safetensors")
+    monkeypatch.setattr(shipped, "SHIPPED_FINISH", tmp_path / "gone.safetensors")
     with pytest.raises(CheckpointError, match="gone.safetensors: missing.*install ComfyUI-AdaQual again"):
         load_restorer(SHIPPED_DENOISER)

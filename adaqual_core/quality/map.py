@@ -65,7 +65,7 @@ class QualityMap:
 
     def resized(self, height: int, width: int) -> Tensor:
         """Scores [B, 1, height, width], bilinear when enlarged and averaged over areas when reduced."""
-        return _resized(self.scores, height, width).clamp(LOWEST, HIGHEST)
+        return _resized(self.scores, height, width)
 
     def cells(self) -> Tensor:
         """Scores on the cell grid, [B, 1, ceil(height/16), ceil(width/16)]."""
@@ -75,7 +75,7 @@ class QualityMap:
         """Severity of each kind on the cell grid, [B, 8, ceil(height/16), ceil(width/16)], or None where it is not known."""
         if self.kinds is None:
             return None
-        return _resized(self.kinds, cell_count(self.height), cell_count(self.width)).clamp(0, 1)
+        return _resized(self.kinds, cell_count(self.height), cell_count(self.width))
 
     def index(self, picture: int) -> "QualityMap":
         """The map of one picture of the batch."""
@@ -87,8 +87,10 @@ def _resized(field: Tensor, height: int, width: int) -> Tensor:
     if (height, width) == tuple(field.shape[-2:]):
         return field
     if height <= field.shape[-2] and width <= field.shape[-1]:
-        return F.interpolate(field, (height, width), mode="area")
-    return F.interpolate(field, (height, width), mode="bilinear", align_corners=False)
+        found = F.interpolate(field, (height, width), mode="area")
+    else:
+        found = F.interpolate(field, (height, width), mode="bilinear", align_corners=False)
+    return found.clamp(float(field.amin()), float(field.amax()))  # rounding must not leave the range
 
 
 FAINT = 0.4

@@ -1,32 +1,35 @@
 """Which kinds of damage a photo shows itself: for those kinds it is no clean example (our definition, thresholds set by looking).
 
-A photo that is dark in itself teaches nothing about light that was taken away; the same holds for haze, noise, blur and JPEG blocks.
-Every measure is taken on the 8-bit pixels as they are stored in the corpus. Falling snow or rain cannot be measured this way: those
-photos are named in :mod:`adaqual_training.corpus.reviewed`.
+A photo that is dark in itself teaches nothing about light that was taken away, and the same holds for haze, noise, blur and
+JPEG blocks. Every measure is taken on the 8-bit pixels as they are stored in the corpus. Falling snow, rain and fog in the
+distance are not found this way: those photos are named in reviewed.tsv.
 """
 
 import numpy as np
-from PIL import Image
 
 from adaqual_training.corpus.selection import blockiness, luma
 
-DARK_MEAN, DARK_HALF = 0.28, 0.10
+DARK_MEAN, DARK_HALF = 0.30, 0.12
 """A photo is dark when its mean luma is below the first, or the median of its luma below the second (a dark ground and lamps)."""
 
-BLACK_SHARE = 0.40
-"""A photo is backlit when at least this share of its pixels is nearly black (luma below 0.08)."""
+BLACK_SHARE = 0.25
+"""A photo is backlit, or its shadows are lost, when at least this share of its pixels is nearly black (luma below 0.08)."""
 
-VEIL, VEIL_CHROMA = 0.16, 0.22
-"""A photo is hazy when the 2 % quantile of its dark channel is at least VEIL and its mean chroma below VEIL_CHROMA."""
+VEIL = 0.10
+"""A photo is hazy when the 2 % quantile of its dark channel is at least this: hardly anything in it is dark in any colour."""
 
-GRAIN = 2.6
-"""A photo is grainy when the fine contrast of its evenest textured blocks is at least this many of 255 levels."""
+GRAIN, TEXTURE = 1.4, 2.5
+"""A photo is grainy when the fine contrast of its evenest blocks is at least GRAIN of 255 levels, unless the contrast of averages
+of 3×3 px in those blocks is more than TEXTURE times as strong: then they are grass or stone."""
 
-SOFT_EDGE = 0.42
+SOFT_EDGE = 0.40
 """A photo is blurred when its strongest steps over one pixel are less than this share of its strongest steps over four."""
 
-BLOCKY = 1.12
+BLOCKY = 1.10
 """A photo is compressed when luma steps across the 8×8 grid are this many times those beside it."""
+
+BLOCK = 12
+"""Side in px of the blocks in which grain is measured."""
 
 
 def _dark_channel(pixels: np.ndarray) -> np.ndarray:
@@ -38,17 +41,30 @@ def _dark_channel(pixels: np.ndarray) -> np.ndarray:
 
 
 def _grain(grey: np.ndarray) -> float:
-    """Fine contrast (Immerkær 1996: a mask blind to slopes) in levels of 255, median of the evenest tenth of the mid-grey blocks."""
-    fine = (
-        grey[:-2, :-2] + grey[2:, :-2] + grey[:-2, 2:] + grey[2:, 2:] + 4 * grey[1:-1, 1:-1]
-        - 2 * (grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1])
-    ) / 6  # fmt: skip
-    height, width = (side // 12 * 12 for side in fine.shape)
-    tiles = (height // 12, 12, width // 12, 12)
-    spread = np.sqrt((fine[:height, :width].reshape(tiles) ** 2).mean(axis=(1, 3)))
-    level = grey[1:-1, 1:-1][:height, :width].reshape(tiles).mean(axis=(1, 3))
-    middle = spread[(level > 15) & (level < 240)]
-    return float(np.quantile(middle, 0.05)) if middle.size >= 20 else 0.0
+    """Fine contrast in the evenest blocks in levels of 255; 0 where even those show texture.
+
+    Coarse contrast is the deviation of averages of 3×3 px inside a block, which grain hardly has and texture has. The evenest
+    blocks are the twentieth of the blocks, neither black nor white, that have least of it. Fine contrast is their response to
+    Immerkær's mask (1996), which is blind to slopes.
+    """
+    views = [[grey[top : top + grey.shape[0] - 2, left : left + grey.shape[1] - 2] for left in range(3)] for top in range(3)]
+    mask = ((1, -2, 1), (-2, 4, -2), (1, -2, 1))
+    fine = sum(mask[i][j] * views[i][j] for i in range(3) for j in range(3)) / 6
+    mean = sum(view for row in views for view in row) / 9
+    height, width = (side // BLOCK * BLOCK for side in fine.shape)
+
+    def blocks(plane: np.ndarray) -> np.ndarray:
+        return plane[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+
+    level = blocks(mean).mean(axis=(1, 3))
+    usable = (level > 15) & (level < 240)
+    if usable.sum() < 20:
+        return 0.0
+    contrast = np.sqrt((blocks(fine) ** 2).mean(axis=(1, 3)))[usable]
+    coarse = blocks(mean).std(axis=(1, 3))[usable]
+    evenest = coarse <= np.quantile(coarse, 0.05)
+    fine_level = float(np.median(contrast[evenest]))
+    return fine_level if np.median(coarse[evenest]) <= TEXTURE * fine_level else 0.0
 
 
 def _edge(grey: np.ndarray) -> float:
@@ -61,19 +77,17 @@ def _edge(grey: np.ndarray) -> float:
 
 
 def fitness(pixels: np.ndarray) -> dict[str, float]:
-    """What decides :func:`unfit`, for uint8 RGB pixels [H, W, 3] with both sides of at least 64 px."""
+    """The measures that decide :func:`unfit`, for uint8 RGB pixels [H, W, 3] with both sides of at least 64 px.
+
+    ``mean``, ``median``: of the luma in [0, 1]. ``black``: share of pixels with a luma below 0.08. ``veil``: 2 % quantile of the
+    dark channel in [0, 1]. ``grain``: in levels of 255. ``edge``: in [0, 1], 1 for hard edges. ``blocky``: 1 without JPEG blocks.
+    """
     grey = luma(pixels)
-    dark = _dark_channel(pixels)
-    even = np.asarray(Image.fromarray(pixels).reduce(4)).astype(np.float32)
     return {
         "mean": float(grey.mean()) / 255,
         "median": float(np.median(grey)) / 255,
         "black": float(np.mean(grey < 0.08 * 255)),
-        "bright": float(np.quantile(grey, 0.95)) / 255,
-        "veil": float(np.quantile(dark, 0.02)),
-        "veil_half": float(np.quantile(dark, 0.5)),
-        "contrast": float(np.quantile(grey, 0.95) - np.quantile(grey, 0.05)) / 255,
-        "colour": float((even.max(axis=2) - even.min(axis=2)).mean()) / 255,
+        "veil": float(np.quantile(_dark_channel(pixels), 0.02)),
         "grain": _grain(grey),
         "edge": _edge(grey),
         "blocky": blockiness(pixels),
@@ -81,12 +95,12 @@ def fitness(pixels: np.ndarray) -> dict[str, float]:
 
 
 def unfit(found: dict[str, float]) -> list[str]:
-    """The kinds, in the order of the core's KINDS, for which a photo with these measures is no clean example."""
+    """The kinds of damage for which a photo with these measures is no clean example; empty for most photos."""
     shown = {
-        "low": found["mean"] < DARK_MEAN or found["median"] < DARK_HALF or found["black"] > BLACK_SHARE,
-        "haze": found["veil"] > VEIL and found["colour"] < VEIL_CHROMA,
+        "low": found["mean"] < DARK_MEAN or found["median"] < DARK_HALF or found["black"] >= BLACK_SHARE,
+        "haze": found["veil"] >= VEIL,
         "blur": found["edge"] < SOFT_EDGE,
-        "noise": found["grain"] > GRAIN,
-        "jpeg": found["blocky"] > BLOCKY,
+        "noise": found["grain"] >= GRAIN,
+        "jpeg": found["blocky"] >= BLOCKY,
     }
     return [kind for kind, is_shown in shown.items() if is_shown]

@@ -82,23 +82,17 @@ def crops_of(picture: Image.Image) -> list[Image.Image]:
     if max(picture.size) < CROP_FROM:
         return []
     half = shrink(picture, 0.5)
-    boxes = [(x, y, x + CROP, y + CROP) for y in range(0, half.height - CROP + 1, CROP)
-             for x in range(0, half.width - CROP + 1, CROP)]  # fmt: skip
+    tops, lefts = range(0, half.height - CROP + 1, CROP), range(0, half.width - CROP + 1, CROP)
+    boxes = [(left, top, left + CROP, top + CROP) for top in tops for left in lefts]
     pieces = [half.crop(box) for box in boxes]
-    good = [
-        (found["gradient"], i) for i, p in enumerate(pieces) if not fault(found := measures(np.asarray(p)))
-    ]
+    good = [(found["gradient"], i) for i, p in enumerate(pieces) if not fault(found := measures(np.asarray(p)))]
     return [pieces[i] for _, i in sorted(good, reverse=True)[:3]]
 
 
 def reduction(path: str, size: tuple[int, int]) -> float:
     """Scale a picture is kept at: lossy files lose a quarter, and their traces, where size allows."""
     factor = min(1.0, SHORT / min(size), LONG / max(size))
-    return (
-        factor
-        if path.lower().endswith((".png", ".tif", ".tiff"))
-        else min(factor, max(0.75, SMALLEST / min(size)))
-    )
+    return factor if path.lower().endswith((".png", ".tif", ".tiff")) else min(factor, max(0.75, SMALLEST / min(size)))
 
 
 def open_clean(path: Path) -> tuple[Image.Image | None, str]:
@@ -118,29 +112,3 @@ def open_clean(path: Path) -> tuple[Image.Image | None, str]:
             return ImageOps.exif_transpose(picture).convert("RGB"), ""
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None, "unreadable"
-
-
-def examine(job: tuple[str, str]) -> dict:
-    """Judge one file (path, stem); what is kept is written as ``stem``-0.png, its crops as -1.png and on."""
-    path, stem = job
-    picture, reason = open_clean(Path(path))
-    if picture is None:
-        return {"reason": reason}
-    factor = reduction(path, picture.size)
-    blocky = blockiness(np.asarray(picture)) if factor > 0.6 else 1.0
-    kept = shrink(picture, factor)
-    found = measures(np.asarray(kept))
-    if fault(found) == "soft or upscaled" and min(kept.size) >= 2 * SMALLEST:
-        kept = shrink(kept, 0.5)
-        factor, found = factor / 2, measures(np.asarray(kept))
-    reason = fault(found) or ("compressed" if blocky > 1.25 else "")
-    result = {"reason": reason, "area": picture.width * picture.height}
-    if not reason:
-        pieces = [kept, *crops_of(picture)]
-        for number, piece in enumerate(pieces):
-            piece.save(f"{stem}-{number}.png")
-        result |= {"hash": difference_hash(kept), "sizes": [piece.size for piece in pieces]}
-        result["measures"] = {
-            key: round(value, 3) for key, value in {**found, "blocky": blocky, "factor": factor}.items()
-        }
-    return result

@@ -1,0 +1,122 @@
+"""Training runs: schedule, exact resume, several processes, the header of the weights."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from adaqual_training.__main__ import TASKS
+from adaqual_training.recipe import read_recipe
+from adaqual_training.run import Run, rate_at
+
+ROOT = Path(__file__).parents[2]
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Six small photos of two sources, in the form that adaqual_training.corpus writes."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng, pictures = np.random.default_rng(0), []
+    for number in range(6):
+        ramp = np.linspace(0, 1, 96)[:, None, None] * rng.uniform(0.3, 1, 3) + 0.1 * rng.standard_normal((1, 96, 3)).cumsum(1) / 10
+        pixels = (np.clip(np.broadcast_to(ramp, (96, 96, 3)), 0, 1) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        split = "train" if number < 4 else "held"
+        pictures.append({"file": f"{number}.png", "photo": str(number), "source": split, "split": split, "weight": 1.0, "unfit": []})
+    (folder / "manifest.json").write_text(json.dumps({"hash": "0" * 64, "pictures": pictures}))
+    return folder
+
+
+def trained(network: str, corpus: Path, folder: Path, *calls: int) -> dict[str, torch.Tensor]:
+    """The newest average after ``calls`` of so many updates each, every call a run of its own."""
+    recipe = read_recipe(RECIPES / f"{network}.toml")
+    for updates in calls:
+        torch.manual_seed(updates)  # whatever went before must not matter
+        Run(recipe, TASKS[network](recipe, corpus), corpus, folder, "cpu").train(updates=updates)
+    return load_file(folder / f"{network}.safetensors")
+
+
+@pytest.mark.parametrize("network", ["assessor", "restorer"])
+def test_a_resumed_run_gives_bit_equal_weights(network, corpus, tmp_path):
+    whole = trained(network, corpus, tmp_path / "whole", 6)
+    parts = trained(network, corpus, tmp_path / "parts", 2, 4)
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_killed_run_resumes_from_its_last_state(corpus, tmp_path):
+    recipe = RECIPES / "assessor.toml"
+    code = (
+        "import os, sys; from adaqual_training import run; from adaqual_training.__main__ import *\n"
+        "step = run.Run._step\n"
+        "def killed(self, pool):\n"
+        "    os._exit(9) if self.update == 5 else None\n"
+        "    return step(self, pool)\n"
+        "run.Run._step = killed\n"
+        f"r = read_recipe(Path({str(recipe)!r})); c = Path({str(corpus)!r})\n"
+        f"if __name__ == '__main__': run.Run(r, AssessorTask(r, c), c, Path({str(tmp_path / 'run')!r}), 'cpu').train()"
+    )
+    script = tmp_path / "killed.py"
+    script.write_text(code)
+    assert subprocess.run([sys.executable, str(script)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 9
+    resumed = trained("assessor", corpus, tmp_path / "run", 6 - json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])["update"])
+    whole = trained("assessor", corpus, tmp_path / "whole", 6)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.parametrize("network", ["assessor", "restorer"])
+def test_two_processes_give_the_update_of_one(network, corpus, tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "adaqual_training",
+        "--recipe", str(RECIPES / f"{network}.toml"), "--corpus", str(corpus), "--run", str(tmp_path / "two"), "--updates", "3", "--device", "cpu",
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    one, two = trained(network, corpus, tmp_path / "one", 3), load_file(tmp_path / "two" / f"{network}.safetensors")
+    moved = max(float((one[key] - value).abs().max()) for key, value in two.items())
+    assert moved < 2e-4  # float32 sums in another order, through Adam's division by small numbers
+
+
+def test_the_header_says_how_the_weights_were_made(corpus, tmp_path):
+    trained("assessor", corpus, tmp_path, 2)
+    with safe_open(tmp_path / "assessor.safetensors", "pt") as file:
+        notes = json.loads(file.metadata()["notes"])
+    assert notes["updates"] == 2 and notes["corpus_sha256"] == "0" * 64
+    assert notes["recipe"] == (RECIPES / "assessor.toml").read_text() and notes["versions"]["torch"] == torch.__version__
+    assert not math.isnan(notes["held_out"]["correlation"])
+
+
+def test_the_rate_rises_and_falls_to_zero_along_one_cosine():
+    rates = [rate_at(update, 10, 110) for update in range(111)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[10] == 1
+    assert rates[60] == pytest.approx(0.5) and rates[110] == pytest.approx(0, abs=1e-12)
+    assert all(a >= b for a, b in zip(rates[10:-1], rates[11:], strict=True))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("rate = 1e-3", ""), "rate is missing"),
+        (("rate = 1e-3", "rate = 1e-3\nspeed = 2"), "speed is unknown"),
+        (('network = "assessor"', 'network = "painter"'), "choose assessor or restorer"),
+        (("crop = 64", "crop = 60"), "multiples of 16"),
+        (("warmup = 2", "warmup = 200"), "fewer than updates"),
+    ],
+)
+def test_a_faulty_recipe_is_refused(change, message, tmp_path):
+    text = (RECIPES / "assessor.toml").read_text()
+    assert change[0] in text
+    path = tmp_path / "faulty.toml"
+    path.write_text(text.replace(*change))
+    with pytest.raises(ValueError, match=message):
+        read_recipe(path)
