@@ -18,6 +18,15 @@ def _describe(keys) -> str:
     return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
+def kind_in(path: Path) -> str | None:
+    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("adaqual")
+    except (SafetensorError, OSError):
+        return None
+
+
 def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
     """Configuration and tensors of a file whose header says ``kind``; raises :class:`CheckpointError`."""
     path = Path(path)

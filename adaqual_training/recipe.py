@@ -11,6 +11,7 @@ from .pool import PoolSettings
 from .scenes import SceneSettings
 
 NETWORKS = ("assessor", "restorer")
+PRECISIONS = ("bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Schedule:
     ``seed``: of the first weights, the scenes and the noise. ``updates``: length of the run; the learning rate rises over
     ``warmup`` updates to ``rate`` and falls to zero along one cosine. ``batch``: samples in an update, over all processes
     together. ``crop``: side in px of a training crop. ``average``: decay of the moving average of the weights. ``clip``: greatest
-    norm of the gradient. ``evaluate_every``: updates between evaluations. ``held_out``: pictures per kind in an evaluation.
+    norm of the gradient. ``precision``: "bfloat16", used where the processor or accelerator has it, or "float32". ``evaluate_every``: updates between evaluations. ``held_out``: pictures per kind in an evaluation.
     """
 
     seed: int
@@ -32,6 +33,7 @@ class Schedule:
     average: float
     weight_decay: float
     clip: float
+    precision: str
     evaluate_every: int
     held_out: int
 
@@ -90,6 +92,8 @@ def read_recipe(path: Path) -> Recipe:
         raise ValueError(
             f"{path}: scenes.size {recipe.scenes.size}, schedule.crop {schedule.crop}; give multiples of 16 px, the crop no larger"
         )
+    if schedule.precision not in PRECISIONS:
+        raise ValueError(f"{path}: schedule.precision {schedule.precision!r}; choose {' or '.join(PRECISIONS)}")
     if not 0 < schedule.warmup < schedule.updates:
         raise ValueError(f"{path}: schedule.warmup {schedule.warmup}; give more than 0 and fewer than updates ({schedule.updates})")
     return recipe

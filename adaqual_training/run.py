@@ -96,7 +96,7 @@ class Run:
         if device is not None and device != "cpu" and not torch.cuda.is_available():
             raise ValueError(f"--device: {device}, but there is none; give cpu or leave it out")
         on_cpu = device == "cpu" or not torch.cuda.is_available()
-        fast = bfloat16_is_fast(torch.device("cpu" if on_cpu else "cuda"))
+        fast = recipe.schedule.precision == "bfloat16" and bfloat16_is_fast(torch.device("cpu" if on_cpu else "cuda"))
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if fast else "no")
         if recipe.schedule.batch % self.accelerator.num_processes:
             raise ValueError(f"schedule.batch {recipe.schedule.batch}: give a multiple of {self.accelerator.num_processes} processes")

@@ -8,9 +8,8 @@ from comfy_server import REPOSITORY
 from adaqual_core.damage import degrade
 from adaqual_core.evaluate import psnr
 from adaqual_core.imageio import read_picture
-from adaqual_core.networks.shipped import load_assessor
-from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.map import QualityMap
+from adaqual_core.quality.reference import reference_quality
 from adaqual_core.steer.blend import best_per_region, blend, check_proportions, choose, multiband
 
 

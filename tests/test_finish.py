@@ -6,8 +6,8 @@ import pytest
 import torch
 from small import denoiser, finish, picture, prompt_for
 
-from adaqual_core.networks import shipped
 from adaqual_core.errors import CheckpointError, NumericalError
+from adaqual_core.networks import shipped
 from adaqual_core.networks.finish import Finish
 from adaqual_core.networks.shipped import SHIPPED_DENOISER, load_finish, load_shipped
 from adaqual_core.networks.tone_grid import CHANNELS, VIEW, sliced, view_of

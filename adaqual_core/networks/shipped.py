@@ -6,9 +6,11 @@ import torch.nn as nn
 
 from ..errors import CheckpointError
 from ..quality.bundled import AssessorConfig, AssessorNet
-from ..weight_files import build, read
+from ..quality.estimator import EstimatorConfig, QualityEstimator
+from ..weight_files import build, kind_in, read
 from .denoiser import Denoiser, DenoiserConfig
 from .finish import Finish, FinishConfig
+from .restorer import Restorer, RestorerConfig
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 SHIPPED_DENOISER = WEIGHTS / "adaqual_nano.safetensors"
@@ -19,6 +21,11 @@ SHIPPED_FINISH = WEIGHTS / "adaqual_finish.safetensors"
 def load_denoiser(path: Path = SHIPPED_DENOISER, operations=nn) -> Denoiser:
     """The denoiser stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     return build(path, *read(path, "denoiser"), Denoiser, DenoiserConfig, operations)
+
+
+def load_second(path: Path, operations=nn) -> Restorer:
+    """The second generation's restorer stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    return build(path, *read(path, Restorer.file_kind), Restorer, RestorerConfig, operations)
 
 
 def load_shipped(operations=nn) -> Denoiser:
@@ -35,6 +42,8 @@ def load_finish(path: Path, operations=nn) -> Finish:
     return build(path, *read(path, "finish"), Finish, FinishConfig, operations)
 
 
-def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet:
+def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
     """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    if kind_in(path) == QualityEstimator.file_kind:
+        return build(path, *read(path, QualityEstimator.file_kind), QualityEstimator, EstimatorConfig, operations)
     return build(path, *read(path, "assessor"), AssessorNet, AssessorConfig, operations)

@@ -26,7 +26,8 @@ from ..errors import CheckpointError
 from ..networks.adaqual_diff import OfficialNet
 from ..networks.adaqual_diff import read_config as read_official
 from ..networks.denoiser import Denoiser
-from ..networks.shipped import SHIPPED_DENOISER, load_denoiser, load_shipped
+from ..networks.restorer import Restorer
+from ..networks.shipped import SHIPPED_DENOISER, load_denoiser, load_second, load_shipped
 from ..networks.weather_diffusion import WeatherNet
 from ..networks.weather_diffusion import read_config as read_weather
 from .detect import detect
@@ -190,7 +191,7 @@ def convert(source: Path, target: Path) -> Published:
     return published
 
 
-def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Denoiser | OfficialNet | WeatherNet:
+def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Restorer | Denoiser | OfficialNet | WeatherNet:
     """The restoration network in ``path``, whichever it is, float32 on the CPU, in evaluation mode.
 
     The shipped file comes with its finish. ``mode``: how an official AdaQual checkpoint uses its prompt module. Raises
@@ -208,6 +209,8 @@ def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Deno
                     kind = (file.metadata() or {}).get("adaqual")
             except (SafetensorError, OSError) as problem:
                 raise CheckpointError(f"{path}: not a readable safetensors file ({problem}); {AGAIN}") from None
+            if kind == Restorer.file_kind:
+                return load_second(path, operations)
             if kind not in (None, *RESTORERS):
                 return load_denoiser(path, operations)
     published = read_published(path)

@@ -15,10 +15,11 @@ from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
 from .deqa.scorer import DeqaScorer, load_deqa
 from .deqa.shards import EMBEDDINGS
+from .estimator import QualityEstimator
 from .map import QualityMap
 from .tiled import Progress, estimate_quality_by_tiles, score_pictures
 
-Assessor = AssessorNet | ClipIqa | DeqaScorer
+Assessor = AssessorNet | QualityEstimator | ClipIqa | DeqaScorer
 
 EMBEDDED, CLIP_IQA, DEQA = "embedded", "CLIP-IQA", "DeQA-Score"
 
@@ -95,7 +96,7 @@ def assess(
     ``cache`` keeps what the slow assessors found; the embedded one is as fast as a cache. ``progress(done, total)`` is called
     as work goes on; what it raises cancels.
     """
-    if isinstance(assessor, AssessorNet):
+    if isinstance(assessor, AssessorNet | QualityEstimator):
         return estimate_quality(assessor, picture, progress=progress)
     return estimate_quality_by_tiles(assessor, picture, cache=cache, progress=progress)
 
@@ -104,6 +105,6 @@ def score(
     assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
 ) -> Tensor:
     """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
-    if isinstance(assessor, AssessorNet):
+    if isinstance(assessor, AssessorNet | QualityEstimator):
         return estimate_quality(assessor, picture, progress=progress).mean
     return score_pictures(assessor, picture, cache=cache, progress=progress)

@@ -16,6 +16,8 @@ from ..checks import check_picture
 from ..errors import NumericalError
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
+from ..kinds import KINDS
+from .estimator import QualityEstimator
 from .map import QualityMap, without_faint_regions
 
 
@@ -140,7 +142,7 @@ class AssessorNet(nn.Module):
 
 
 def estimate_quality(
-    net: AssessorNet,
+    net: AssessorNet | QualityEstimator,
     picture: Tensor,
     *,
     tile: int = 1024,
@@ -150,8 +152,9 @@ def estimate_quality(
     """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one picture and one tile at a time.
 
     Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the
-    network's receptive field around them, so the map does not depend on them. Of the network's scores regions that are faintly
-    damaged throughout are left out (:func:`quality.without_faint_regions`). ``progress(done, total)`` is called after
+    network's receptive field around them, so the map does not depend on them. Of the first generation's scores, regions that are
+    faintly damaged throughout are left out (:func:`quality.map.without_faint_regions`); a :class:`QualityEstimator` also names the
+    kinds of damage. ``progress(done, total)`` is called after
     each; what it raises cancels. Raises ValueError for bad input before any work.
     """
     if tile < CELL:
@@ -161,7 +164,9 @@ def estimate_quality(
     height, width = picture.shape[-2:]
     rows, columns = cell_count(height), cell_count(width)
     step, context = tile // CELL, net.receptive_radius // CELL
+    named = isinstance(net, QualityEstimator)
     scores = torch.empty(picture.shape[0], 1, rows, columns)
+    kinds = torch.empty(picture.shape[0], len(KINDS), rows, columns) if named else None
     known: dict[int, Tensor] = {}
     corners = [(b, y, x) for b in range(len(picture)) for y in range(0, rows, step) for x in range(0, columns, step)]
     for done, (b, y, x) in enumerate(corners):
@@ -173,14 +178,17 @@ def estimate_quality(
         if b not in known:
             known = {b: levels_and_detail(picture[b : b + 1, :3].cpu().float().clamp(0, 1)).to(part)}
         with torch.inference_mode():
-            found = net(part, known[b]).float().cpu()
+            found = torch.cat(net.severities(part, known[b]), 1) if named else net(part, known[b])
+        found = found.float().cpu()
         if not bool(torch.isfinite(found).all()):
             raise NumericalError(
                 f"the assessor gave NaN or infinity at tile ({x * CELL}, {y * CELL}) in {part.dtype}; "
                 "its file is damaged, or the device cannot compute in this type: use float32"
             )
-        inner = found[0, 0, y - top : min(y + step, rows) - top, x - left : min(x + step, columns) - left]
-        scores[b, 0, y : y + step, x : x + step] = inner
+        inner = found[0, :, y - top : min(y + step, rows) - top, x - left : min(x + step, columns) - left]
+        scores[b, 0, y : y + step, x : x + step] = inner[0]
+        if kinds is not None:
+            kinds[b, :, y : y + step, x : x + step] = inner[1:]
         if progress is not None:
             progress(done + 1, len(corners))
-    return QualityMap(without_faint_regions(scores), height, width, "embedded")
+    return QualityMap(scores if named else without_faint_regions(scores), height, width, "embedded", kinds)

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -55,21 +56,32 @@ def test_a_resumed_run_gives_bit_equal_weights(network, corpus, tmp_path):
 
 
 def test_a_killed_run_resumes_from_its_last_state(corpus, tmp_path):
-    recipe = RECIPES / "assessor.toml"
-    code = (
-        "import os, sys; from adaqual_training import run; from adaqual_training.__main__ import *\n"
-        "step = run.Run._step\n"
-        "def killed(self, pool):\n"
-        "    os._exit(9) if self.update == 5 else None\n"
-        "    return step(self, pool)\n"
-        "run.Run._step = killed\n"
-        f"r = read_recipe(Path({str(recipe)!r})); c = Path({str(corpus)!r})\n"
-        f"if __name__ == '__main__': run.Run(r, AssessorTask(r, c), c, Path({str(tmp_path / 'run')!r}), 'cpu').train()"
-    )
+    recipe_path = RECIPES / "assessor.toml"
+    code = f"""
+import os
+from pathlib import Path
+from adaqual_training import run
+from adaqual_training.assessor import AssessorTask
+from adaqual_training.recipe import read_recipe
+
+step = run.Run._step
+
+def killed(self, pool):
+    if self.update == 5:
+        os._exit(9)
+    return step(self, pool)
+
+if __name__ == "__main__":
+    run.Run._step = killed
+    recipe, corpus = read_recipe(Path({str(recipe_path)!r})), Path({str(corpus)!r})
+    run.Run(recipe, AssessorTask(recipe, corpus), corpus, Path({str(tmp_path / "run")!r}), "cpu").train()
+"""
     script = tmp_path / "killed.py"
     script.write_text(code)
     assert subprocess.run([sys.executable, str(script)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 9
-    resumed = trained("assessor", corpus, tmp_path / "run", 6 - json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])["update"])
+    done = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])["update"]
+    assert done == 3  # the last evaluation before it was killed
+    resumed = trained("assessor", corpus, tmp_path / "run", 6 - done)
     whole = trained("assessor", corpus, tmp_path / "whole", 6)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
@@ -78,7 +90,7 @@ def test_a_killed_run_resumes_from_its_last_state(corpus, tmp_path):
 def test_two_processes_give_the_update_of_one(network, corpus, tmp_path):
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "adaqual_training",
-        "--recipe", str(RECIPES / f"{network}.toml"), "--corpus", str(corpus), "--run", str(tmp_path / "two"), "--updates", "3", "--device", "cpu",
+        "--recipe", str(RECIPES / f"{network}.toml"), "--corpus", str(corpus), "--out", str(tmp_path / "two"), "--updates", "3", "--device", "cpu",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
@@ -92,7 +104,7 @@ def test_the_header_says_how_the_weights_were_made(corpus, tmp_path):
     with safe_open(tmp_path / "assessor.safetensors", "pt") as file:
         notes = json.loads(file.metadata()["notes"])
     assert notes["updates"] == 2 and notes["corpus_sha256"] == "0" * 64
-    assert notes["recipe"] == (RECIPES / "assessor.toml").read_text() and notes["versions"]["torch"] == torch.__version__
+    assert notes["recipe"] == (RECIPES / "assessor.toml").read_text() and notes["versions"]["torch"] == version("torch")
     assert not math.isnan(notes["held_out"]["correlation"])
 
 
