@@ -8,10 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -21,21 +19,6 @@ from adaqual_training.run import Run, rate_at
 
 ROOT = Path(__file__).parents[2]
 RECIPES = Path(__file__).parent / "recipes"
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    """Six small photos of two sources, in the form that adaqual_training.corpus writes."""
-    folder = tmp_path_factory.mktemp("corpus")
-    rng, pictures = np.random.default_rng(0), []
-    for number in range(6):
-        ramp = np.linspace(0, 1, 96)[:, None, None] * rng.uniform(0.3, 1, 3) + 0.1 * rng.standard_normal((1, 96, 3)).cumsum(1) / 10
-        pixels = (np.clip(np.broadcast_to(ramp, (96, 96, 3)), 0, 1) * 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        split = "train" if number < 4 else "held"
-        pictures.append({"file": f"{number}.png", "photo": str(number), "source": split, "split": split, "weight": 1.0, "unfit": []})
-    (folder / "manifest.json").write_text(json.dumps({"hash": "0" * 64, "pictures": pictures}))
-    return folder
 
 
 def trained(network: str, corpus: Path, folder: Path, *calls: int) -> dict[str, torch.Tensor]:
