@@ -44,7 +44,9 @@ class PromptSettings:
         if not 1 <= self.preserve <= 5:
             raise ValueError(f"preserve: {self.preserve}; give a quality from 1 (keep everything) to 5")
         if len(self.factors) != len(KINDS) or not all(0 <= factor <= 1 for factor in self.factors):
-            raise ValueError(f"factors: {self.factors}; give one number from 0 (keep) to 1 (remove) for each of {', '.join(KINDS)}")
+            raise ValueError(
+                f"factors: {self.factors}; give one number from 0 (keep) to 1 (remove) for each of {', '.join(KINDS)}"
+            )
 
 
 PRESERVE_RAMP = 0.5

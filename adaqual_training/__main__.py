@@ -1,7 +1,7 @@
 """``adaqual train --recipe FILE``: train the network of a recipe.
 
-A run is resumed from its folder, and a file named ``stop`` in that folder ends it cleanly. ``accelerate launch -m adaqual_training`` or
-torchrun runs the same recipe in several processes, on one machine or many.
+A run is resumed from its folder, and a file named ``stop`` in that folder ends it cleanly. ``accelerate launch -m
+adaqual_training`` or torchrun runs the same recipe in several processes, on one machine or many.
 """
 
 import argparse
@@ -18,7 +18,9 @@ TASKS = {"assessor": AssessorTask, "restorer": RestorerTask}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``adaqual train``."""
     parser.add_argument("--recipe", type=Path, required=True, help="TOML file that holds every number of the training (recipes/)")
-    parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="folder made by python -m adaqual_training.corpus")
+    parser.add_argument(
+        "--corpus", type=Path, default=Path("runs/corpus"), help="folder made by python -m adaqual_training.corpus"
+    )
     parser.add_argument("--out", type=Path, help="folder of state, weights and log (default runs/ and the recipe's name)")
     parser.add_argument("--hours", type=float, help="stop after this many hours; the next call goes on")
     parser.add_argument("--updates", type=int, help="stop after this many updates; the next call goes on")

@@ -87,7 +87,8 @@ class AssessorTask:
         }
 
     def evaluate(self, network: nn.Module, device: torch.device) -> Evaluation:
-        """Rank correlation and error of the quality, error by kind, and the share of singly damaged pictures whose kind is named."""
+        """Rank correlation and error of the quality, error by kind, and the share of singly damaged pictures whose kind is
+        named."""
         values: dict[str, float] = {}
         errors: dict[str, list[float]] = {}
         scores, truths, named, alarms = [], [], [], []

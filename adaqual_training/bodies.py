@@ -35,7 +35,9 @@ class CoarseBody(nn.Module):
     ``widths``: channels at 1/4, 1/8 and 1/16. ``counts``: blocks at 1/4 (before and after), 1/8 (before and after) and 1/16.
     """
 
-    def __init__(self, config: RestorerConfig, block: type[nn.Module], widths: tuple[int, int, int], counts: tuple[int, int, int]):
+    def __init__(
+        self, config: RestorerConfig, block: type[nn.Module], widths: tuple[int, int, int], counts: tuple[int, int, int]
+    ):
         super().__init__()
         self.config, condition = config, config.condition_width
         w1, w2, w3 = widths
@@ -64,9 +66,17 @@ class CoarseBody(nn.Module):
     precondition = Denoiser.precondition
 
     def forward(
-        self, picture: Tensor, toned: Tensor, noisy: Tensor, timestep: Tensor, alpha_cumprod: Tensor, damage: Tensor, about: Tensor,
-        tokens: Tensor, bias: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        picture: Tensor,
+        toned: Tensor,
+        noisy: Tensor,
+        timestep: Tensor,
+        alpha_cumprod: Tensor,
+        damage: Tensor,
+        about: Tensor,
+        tokens: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
         guidance = Guidance(tokens, bias)
         condition = F.silu(about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype)))))
         noisy = self.precondition(noisy, alpha_cumprod)

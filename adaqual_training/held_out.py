@@ -1,4 +1,5 @@
-"""The held-out pictures by which a run keeps its best weights: fixed scenes made from photos of sources that are never trained on."""
+"""The held-out pictures by which a run keeps its best weights: fixed scenes made from photos of sources that are never trained
+on."""
 
 import random
 from collections.abc import Iterator
@@ -13,8 +14,14 @@ from adaqual_core.kinds import KINDS
 from .scenes import Photos, SceneSettings, composed, random_crop
 
 COMPOSED = (
-    ("low", "noise"), ("haze", "rain"), ("low", "snow"), ("noise", "jpeg"), ("low", "haze", "rain"), ("haze", "noise"), ("rain", "jpeg"),
-)  # fmt: skip
+    ("low", "noise"),
+    ("haze", "rain"),
+    ("low", "snow"),
+    ("noise", "jpeg"),
+    ("low", "haze", "rain"),
+    ("haze", "noise"),
+    ("rain", "jpeg"),
+)
 """Compositions that are measured, in turn."""
 
 GROUPS = (*KINDS, "composed", "uneven", "struck", "clean")

@@ -45,9 +45,7 @@ class Run:
         self.folder, self.rate, self.hours, self.updates, self.device = folder, rate, hours, updates, device
         self.model = model.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
         self.done, self.before = Progress(), 0.0
         self.state = folder / "state.pt"
         if self.state.exists():

@@ -1,8 +1,8 @@
 """A pool of scenes on disk that is renewed while training goes on.
 
 Making a scene costs more than training on one crop of it, so every scene serves several crops. Scenes are made in shards by
-processes in the background. Which scene, and which crop of it, serves the n-th sample of a run is a pure function of the seed and n:
-a resumed run, or a run shared by several processes, sees exactly the same samples.
+processes in the background. Which scene, and which crop of it, serves the n-th sample of a run is a pure function of the seed
+and n: a resumed run, or a run shared by several processes, sees exactly the same samples.
 """
 
 import multiprocessing
@@ -60,7 +60,9 @@ class Pool:
     process makes shards; others wait for the files. Use it as a context manager: leaving it ends the workers.
     """
 
-    def __init__(self, folder: Path, corpus: Path, scenes: SceneSettings, settings: PoolSettings, seed: int, *, makes: bool = True):
+    def __init__(
+        self, folder: Path, corpus: Path, scenes: SceneSettings, settings: PoolSettings, seed: int, *, makes: bool = True
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.scenes, self.settings, self.seed = folder, scenes, settings, seed
         self.loaded: dict[int, dict[str, Tensor]] = {}

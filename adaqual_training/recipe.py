@@ -20,8 +20,9 @@ class Schedule:
 
     ``seed``: of the first weights, the scenes and the noise. ``updates``: length of the run; the learning rate rises over
     ``warmup`` updates to ``rate`` and falls to zero along one cosine. ``batch``: samples in an update, over all processes
-    together. ``crop``: side in px of a training crop. ``average``: decay of the moving average of the weights. ``clip``: greatest
-    norm of the gradient. ``precision``: "bfloat16", used where the processor or accelerator has it, or "float32". ``evaluate_every``: updates between evaluations. ``held_out``: pictures per kind in an evaluation.
+    together. ``crop``: side in px of a training crop. ``average``: decay of the moving average of the weights. ``clip``:
+    greatest norm of the gradient. ``precision``: "bfloat16", used where the processor or accelerator has it, or "float32".
+    ``evaluate_every``: updates between evaluations. ``held_out``: pictures per kind in an evaluation.
     """
 
     seed: int
@@ -90,10 +91,12 @@ def read_recipe(path: Path) -> Recipe:
     schedule = recipe.schedule
     if recipe.scenes.size % 16 or schedule.crop % 16 or schedule.crop > recipe.scenes.size:
         raise ValueError(
-            f"{path}: scenes.size {recipe.scenes.size}, schedule.crop {schedule.crop}; give multiples of 16 px, the crop no larger"
+            f"{path}: scenes.size {recipe.scenes.size}, schedule.crop {schedule.crop}; give multiples of 16, the crop no larger"
         )
     if schedule.precision not in PRECISIONS:
         raise ValueError(f"{path}: schedule.precision {schedule.precision!r}; choose {' or '.join(PRECISIONS)}")
     if not 0 < schedule.warmup < schedule.updates:
-        raise ValueError(f"{path}: schedule.warmup {schedule.warmup}; give more than 0 and fewer than updates ({schedule.updates})")
+        raise ValueError(
+            f"{path}: schedule.warmup {schedule.warmup}; give more than 0 and fewer than updates ({schedule.updates})"
+        )
     return recipe

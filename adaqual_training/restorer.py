@@ -30,12 +30,13 @@ from .run import Evaluation
 class RestorerLoss:
     """Weights of the losses, and what the network is told in training (a recipe's table ``loss``).
 
-    ``grid``, ``whole``, ``detail``: weights of the errors after the grid, after the denoiser, and of the latter's high-passed part.
-    ``floor``: mean squared error that is added to the error before, so that clean pictures count without outweighing all others.
-    ``exponent``: power of the ratio of the errors (0.5 compares root mean squared errors). ``second``: share of the batches
-    that train the sampler's second step. ``estimated``: share of the samples that are told the assessor's map instead of the true one.
-    ``rough``: greatest relative error of the true severities that are told; ``alarm``, ``missed``: probabilities that an absent kind is
-    told faintly, and that a kind is told at half its severity. ``told``: "kinds", "severity" (one number for all kinds) or "nothing".
+    ``grid``, ``whole``, ``detail``: weights of the errors after the grid, after the denoiser, and of the latter's high-passed
+    part. ``floor``: mean squared error that is added to the error before, so that clean pictures count without outweighing all
+    others. ``exponent``: power of the ratio of the errors (0.5 compares root mean squared errors). ``second``: share of the
+    batches that train the sampler's second step. ``estimated``: share of the samples that are told the assessor's map instead
+    of the true one. ``rough``: greatest relative error of the true severities that are told; ``alarm``, ``missed``:
+    probabilities that an absent kind is told faintly, and that a kind is told at half its severity. ``told``: "kinds",
+    "severity" (one number for all kinds) or "nothing".
     """
 
     grid: float
@@ -58,10 +59,13 @@ def relative_error(restored: Tensor, target: Tensor, before: Tensor, floor: floa
 
 
 def roughened(severity: Tensor, settings: RestorerLoss, rng: random.Random) -> Tensor:
-    """True severities [9, h, w] as an assessor might give them: scaled, at times missed by half, at times with faint false alarms."""
+    """True severities [9, h, w] as an assessor might give them: scaled, at times missed by half, at times with faint false
+    alarms."""
     scale = torch.tensor([math.exp(rng.uniform(-1, 1) * math.log1p(settings.rough)) for _ in range(len(severity))])
     missed = torch.tensor([0.5 if rng.random() < settings.missed else 1.0 for _ in range(len(severity))])
-    alarms = torch.tensor([0.0] + [rng.uniform(0, 0.15) if rng.random() < settings.alarm else 0.0 for _ in range(len(severity) - 1)])
+    alarms = torch.tensor(
+        [0.0] + [rng.uniform(0, 0.15) if rng.random() < settings.alarm else 0.0 for _ in range(len(severity) - 1)]
+    )
     told = severity * (scale * missed)[:, None, None]
     return torch.maximum(told, alarms[:, None, None]).clamp(0, 1)
 
@@ -105,7 +109,9 @@ class Objective(nn.Module):
             t = self.steps[1]
         restored = toned + predict(state, t)
         whole = relative_error(restored, target, before, settings.floor, settings.exponent)
-        fine_error = relative_error(detail(restored) / 8, detail(target) / 8, detail(before) / 8, settings.floor, settings.exponent)
+        fine_error = relative_error(
+            detail(restored) / 8, detail(target) / 8, detail(before) / 8, settings.floor, settings.exponent
+        )
         loss = settings.grid * grid_loss + settings.whole * whole + settings.detail * fine_error
         return {"loss": loss, "grid": grid_loss.detach(), "whole": whole.detach(), "detail": fine_error.detach()}
 
@@ -146,7 +152,9 @@ class RestorerTask:
         scene = as_picture(scenes["degraded"])
         statistics = global_statistics(scene, severity)
         length = prompt_length(severity, settings)
-        parts: dict[str, list[Tensor]] = {key: [] for key in ("picture", "target", "cells", "length", "cell_mask", "y", "x", "noise")}
+        parts: dict[str, list[Tensor]] = {
+            key: [] for key in ("picture", "target", "cells", "length", "cell_mask", "y", "x", "noise")
+        }
         for i, rng in enumerate(numbers):
             row, column = (rng.randint(0, (side - size) // CELL) for _ in range(2))
             top, left, n = row * CELL, column * CELL, size // CELL

@@ -1,8 +1,8 @@
 """One training run: schedule, averaging, evaluation, log and exact resume, on accelerate, in one or several processes.
 
-``accelerate launch -m adaqual_training --recipe FILE`` (or torchrun) shares a run between processes; every process takes its part of
-each global batch. Samples, crops and noise are functions of the recipe's seed and the number of the sample, so the run does not
-depend on the number of processes, and a resumed run equals one that was never stopped.
+``accelerate launch -m adaqual_training --recipe FILE`` (or torchrun) shares a run between processes; every process takes its
+part of each global batch. Samples, crops and noise are functions of the recipe's seed and the number of the sample, so the run
+does not depend on the number of processes, and a resumed run equals one that was never stopped.
 """
 
 import json
@@ -99,7 +99,9 @@ class Run:
         fast = recipe.schedule.precision == "bfloat16" and bfloat16_is_fast(torch.device("cpu" if on_cpu else "cuda"))
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if fast else "no")
         if recipe.schedule.batch % self.accelerator.num_processes:
-            raise ValueError(f"schedule.batch {recipe.schedule.batch}: give a multiple of {self.accelerator.num_processes} processes")
+            raise ValueError(
+                f"schedule.batch {recipe.schedule.batch}: give a multiple of {self.accelerator.num_processes} processes"
+            )
         self.recipe, self.task, self.corpus, self.folder = recipe, task, corpus, folder
         self.update, self.hours, self.best = 0, 0.0, -math.inf
         schedule = recipe.schedule
@@ -175,7 +177,13 @@ class Run:
     def _evaluate(self, corpus_hash: str, losses: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
             found = self.task.evaluate(self.average.module, self.accelerator.device)
-            line = {"update": self.update, "hours": round(self.hours, 3), **losses, "score": round(found.score, 4), **found.values}
+            line = {
+                "update": self.update,
+                "hours": round(self.hours, 3),
+                **losses,
+                "score": round(found.score, 4),
+                **found.values,
+            }
             with (self.folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"time": time.strftime("%Y-%m-%d %H:%M:%S"), **line}) + "\n")
             print(json.dumps(line), flush=True)

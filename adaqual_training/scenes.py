@@ -1,7 +1,7 @@
 """Training scenes: a crop of a clean photo, a random composition of damage, and everything that is known about it.
 
-A scene is a pure function of the settings, the photos, a seed and its number: the same scene can be made again at any time, in any
-process. That is what lets a run resume exactly and lets several processes share one stream of scenes.
+A scene is a pure function of the settings, the photos, a seed and its number: the same scene can be made again at any time, in
+any process. That is what lets a run resume exactly and lets several processes share one stream of scenes.
 """
 
 import json
@@ -30,7 +30,14 @@ WEATHER = (
 )  # fmt: skip
 """Compositions of weather: those of CDD-11 (OneRestore), and raindrops on the lens with rain or haze."""
 
-CAMERA = (("noise", "jpeg"), ("low", "noise"), ("low", "noise", "jpeg"), ("blur", "noise"), ("blur", "jpeg"), ("blur", "noise", "jpeg"))
+CAMERA = (
+    ("noise", "jpeg"),
+    ("low", "noise"),
+    ("low", "noise", "jpeg"),
+    ("blur", "noise"),
+    ("blur", "jpeg"),
+    ("blur", "noise", "jpeg"),
+)
 """Compositions of what the light, the lens, the sensor and the file do."""
 
 
@@ -38,12 +45,13 @@ CAMERA = (("noise", "jpeg"), ("low", "noise"), ("low", "noise", "jpeg"), ("blur"
 class SceneSettings:
     """How scenes are drawn (our definition; a recipe's table ``scenes`` holds it).
 
-    ``size``: side of a scene in px, a multiple of 16. ``clean``, ``single``, ``weather``, ``camera``: shares of undamaged scenes, of
-    one kind alone, of compositions of weather, and of compositions of camera damage; the remaining scenes are compositions of
-    weather followed by camera damage. ``weights``: how often each kind comes alone, in the order of KINDS. ``lowest``, ``highest``:
-    range of the severity asked of a kind. ``uneven``: share of scenes damaged in a region only. ``behind_camera``: share of
-    scenes seen through a camera with processing of its own. ``struck``: share of compositions from which some kinds are struck
-    out, so that the target keeps their damage. ``native``: share of crops that keep the photo's own pixels.
+    ``size``: side of a scene in px, a multiple of 16. ``clean``, ``single``, ``weather``, ``camera``: shares of undamaged
+    scenes, of one kind alone, of compositions of weather, and of compositions of camera damage; the remaining scenes are
+    compositions of weather followed by camera damage. ``weights``: how often each kind comes alone, in the order of KINDS.
+    ``lowest``, ``highest``: range of the severity asked of a kind. ``uneven``: share of scenes damaged in a region only.
+    ``behind_camera``: share of scenes seen through a camera with processing of its own. ``struck``: share of compositions from
+    which some kinds are struck out, so that the target keeps their damage. ``native``: share of crops that keep the photo's own
+    pixels.
     """
 
     size: int
@@ -66,7 +74,9 @@ class Photos:
     def __init__(self, folder: Path, split: str):
         manifest = folder / "manifest.json"
         if not manifest.is_file():
-            raise ValueError(f"corpus: no manifest.json in {folder}; make it with 'python -m adaqual_training.corpus --out {folder}'")
+            raise ValueError(
+                f"corpus: no manifest.json in {folder}; make it with 'python -m adaqual_training.corpus --out {folder}'"
+            )
         content = json.loads(manifest.read_text())
         self.hash: str = content["hash"]
         self.entries = [entry for entry in content["pictures"] if entry["split"] == split]
@@ -93,7 +103,13 @@ class Photos:
 def random_kinds(rng: random.Random, settings: SceneSettings) -> tuple[str, ...]:
     """The kinds of damage of one scene; none for an undamaged one."""
     single = tuple(rng.choices(KINDS, settings.weights))
-    choices = ((), single, rng.choice(WEATHER), rng.choice(CAMERA), rng.choice(WEATHER) + rng.choice((("noise",), ("jpeg",), ("noise", "jpeg"))))
+    choices = (
+        (),
+        single,
+        rng.choice(WEATHER),
+        rng.choice(CAMERA),
+        rng.choice(WEATHER) + rng.choice((("noise",), ("jpeg",), ("noise", "jpeg"))),
+    )
     shares = (settings.clean, settings.single, settings.weather, settings.camera)
     return rng.choices(choices, (*shares, 1 - sum(shares)))[0]
 
@@ -124,12 +140,14 @@ def eight_bit(picture: Tensor) -> Tensor:
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def composed(clean: Tensor, asked: dict[str, float], seed: int, uneven: bool, behind_camera: bool, kept: frozenset[str]) -> dict[str, Tensor]:
+def composed(
+    clean: Tensor, asked: dict[str, float], seed: int, uneven: bool, behind_camera: bool, kept: frozenset[str]
+) -> dict[str, Tensor]:
     """What is known of one scene of these kinds and severities.
 
     ``degraded`` and ``target`` [3, H, W] as 8-bit numbers: the target keeps the damage of the kinds in ``kept``. ``severity``
-    [8, h, w] and ``quality`` [1, h, w] per cell: severity by kind, and the reference quality against the clean picture. ``factors``
-    [8]: 0 for kinds that are kept, 1 for all others. ``levels`` [40]: levels and detail of the degraded picture.
+    [8, h, w] and ``quality`` [1, h, w] per cell: severity by kind, and the reference quality against the clean picture.
+    ``factors`` [8]: 0 for kinds that are kept, 1 for all others. ``levels`` [40]: levels and detail of the degraded picture.
     """
     height, width = clean.shape[-2:]
     region = Draws(seed, "region")
@@ -153,8 +171,8 @@ def composed(clean: Tensor, asked: dict[str, float], seed: int, uneven: bool, be
 
 
 def make_scene(photos: Photos, settings: SceneSettings, seed: int, number: int) -> dict[str, Tensor]:
-    """Scene ``number`` of the stream ``seed``: what :func:`composed` gives, and ``known`` [8], 0 for kinds that the photo itself may
-    show, whose severity is therefore not known."""
+    """Scene ``number`` of the stream ``seed``: what :func:`composed` gives, and ``known`` [8], 0 for kinds that the photo
+    itself may show, whose severity is therefore not known."""
     rng = random.Random(f"{seed}/{number}")
     kinds = random_kinds(rng, settings)
     index = photos.draw(kinds, rng)

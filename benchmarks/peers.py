@@ -1,8 +1,8 @@
 """``python -m benchmarks.peers``: what a restoration costs, ours beside the networks that ComfyUI users load through spandrel.
 
-Seconds per megapixel and peak memory in one run on one machine. Ours is the whole pipeline (map, prompt, two steps, every tile run) on
-weights from files; the others are their networks alone, with random weights of the published sizes, which cost the same. Each is run
-in a process of its own, once to warm up and then ``--runs`` times; the median counts.
+Seconds per megapixel and peak memory in one run on one machine. Ours is the whole pipeline (map, prompt, two steps, every tile
+run) on weights from files; the others are their networks alone, with random weights of the published sizes, which cost the
+same. Each is run in a process of its own, once to warm up and then ``--runs`` times; the median counts.
 """
 
 import argparse
@@ -132,7 +132,9 @@ def measure(name: str, side: int, runs: int, model: Path, assessor: Path, device
 def main() -> None:
     """Measure each network in a process of its own and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--model", type=Path, nargs="+", default=[SHIPPED_DENOISER], help="our restorers (default: the shipped one)")
+    parser.add_argument(
+        "--model", type=Path, nargs="+", default=[SHIPPED_DENOISER], help="our restorers (default: the shipped one)"
+    )
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR)
     parser.add_argument("--only", nargs="+", choices=[*PEERS, "ours"], default=["ours", *PEERS], help="measure these only")
     parser.add_argument("--side", type=int, default=1024, help="side of the square picture in px (default 1024)")
@@ -159,7 +161,8 @@ def main() -> None:
             continue
         one = json.loads(done.stdout.strip().splitlines()[-1])
         print(
-            f"| {name} | {one['parameters']:.1f} | {side} | {one['seconds_per_megapixel']:.1f} | {one['peak_gb']:.2f} |", flush=True
+            f"| {name} | {one['parameters']:.1f} | {side} | {one['seconds_per_megapixel']:.1f} | {one['peak_gb']:.2f} |",
+            flush=True,
         )
 
 

@@ -1,8 +1,8 @@
 """``python -m benchmarks.published --data DIR``: our restorers on the field's published test sets.
 
-Mean RGB PSNR and SSIM, the worst picture, and the share of pictures made worse, each with the map that the assessor estimates and
-with the true one: the difference is the assessor's share. Results go to runs/benchmarks as JSON, a sheet of the three worst pictures
-of each set beside them; neither is committed. Our networks never saw these sets or their simulators: zero-shot.
+Mean RGB PSNR and SSIM, the worst picture, and the share of pictures made worse, each with the map that the assessor estimates
+and with the true one: the difference is the assessor's share. Results go to runs/benchmarks as JSON, a sheet of the three worst
+pictures of each set beside them; neither is committed. Our networks never saw these sets or their simulators: zero-shot.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""``python -m benchmarks.real --data DIR``: real damaged photos, for which no truth exists: a sheet to look at, and four figures.
+"""``python -m benchmarks.real --data DIR``: real damaged photos, for which no truth exists: a sheet to look at, and four
+figures.
 
-The sheet shows, for every photo, the input, the result, and the map of each kind of damage that is present (or the overall map where the assessor
-names no kinds). The figures compare input and result; none of them says that a picture looks good.
+The sheet shows, for every photo, the input, the result, and the map of each kind of damage that is present (or the overall map
+where the assessor names no kinds). The figures compare input and result; none of them says that a picture looks good.
 """
 
 import argparse
@@ -57,8 +58,8 @@ def _spread(field: Tensor, side: int) -> Tensor:
 def added_unevenness(before: Tensor, after: Tensor) -> float:
     """How much less even the result is where the input is even, in levels of 255.
 
-    Luma is averaged over 4×4 px, and its standard deviation taken in blocks of 24 px. Of the tenth of the blocks that are evenest in the
-    input, the 90th percentile of the increase counts.
+    Luma is averaged over 4×4 px, and its standard deviation taken in blocks of 24 px. Of the tenth of the blocks that are
+    evenest in the input, the 90th percentile of the increase counts.
     """
     first, second = (_spread(F.avg_pool2d(luma(picture), 4), 6).flatten() for picture in (before, after))
     even = first <= first.quantile(0.1)
@@ -125,7 +126,11 @@ def main() -> None:
         quality = assess(assessor, before)
         after = restored(model, before, quality)
         kind = path.stem.partition("_")[0]
-        row = {"name": path.stem, "quality": round(float(quality.mean), 2), "unevenness": round(added_unevenness(before, after), 2)}
+        row = {
+            "name": path.stem,
+            "quality": round(float(quality.mean), 2),
+            "unevenness": round(added_unevenness(before, after), 2),
+        }
         met.setdefault("unevenness", []).append(row["unevenness"] <= EVEN)
         if kind in MEASURES:
             title, measure, good = MEASURES[kind]

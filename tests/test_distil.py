@@ -51,7 +51,9 @@ def test_the_student_moves_toward_its_teacher_and_labels_are_kept(folder, monkey
     logged = json.loads((folder / "run" / "log.jsonl").read_text().splitlines()[-1])
     assert logged["error"] == pytest.approx(after, abs=2e-3) and -1 <= logged["srcc"] <= 1
     assert len(list((folder / "run" / "scores").iterdir())) == 12
-    monkeypatch.setattr("adaqual_core.quality.deqa.scorer.DeqaScorer.score", lambda *args: pytest.fail("a picture was scored again"))
+    monkeypatch.setattr(
+        "adaqual_core.quality.deqa.scorer.DeqaScorer.score", lambda *args: pytest.fail("a picture was scored again")
+    )
     monkeypatch.setattr(Run, "finished", lambda run: run.done.iteration >= 90)
     distil(arguments(folder))
     resumed = json.loads((folder / "run" / "log.jsonl").read_text().splitlines()[-1])

@@ -49,9 +49,7 @@ def test_parameter_counts_of_the_released_code(config, total):
     assert sum(n for name, n in sizes.items() if not name.startswith(("prompt_pool.", "attn_"))) == 55_457_667
 
 
-@pytest.mark.parametrize(
-    "config", [CONFIG, OfficialConfig(), OfficialConfig(4, (3, 0), 2, (1, 2), 6, 3, 4, 12, (16, 64), 2)]
-)
+@pytest.mark.parametrize("config", [CONFIG, OfficialConfig(), OfficialConfig(4, (3, 0), 2, (1, 2), 6, 3, 4, 12, (16, 64), 2)])
 def test_sizes_are_read_from_shapes(config):
     with torch.device("meta"):
         shapes = {key: tuple(value.shape) for key, value in OfficialNet(config).state_dict().items()}

@@ -93,9 +93,7 @@ def test_widths_that_groups_do_not_divide_are_refused():
         WeatherNet(WeatherConfig(32, (32, 48), 1, (False, True), 64, 16))
 
 
-@pytest.mark.parametrize(
-    "height, width, patch, stride", [(16, 16, 16, 8), (33, 57, 16, 8), (40, 17, 16, 16), (64, 50, 16, 5)]
-)
+@pytest.mark.parametrize("height, width, patch, stride", [(16, 16, 16, 8), (33, 57, 16, 8), (40, 17, 16, 16), (64, 50, 16, 5)])
 def test_corners_cover_every_pixel(height, width, patch, stride):
     seen, grid = torch.zeros(height, width), corners(height, width, patch, stride)
     for y, x in grid:

@@ -26,9 +26,7 @@ def test_it_equals_the_direct_sum(shape, outputs):
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(
-    "x", [torch.randn(2, 64, 32, 30), torch.randn(1, 64, 16, 16), torch.randn(2, 64, 64, 64).double()]
-)
+@pytest.mark.parametrize("x", [torch.randn(2, 64, 32, 30), torch.randn(1, 64, 16, 16), torch.randn(2, 64, 64, 64).double()])
 def test_elsewhere_it_is_the_convolution_itself(x):
     conv = convolution(64, 64).to(x.dtype)
     with torch.inference_mode():

@@ -243,9 +243,7 @@ class OfficialNet(nn.Module):
         def blocks(count: int, channels: int) -> nn.Sequential:
             return nn.Sequential(*(_Block(channels, time, operations) for _ in range(count)))
 
-        self.time_mlp = nn.Sequential(
-            nn.Identity(), operations.Linear(width, 2 * time), _Gate(), operations.Linear(time, time)
-        )
+        self.time_mlp = nn.Sequential(nn.Identity(), operations.Linear(width, 2 * time), _Gate(), operations.Linear(time, time))
         self.intro = operations.Conv2d(6, width, 3, padding=1)
         self.ending = operations.Conv2d(width, 3, 3, padding=1)
         self.encoders = nn.ModuleList(blocks(n, c) for n, c in zip(config.encoder, widths, strict=True))
@@ -298,9 +296,7 @@ class OfficialNet(nn.Module):
         tokens = pool.local_prompt_pool.to(x).flatten(0, 1).expand(len(x), -1, -1)
         x = x + self.prompt_gate * self.attn_local(normed(x), tokens, bias)
         mean_quality = (5 - 4 * statistics[:, :1]).to(x.dtype)
-        return x + self.prompt_gate * self.attn_global(
-            normed(x), pool.global_quality_prompt.to(x) + pool.embed(mean_quality)
-        )
+        return x + self.prompt_gate * self.attn_global(normed(x), pool.global_quality_prompt.to(x) + pool.embed(mean_quality))
 
     def forward(
         self,

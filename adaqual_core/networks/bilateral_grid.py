@@ -83,8 +83,8 @@ class _Block(nn.Module):
 class BilateralGrid(nn.Module):
     """Predicts a grid [B, 12, levels, 16, 16] of affine colour changes from a view [B, 19, 32, 32].
 
-    ``widths``: channels at 1/1, 1/2 and 1/4 of the view. ``blocks``: number of blocks at each of them. ``levels``: number of levels
-    of brightness. An untrained grid changes nothing.
+    ``widths``: channels at 1/1, 1/2 and 1/4 of the view. ``blocks``: number of blocks at each of them. ``levels``: number of
+    levels of brightness. An untrained grid changes nothing.
     """
 
     def __init__(self, widths: tuple[int, int, int], blocks: int, levels: int, operations=nn):

@@ -93,9 +93,7 @@ class MiddleBlock(nn.Module):
         self.conv1 = operations.Conv2d(channels, 2 * channels, 1)
         self.depthwise = None
         if kernel > 1:
-            self.depthwise = operations.Conv2d(
-                2 * channels, 2 * channels, kernel, padding=kernel // 2, groups=2 * channels
-            )
+            self.depthwise = operations.Conv2d(2 * channels, 2 * channels, kernel, padding=kernel // 2, groups=2 * channels)
         self.conv2 = operations.Conv2d(channels, channels, 1)
         self.norm2 = _Modulated(channels, condition, operations)
         self.conv3 = operations.Conv2d(channels, 2 * channels, 1)

@@ -100,8 +100,8 @@ class Conditioner(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The vector [B, E], the prompts' tokens [B, n, E] and their bias per cell [B, n, h, w].
 
-        ``statistics`` [B, STATISTICS] and ``mean_kinds`` [B, 8] are of the whole pictures; ``severity`` and ``length`` [B, 1, h, w] and
-        ``kinds`` [B, 8, h, w] are of the cells that get prompts, all or a part of the pictures'.
+        ``statistics`` [B, STATISTICS] and ``mean_kinds`` [B, 8] are of the whole pictures; ``severity`` and ``length`` [B, 1,
+        h, w] and ``kinds`` [B, 8, h, w] are of the cells that get prompts, all or a part of the pictures'.
         """
         known = torch.cat((statistics * 4 - 2, 4 * mean_kinds), 1)
         about = self.picture2(F.silu(self.picture1(known)))
@@ -166,9 +166,9 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """The residual of ``toned``, [B, 3, H, W] in about [−1, 1].
 
-        ``picture`` and ``toned`` [B, 3, H, W] in [0, 1]: the damaged picture before and after the grid; ``noisy`` [B, 3, H, W]: the
-        state of the sampler; ``timestep`` [B] in 0..999; ``alpha_cumprod`` [B]; ``damage`` [B, 9, H/16, W/16]: overall severity and
-        severity by kind; ``about``, ``tokens`` and ``bias``: what :class:`Conditioner` gives for these cells.
+        ``picture`` and ``toned`` [B, 3, H, W] in [0, 1]: the damaged picture before and after the grid; ``noisy`` [B, 3, H, W]:
+        the state of the sampler; ``timestep`` [B] in 0..999; ``alpha_cumprod`` [B]; ``damage`` [B, 9, H/16, W/16]: overall
+        severity and severity by kind; ``about``, ``tokens`` and ``bias``: what :class:`Conditioner` gives for these cells.
         """
         guidance = Guidance(tokens, bias)
         condition = about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype))))

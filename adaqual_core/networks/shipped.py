@@ -24,7 +24,8 @@ def load_denoiser(path: Path = SHIPPED_DENOISER, operations=nn) -> Denoiser:
 
 
 def load_second(path: Path, operations=nn) -> Restorer:
-    """The second generation's restorer stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    """The second generation's restorer stored in ``path``, float32 on the CPU, in evaluation mode; raises
+    :class:`CheckpointError`."""
     return build(path, *read(path, Restorer.file_kind), Restorer, RestorerConfig, operations)
 
 

@@ -23,6 +23,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 def _quads(picture: Tensor) -> Tensor:
     """[B, 3, H, W] → [B, 3, 4, 128, 128]: the four pixels at evenly spread places."""
+
     def positions(length: int) -> Tensor:
         first = ((torch.arange(_PLACES) + 0.5) * length / _PLACES - 0.5).floor().long()
         return first.clamp(0, max(0, length - 2))

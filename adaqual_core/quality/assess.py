@@ -101,9 +101,7 @@ def assess(
     return estimate_quality_by_tiles(assessor, picture, cache=cache, progress=progress)
 
 
-def score(
-    assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
-) -> Tensor:
+def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
     """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
     if isinstance(assessor, AssessorNet | QualityEstimator):
         return estimate_quality(assessor, picture, progress=progress).mean

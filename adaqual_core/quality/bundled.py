@@ -151,11 +151,11 @@ def estimate_quality(
 ) -> QualityMap:
     """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one picture and one tile at a time.
 
-    Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the
-    network's receptive field around them, so the map does not depend on them. Of the first generation's scores, regions that are
-    faintly damaged throughout are left out (:func:`quality.map.without_faint_regions`); a :class:`QualityEstimator` also names the
-    kinds of damage. ``progress(done, total)`` is called after
-    each; what it raises cancels. Raises ValueError for bad input before any work.
+    Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the network's
+    receptive field around them, so the map does not depend on them. Of the first generation's scores, regions that are faintly
+    damaged throughout are left out (:func:`quality.map.without_faint_regions`); a :class:`QualityEstimator` also names the
+    kinds of damage. ``progress(done, total)`` is called after each; what it raises cancels. Raises ValueError for bad input
+    before any work.
     """
     if tile < CELL:
         raise ValueError(f"tile: {tile}; give at least {CELL} px (1024 suits most machines)")

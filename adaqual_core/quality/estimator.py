@@ -1,9 +1,9 @@
 """The bundled quality estimator: overall quality and the severity of each kind of damage, without a reference (our definition).
 
 A small fully convolutional network gives nine numbers for each cell of 16×16 px. It learns the overall quality from
-:mod:`adaqual_core.quality.reference` and the severity of each kind from the generator that made the damage. Its receptive field is
-finite, and what it knows of the rest of the picture is a vector of statistics that is computed once: a map made in tiles equals
-the map of the whole picture.
+:mod:`adaqual_core.quality.reference` and the severity of each kind from the generator that made the damage. Its receptive field
+is finite, and what it knows of the rest of the picture is a vector of statistics that is computed once: a map made in tiles
+equals the map of the whole picture.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from ..kinds import KINDS
 class EstimatorConfig:
     """Sizes of the estimator.
 
-    ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``blocks``: number of blocks at 1/2, 1/4 and 1/8. ``dilations``:
-    dilation of each block at 1/16. ``picture_width``: hidden size of the layers that read the whole picture's statistics.
+    ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``blocks``: number of blocks at 1/2, 1/4 and 1/8.
+    ``dilations``: dilation of each block at 1/16. ``picture_width``: hidden size of the layers that read the whole picture's
+    statistics.
     """
 
     widths: tuple[int, int, int, int] = (32, 64, 96, 160)
@@ -69,9 +70,9 @@ CELL_STATISTICS = 20
 def cell_statistics(picture: Tensor) -> Tensor:
     """What classical no-reference measures read, for each cell: [B, 3, H, W] → [B, 20, H/16, W/16] of order 1.
 
-    Per colour: logarithms of the energy of two high-pass bands and of the peak of the finer band, mean, minimum, and maximum. For
-    the mean of the colours: how much stronger the steps at the borders of 8×8 blocks are than their neighbours, in both directions
-    (JPEG).
+    Per colour: logarithms of the energy of two high-pass bands and of the peak of the finer band, mean, minimum, and maximum.
+    For the mean of the colours: how much stronger the steps at the borders of 8×8 blocks are than their neighbours, in both
+    directions (JPEG).
     """
     fine = _high_pass(picture).abs()
     coarse = _high_pass(F.avg_pool2d(picture, 2)).abs()
@@ -125,8 +126,8 @@ class QualityEstimator(nn.Module):
     def forward(self, picture: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Logits [B, 9, H/16, W/16] in float32 of pictures [B, 3, H, W] in [0, 1].
 
-        ``statistics`` [B, 40] are :func:`levels_and_detail` of the whole picture of which this is a part; without them this picture
-        is taken for the whole.
+        ``statistics`` [B, 40] are :func:`levels_and_detail` of the whole picture of which this is a part; without them this
+        picture is taken for the whole.
         """
         if statistics is None:
             statistics = levels_and_detail(picture.detach().float()).to(picture.dtype)

@@ -19,8 +19,8 @@ from ..kinds import KINDS
 class QualityMap:
     """Quality of B pictures of ``height`` × ``width`` px.
 
-    ``scores`` [B, 1, h, w] in [1, 5], float32 on the CPU. ``assessor``: what made the map. ``kinds`` [B, 8, h', w'] in [0, 1], float32
-    on the CPU: severity of each kind of damage in the order of KINDS, or None where it is not known.
+    ``scores`` [B, 1, h, w] in [1, 5], float32 on the CPU. ``assessor``: what made the map. ``kinds`` [B, 8, h', w'] in [0, 1],
+    float32 on the CPU: severity of each kind of damage in the order of KINDS, or None where it is not known.
     """
 
     scores: Tensor
@@ -137,10 +137,11 @@ def edit_quality(
     gain: float = 1.0,
     blur: float = 0.0,
 ) -> QualityMap:
-    """Edit a map by hand: severity × ``gain`` (overall and by kind), then blur (standard deviation in px of the picture), then limits, then paint.
+    """Edit a map by hand: severity × ``gain`` (overall and by kind), then blur (standard deviation in px of the picture), then
+    limits, then paint.
 
-    Where the ``override`` mask ([B or 1, h, w] in [0, 1], any size) is 1 the score becomes ``override_quality``; between 0
-    and 1 it is mixed. Scores outside the painted area end within [minimum, maximum].
+    Where the ``override`` mask ([B or 1, h, w] in [0, 1], any size) is 1 the score becomes ``override_quality``; between 0 and
+    1 it is mixed. Scores outside the painted area end within [minimum, maximum].
     """
     for name, value in (("override_quality", override_quality), ("minimum", minimum), ("maximum", maximum)):
         if not LOWEST <= value <= HIGHEST:

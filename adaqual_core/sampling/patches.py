@@ -109,8 +109,7 @@ def sample_patches(
         found = torch.zeros_like(picture)
         for group in groups:
             cut = [
-                torch.cat((condition[:, y : y + patch, x : x + patch], state[:, y : y + patch, x : x + patch]))
-                for y, x in group
+                torch.cat((condition[:, y : y + patch, x : x + patch], state[:, y : y + patch, x : x + patch])) for y, x in group
             ]
             for (y, x), part in zip(group, predict(torch.stack(cut), t), strict=True):
                 found[:, y : y + patch, x : x + patch] += part

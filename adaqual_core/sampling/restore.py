@@ -122,11 +122,14 @@ def _restore_one(work: _Windows, layout: TileLayout, settings: RestoreSettings, 
     raise AssertionError("a schedule has at least one step")
 
 
+_DEFAULT = RestoreSettings()
+
+
 def restore(
     model: Denoiser,
     picture: Tensor,
     prompt: Prompt,
-    settings: RestoreSettings = RestoreSettings(),
+    settings: RestoreSettings = _DEFAULT,
     *,
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,

@@ -16,8 +16,8 @@ def _finite(found: Tensor | tuple[Tensor, ...]) -> bool:
 class Runner:
     """A network as a function of tensors on the CPU, giving float32 on the CPU (a tuple where the network gives one).
 
-    Floating-point inputs of two dimensions or more are computed in ``dtype``, that of the weights where None. NaN and infinity are computed
-    again in float32, with a copy of the weights; if that does not help :class:`NumericalError` names the place.
+    Floating-point inputs of two dimensions or more are computed in ``dtype``, that of the weights where None. NaN and infinity
+    are computed again in float32, with a copy of the weights; if that does not help :class:`NumericalError` names the place.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None = None):

@@ -144,5 +144,3 @@ def batches(layout: TileLayout, size: int) -> list[tuple[Window, ...]]:
     for window in layout.windows:
         groups.setdefault(window.shape, []).append(window)
     return [tuple(group[i : i + size]) for group in groups.values() for i in range(0, len(group), size)]
-
-

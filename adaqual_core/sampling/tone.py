@@ -56,7 +56,8 @@ def edge_aware(picture: Tensor, restore_mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Tone:
-    """The tone of one or more whole pictures: ``grid`` [B, 12, levels, 16, 16] and ``mask`` [B, 2, 64, 64] of :func:`edge_aware`."""
+    """The tone of one or more whole pictures: ``grid`` [B, 12, levels, 16, 16] and ``mask`` [B, 2, 64, 64] of
+    :func:`edge_aware`."""
 
     grid: Tensor
     mask: Tensor
@@ -64,8 +65,8 @@ class Tone:
     def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the grid adds to parts [B, 3, n, m] of the pictures.
 
-        Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the mask is
-        0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one.
+        Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the
+        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one.
         """
         if mask is not None:
             return mask * sliced(self.grid, part, y, x)

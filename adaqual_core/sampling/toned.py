@@ -1,8 +1,8 @@
 """Restoration with the second generation's networks: the whole picture's tone first, then the denoiser in windows and steps.
 
-The tone is found once per picture and applied to all of it. The denoiser's residual is sampled on top of it: every diffusion step is
-finished over the whole picture before the next begins, the restore mask is part of each prediction, and windows see at least the
-denoiser's receptive field, so the result does not depend on how the picture is cut.
+The tone is found once per picture and applied to all of it. The denoiser's residual is sampled on top of it: every diffusion
+step is finished over the whole picture before the next begins, the restore mask is part of each prediction, and windows see at
+least the denoiser's receptive field, so the result does not depend on how the picture is cut.
 """
 
 import math
@@ -129,11 +129,14 @@ def _residual(work: _Picture, layout: TileLayout, settings: RestoreSettings, adv
     return residual
 
 
+_DEFAULT = RestoreSettings()
+
+
 def restore_toned(
     model: Restorer,
     picture: Tensor,
     prompt: Prompt,
-    settings: RestoreSettings = RestoreSettings(),
+    settings: RestoreSettings = _DEFAULT,
     *,
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
@@ -144,7 +147,9 @@ def restore_toned(
     """
     check_inputs(picture, prompt)
     if prompt.kinds is None:
-        raise ValueError("prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map")
+        raise ValueError(
+            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map"
+        )
     height, width = picture.shape[-2:]
     context = CELL * math.ceil(max(settings.overlap, model.denoiser.receptive_radius) / CELL)
     tile, padded = settings.tile // TILE * TILE, [CELL * cell_count(side) for side in (height, width)]

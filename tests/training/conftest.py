@@ -14,10 +14,14 @@ def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     rng, pictures = np.random.default_rng(0), []
     for number in range(6):
-        ramp = np.linspace(0, 1, 96)[:, None, None] * rng.uniform(0.3, 1, 3) + 0.1 * rng.standard_normal((1, 96, 3)).cumsum(1) / 10
+        ramp = (
+            np.linspace(0, 1, 96)[:, None, None] * rng.uniform(0.3, 1, 3) + 0.1 * rng.standard_normal((1, 96, 3)).cumsum(1) / 10
+        )
         pixels = (np.clip(np.broadcast_to(ramp, (96, 96, 3)), 0, 1) * 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
         split = "train" if number < 4 else "held"
-        pictures.append({"file": f"{number}.png", "photo": str(number), "source": split, "split": split, "weight": 1.0, "unfit": []})
+        pictures.append(
+            {"file": f"{number}.png", "photo": str(number), "source": split, "split": split, "weight": 1.0, "unfit": []}
+        )
     (folder / "manifest.json").write_text(json.dumps({"hash": "0" * 64, "pictures": pictures}))
     return folder

@@ -72,9 +72,26 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("network", ["assessor", "restorer"])
 def test_two_processes_give_the_update_of_one(network, corpus, tmp_path):
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "adaqual_training",
-        "--recipe", str(RECIPES / f"{network}.toml"), "--corpus", str(corpus), "--out", str(tmp_path / "two"), "--updates", "3", "--device", "cpu",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "29611",
+        "-m",
+        "adaqual_training",
+        "--recipe",
+        str(RECIPES / f"{network}.toml"),
+        "--corpus",
+        str(corpus),
+        "--out",
+        str(tmp_path / "two"),
+        "--updates",
+        "3",
+        "--device",
+        "cpu",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     one, two = trained(network, corpus, tmp_path / "one", 3), load_file(tmp_path / "two" / f"{network}.safetensors")

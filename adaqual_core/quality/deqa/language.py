@@ -109,9 +109,7 @@ class LanguageLayer(nn.Module):
         self.post_attention_layernorm = _Multiway(norm)
         self.mlp = _Mlp(config, operations)
 
-    def forward(
-        self, x: Tensor, parts: Parts, past: KeysValues | None = None, last: bool = False
-    ) -> tuple[Tensor, KeysValues]:
+    def forward(self, x: Tensor, parts: Parts, past: KeysValues | None = None, last: bool = False) -> tuple[Tensor, KeysValues]:
         attended, kept = self.self_attn(self.input_layernorm(x, parts), parts, past, last)
         if last:
             x, parts = x[:, -1:], ((parts[-1][0], 1),)
