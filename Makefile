@@ -8,7 +8,7 @@ STAMP := .venv/.installed-$(shell cat requirements.txt requirements-dev.txt pypr
 
 export PYTHON
 
-.PHONY: help setup venv app browser comfyui stop demo test lint clean
+.PHONY: help setup venv app browser comfyui stop demo test lint weights clean
 
 help:
 	@echo "make setup    install everything into .venv, unpack a ComfyUI into .comfyui (once, some minutes)"
@@ -53,6 +53,12 @@ test: setup
 lint: venv
 	$(BIN)/ruff check .
 	DO_NOT_TRACK=1 $(BIN)/comfy --skip-prompt node validate
+
+# Everything that the shipped weights are made of, from the photos on: days on two cores. Each step goes on where it stopped.
+weights: venv
+	test -f runs/corpus/manifest.json || $(BIN)/python -m adaqual_training.corpus --out runs/corpus
+	$(BIN)/python -m adaqual_training --recipe recipes/assessor.toml
+	$(BIN)/python -m adaqual_training --recipe recipes/nano.toml
 
 clean:
 	rm -rf .venv .comfyui .pytest_cache .ruff_cache *.egg-info build

@@ -7,10 +7,16 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from adaqual_core.networks.shipped import load_assessor, load_denoiser, load_finish
+from adaqual_core.networks.shipped import load_assessor, load_denoiser, load_finish, load_second
 from adaqual_core.weight_files import save_model
 
-LOADERS = {"assessor": load_assessor, "denoiser": load_denoiser, "finish": load_finish}
+LOADERS = {
+    "assessor": load_assessor,
+    "estimator": load_assessor,
+    "denoiser": load_denoiser,
+    "finish": load_finish,
+    "restorer": load_second,
+}
 
 
 def ship(source: Path, target: Path) -> None:

@@ -1,11 +1,23 @@
-"""A small corpus for the tests of the training."""
+"""Options of the whole suite, and a small corpus for what trains."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--device cuda`` runs the tests of computation on that device."""
+    parser.addoption("--device", default="cpu", help="device of the tests of computation: cpu (default) or cuda")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device that was asked for."""
+    return torch.device(request.config.getoption("--device"))
 
 
 @pytest.fixture(scope="session")
