@@ -15,18 +15,20 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .cli_models import add_model_commands
 from .console import say
 from .damage import KINDS, degrade
 from .errors import PictureError
 from .evaluate import average, find_pairs, measure, table
 from .imageio import check_output, colour_profile, find_pictures, picture_shape, read_picture, write_picture
 from .networks.adaqual_diff import MODES
-from .networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from .networks.shipped import SHIPPED_DENOISER
 from .prompt import PromptSettings, build_prompt
-from .published.read import load_restorer
+from .published.golden import check_golden
+from .published.read import convert, load_restorer
 from .quality.assess import Assessor, assess, cache_folder, open_assessor
+from .quality.bundled import SHIPPED_ASSESSOR
 from .quality.cache import ScoreCache
+from .quality.deqa.lora import merge_adapter
 from .quality.heatmap import grey_map, heatmap
 from .quality.map import QualityMap
 from .sampling.ddim import SCHEDULES
@@ -54,6 +56,21 @@ def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
     parser.add_argument("--assessor-bits", type=int, choices=(8, 4),
                         help="DeQA-Score: most weights in 8 or 4 bits, which needs the package bitsandbytes")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto (the default: cuda, mps or cpu), or one by name")
+
+
+def _add_model_commands(commands) -> None:
+    """Add the commands about model files, ``convert`` and ``golden``, to the subparsers of the command line."""
+    p = commands.add_parser("convert", help="turn a published checkpoint into safetensors, without running code from it")
+    p.add_argument("input", type=Path, metavar="IN", help="AdaQual-Diff (.ckpt) or WeatherDiffusion (.pth.tar) file")
+    p.add_argument("output", type=Path, metavar="OUT.safetensors", help="file to write; must not exist yet")
+    p.add_argument("--base", type=Path, metavar="DIR",
+                   help="for a LoRA adapter of DeQA-Score: its base model; IN and OUT are folders then")  # fmt: skip
+    p.set_defaults(run=_convert)
+
+    p = commands.add_parser("golden", help="compare the networks with outputs of their reference implementations")
+    p.add_argument("input", type=Path, metavar="FILE", help="golden file (.safetensors): weights, inputs and outputs")
+    p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    p.set_defaults(run=_golden)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -103,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     p.set_defaults(run=_evaluate)
 
-    add_model_commands(commands)
+    _add_model_commands(commands)
     commands.add_parser("train", help="train a restorer or an assessor (in a source checkout)", add_help=False)
     return parser
 
@@ -341,6 +358,36 @@ def _evaluate(args: argparse.Namespace) -> int:
         total = {"pictures": len(everything)} | asdict(average(everything))
         print(json.dumps({"steps": settings.steps, "classes": classes, "average": total}), flush=True)
     return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    if args.base is not None:
+        say(f"{args.output}: DeQA-Score, {merge_adapter(args.base, args.input, args.output)} weights changed by the adapter")
+        return 0
+    published = convert(args.input, args.output)
+    say(f"{args.output}: {published.family}, {len(published.tensors)} tensors")
+    for line in published.dropped:
+        say(f"  dropped: {line}")
+    if not published.dropped:
+        say("  nothing dropped")
+    return 0
+
+
+def _golden(args: argparse.Namespace) -> int:
+    """Status 0 only where every error is below its tolerance.
+
+    JSON has no infinity: outputs of another shape or with NaN count as the largest float.
+    """
+    report = check_golden(args.input)
+    errors = {name: min(error, sys.float_info.max) for name, error in report["outputs"].items()}
+    for name, error in errors.items():
+        limit = report["tolerances"][name]
+        say(f"{name}: {error:.2e}" + ("" if error < limit else f", ABOVE the tolerance of {limit:g}"))
+    worst = max(errors.values())
+    say(f"{args.input}: {report['family']}, largest relative error {worst:.2e}, {'passed' if report['passed'] else 'FAILED'}")
+    if args.json:
+        print(json.dumps({"family": report["family"], "outputs": errors, "max_rel_err": worst}), flush=True)
+    return 0 if report["passed"] else 1
 
 
 def _train(argv: list[str]) -> int:

@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 
 from .errors import CheckpointError
 
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder of the weights that come with the pack."""
+
 
 def _describe(keys) -> str:
     keys = sorted(keys)

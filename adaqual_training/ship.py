@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from adaqual_core.networks.shipped import load_assessor, load_denoiser, load_finish, load_second
+from adaqual_core.networks.shipped import load_denoiser, load_finish, load_second
+from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.weight_files import save_model
 
 LOADERS = {

@@ -15,21 +15,34 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 DAMAGE = ((("haze", "noise"), 0.6), (("low", "rain", "jpeg"), 0.5))
 """Kinds and severity of the two versions of every photo."""
 
 
 def found_at(*places: str):
-    """The first of the places "module:name" in adaqual_core that this commit has."""
+    """The first of the places "module:name" in adaqual_core that this checkout has.
+
+    Files decide, because an editable installation of another checkout would lend its modules where this one has none.
+    """
     for place in places:
         module, name = place.split(":")
-        try:
-            return getattr(importlib.import_module(f"adaqual_core.{module}"), name)
-        except (ImportError, AttributeError):
-            continue
+        path = ROOT / "adaqual_core" / module.replace(".", "/")
+        if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
+            found = importlib.import_module(f"adaqual_core.{module}")
+            if hasattr(found, name):
+                return getattr(found, name)
     raise ImportError(f"adaqual_core has none of {', '.join(places)}; add the new place here")
+
+
+def check_checkout() -> None:
+    """Raise ImportError if a module of adaqual_core was loaded from another checkout than this file's."""
+    loaded = {name: module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "adaqual_core"}
+    strange = [f"{name} from {file}" for name, file in loaded.items() if not file or ROOT not in Path(file).resolve().parents]
+    if strange:
+        raise ImportError(f"not of this checkout: {', '.join(strange)}; run this in the checkout's own folder")
 
 
 def crops(folder: Path) -> dict[str, Tensor]:
@@ -90,6 +103,7 @@ def outputs(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         for name in list(pictures)[:2]:
             found[f"command-line.{name}"] = by_command_line(name, pictures[name], Path(folder))
+    check_checkout()
     return {name: value.contiguous() for name, value in found.items()}
 
 

@@ -21,9 +21,9 @@ from scipy.stats import spearmanr
 from adaqual_core.damage import degrade
 from adaqual_core.grid import CELL
 from adaqual_core.imageio import read_picture, write_picture
-from adaqual_core.networks.shipped import load_assessor, load_shipped
+from adaqual_core.networks.shipped import load_shipped
 from adaqual_core.prompt import build_prompt
-from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.quality.bundled import estimate_quality, load_assessor
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.quality.reference import reference_quality
 from adaqual_core.sampling.restore import restore

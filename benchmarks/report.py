@@ -26,9 +26,9 @@ from adaqual_core.damage.fields import region_mask
 from adaqual_core.evaluate import Pair, find_pairs, psnr, ssim
 from adaqual_core.imageio import read_picture
 from adaqual_core.networks.denoiser import Denoiser
-from adaqual_core.networks.shipped import load_assessor, load_denoiser, load_shipped
+from adaqual_core.networks.shipped import load_denoiser, load_shipped
 from adaqual_core.prompt import build_prompt
-from adaqual_core.quality.bundled import AssessorNet, estimate_quality
+from adaqual_core.quality.bundled import AssessorNet, estimate_quality, load_assessor
 from adaqual_core.quality.heatmap import heatmap
 from adaqual_core.quality.reference import reference_quality
 from adaqual_core.sampling.restore import restore
@@ -251,7 +251,7 @@ def main() -> None:
         "",
         "## The assessor",
         "",
-        "Correlation over cells with the full-reference target (adaqual_core/reference.py):",
+        "Correlation over cells with the full-reference target (adaqual_core/quality/reference.py):",
         *against_target(args.public, net),
         "",
         "Spearman correlation of a picture's mean score with the corruption level 0 to 5, five photos of 256×256 (1 is best):",

@@ -14,9 +14,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..adaqual_core.networks.adaqual_diff import MODES
-from ..adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER, load_assessor
+from ..adaqual_core.networks.shipped import SHIPPED_DENOISER
 from ..adaqual_core.published.read import load_restorer
 from ..adaqual_core.quality.assess import CLIP_IQA, EMBEDDED, kind_of, refuse_bits
+from ..adaqual_core.quality.bundled import SHIPPED_ASSESSOR, load_assessor
 from ..adaqual_core.quality.clip_iqa import load_clip_iqa
 from ..adaqual_core.quality.deqa.network import DeqaNet
 from ..adaqual_core.quality.deqa.scorer import load_deqa
@@ -54,7 +55,7 @@ def _open_model(path: Path, device: torch.device, offload: torch.device, mode: s
 
 
 JUDGE = "adaqual_judge"
-"""Where a patcher keeps what :func:`adaqual_core.assessors.assess` takes; its network is that, or belongs to it."""
+"""Where a patcher keeps what :func:`adaqual_core.quality.assess.assess` takes; its network is that, or belongs to it."""
 
 
 BITS = {"as in the files": None, "8 bit": 8, "4 bit": 4}

@@ -9,8 +9,8 @@ from small import assessor, picture
 from small_deqa import network, write
 
 from adaqual_core.imageio import read_picture, write_picture
-from adaqual_core.networks.shipped import load_assessor
 from adaqual_core.quality.assess import assess, open_assessor
+from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.weight_files import save_model
 from adaqual_training.distil import HELD, Labelled, crops, distil, parser
 from adaqual_training.loop import Run

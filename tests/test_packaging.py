@@ -9,7 +9,7 @@ import pytest
 from comfy_server import REPOSITORY, ServerError, comfyui_folder, free_port, prepare_base
 from PIL import Image
 
-PACK_FILES = ("*.py", "nodes/*.py", "adaqual_core/*.py", "adaqual_core/*/*.py")
+PACK_FILES = ("*.py", "nodes/*.py", "adaqual_core/**/*.py")
 RUNTIME = sorted(path for pattern in PACK_FILES for path in REPOSITORY.glob(pattern))
 
 

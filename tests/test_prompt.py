@@ -25,7 +25,7 @@ def test_complexity_and_length_grow_with_severity(gamma):
     assert length[0] == pytest.approx(2, abs=1e-4) and length[-1] == pytest.approx(10, abs=1e-4)
 
 
-def test_preservation_ramp():
+def test_the_ramp_of_the_restore_mask():
     scores = torch.linspace(1, 5, 401)
     mask = restore_mask(scores, 4.5)
     assert (mask[scores >= 4.5] == 0).all()

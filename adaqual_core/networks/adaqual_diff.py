@@ -209,7 +209,7 @@ class PromptAttention(nn.Module):
 
 
 class OfficialNet(nn.Module):
-    """Residual [B, 3, H, W] from a picture in [0, 1] and its noisy residual; sampled by :mod:`adaqual_core.whole`.
+    """Residual [B, 3, H, W] from a picture in [0, 1] and its noisy residual; sampled by :mod:`adaqual_core.sampling.regions`.
 
     ``timestep`` [B] in 0..999. ``severity`` and ``length`` [B, 1, h, w] and ``statistics`` [B, ≥ 1] (its first entry is
     the mean severity) are a :class:`prompt.Prompt`'s and are used in mode "prompted" only; ``alpha_cumprod`` never is.

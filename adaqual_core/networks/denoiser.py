@@ -118,8 +118,8 @@ class Denoiser(nn.Module):
     p·c + d + g·(picture + d), with c the change by the picture's tone curve. Darkness and haze are undone by curve and gain:
     the network need not carry all of the picture's detail for them. p says where the curve is right.
 
-    ``finish``, where a model has one, is what the sampler's result goes through last (:mod:`adaqual_core.finish`); networks
-    of their own.
+    ``finish``, where a model has one, is what the sampler's result goes through last (:mod:`adaqual_core.networks.finish`);
+    networks of their own.
     """
 
     file_kind = "denoiser"

@@ -14,7 +14,7 @@ from .tone_grid import ToneGrid
 
 @dataclass(frozen=True)
 class FinishConfig:
-    """Sizes of :class:`tonegrid.ToneGrid` and :class:`detail.Detail`."""
+    """Sizes of :class:`tone_grid.ToneGrid` and :class:`detail.Detail`."""
 
     grid_widths: tuple[int, int, int] = (32, 64, 96)
     grid_blocks: int = 2

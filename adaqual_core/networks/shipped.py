@@ -1,20 +1,17 @@
-"""The weights that come with the pack, and the loaders of our own networks."""
+"""The restorers that come with the pack, and the loaders of our own restorers' files."""
 
 from pathlib import Path
 
 import torch.nn as nn
 
 from ..errors import CheckpointError
-from ..quality.bundled import AssessorConfig, AssessorNet
-from ..quality.estimator import EstimatorConfig, QualityEstimator
-from ..weight_files import build, kind_in, read
+from ..quality.bundled import SHIPPED_ASSESSOR as SHIPPED_ASSESSOR
+from ..weight_files import WEIGHTS, build, read
 from .denoiser import Denoiser, DenoiserConfig
 from .finish import Finish, FinishConfig
 from .restorer import Restorer, RestorerConfig
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
 SHIPPED_DENOISER = WEIGHTS / "adaqual_nano.safetensors"
-SHIPPED_ASSESSOR = WEIGHTS / "adaqual_assessor.safetensors"
 SHIPPED_FINISH = WEIGHTS / "adaqual_finish.safetensors"
 
 
@@ -41,10 +38,3 @@ def load_shipped(operations=nn) -> Denoiser:
 def load_finish(path: Path, operations=nn) -> Finish:
     """The finish stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     return build(path, *read(path, "finish"), Finish, FinishConfig, operations)
-
-
-def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
-    """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
-    if kind_in(path) == QualityEstimator.file_kind:
-        return build(path, *read(path, QualityEstimator.file_kind), QualityEstimator, EstimatorConfig, operations)
-    return build(path, *read(path, "assessor"), AssessorNet, AssessorConfig, operations)

@@ -1,7 +1,7 @@
 """The U-Net of WeatherDiffusion's checkpoints, with their key names (Özdenizci & Legenstein, TPAMI 2023).
 
 The architecture is DDPM's (Ho et al. 2020, as in DDIM): residual blocks with GroupNorm of 32 groups, one head of
-self-attention where the keys have it, a time embedding. Sizes are read from tensor shapes. :mod:`adaqual_core.patches`
+self-attention where the keys have it, a time embedding. Sizes are read from tensor shapes. :mod:`adaqual_core.sampling.patches`
 samples with it.
 """
 

@@ -182,7 +182,7 @@ FAMILIES: dict[str, Callable[[Path], dict[str, float]]] = {
     "weatherdiffusion": check_weatherdiffusion,
     "deqa": check_deqa,
 }
-"""Family (as :func:`architectures.detect` names it) → function from a golden file to its relative errors by output."""
+"""Family (as :func:`detect.detect` names it) → function from a golden file to its relative errors by output."""
 
 
 def check_golden(path: Path) -> dict:

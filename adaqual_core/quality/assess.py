@@ -9,8 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..networks.shipped import load_assessor
-from .bundled import AssessorNet, estimate_quality
+from .bundled import AssessorNet, estimate_quality, load_assessor
 from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
 from .deqa.scorer import DeqaScorer, load_deqa

@@ -1,11 +1,13 @@
 """The embedded quality assessor: a small fully convolutional network that needs no reference (our definition).
 
-It maps a picture to one score per 16×16 cell and learns :mod:`adaqual_core.reference`. Its receptive field is finite, and what
-it knows of the picture beyond, its levels and detail, is computed once: a map made in tiles equals the map of the whole picture.
+It maps a picture to one score per 16×16 cell and learns :mod:`adaqual_core.quality.reference`. Its receptive field is finite,
+and what it knows of the picture beyond, its levels and detail, is computed once: a map made in tiles equals the map of the
+whole picture.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -17,8 +19,11 @@ from ..errors import NumericalError
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
 from ..kinds import KINDS
-from .estimator import QualityEstimator
+from ..weight_files import WEIGHTS, build, kind_in, read
+from .estimator import EstimatorConfig, QualityEstimator
 from .map import QualityMap, without_faint_regions
+
+SHIPPED_ASSESSOR = WEIGHTS / "adaqual_assessor.safetensors"
 
 
 @dataclass(frozen=True)
@@ -192,3 +197,10 @@ def estimate_quality(
         if progress is not None:
             progress(done + 1, len(corners))
     return QualityMap(scores if named else without_faint_regions(scores), height, width, "embedded", kinds)
+
+
+def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
+    """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    if kind_in(path) == QualityEstimator.file_kind:
+        return build(path, *read(path, QualityEstimator.file_kind), QualityEstimator, EstimatorConfig, operations)
+    return build(path, *read(path, "assessor"), AssessorNet, AssessorConfig, operations)

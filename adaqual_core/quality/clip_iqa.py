@@ -28,7 +28,7 @@ AGAIN = "download the folder again"
 
 
 class ClipIqa(nn.Module):
-    """Normalised pictures [B, 3, size, size] → scores [B] in [1, 5]; a :class:`.dense.Scorer` where its weights are."""
+    """Normalised pictures [B, 3, size, size] → scores [B] in [1, 5]; a :class:`.tiled.Scorer` where its weights are."""
 
     name = "CLIP-IQA"
     layer_count = 1

@@ -180,7 +180,7 @@ def restore_patches(
 ) -> Restored:
     """Restore ``picture`` [B, 3 or 4, H, W] in [0, 1] where ``prompt`` asks for it, as :func:`restore.restore` does.
 
-    Only the prompt's preservation mask is used; where it is 0 pixels return unchanged. Patches of the model's size lie
+    Only the prompt's restore mask is used; where it is 0 pixels return unchanged. Patches of the model's size lie
     every ``stride`` px and are run ``patch_batch`` at a time; ``tile`` and ``overlap`` are not heeded. The result counts
     patches as its tiles.
     """

@@ -1,6 +1,6 @@
 """The restoration pipeline: picture and prompt in, restored picture out, window by window and step by step.
 
-Every diffusion step is finished over the whole picture before the next begins, and the preservation mask is part of each
+Every diffusion step is finished over the whole picture before the next begins, and the restore mask is part of each
 prediction. Windows see at least the network's receptive field, so the result does not depend on how the picture is cut,
 and where the mask is zero the network need not be run at all (method.md section 3). A model's finish follows the last step.
 """
@@ -39,7 +39,7 @@ class _Windows:
         return picture[:, rows][:, :, columns].clamp(0, 1)
 
     def _blocks(self, run: Runner, inputs: list[Tensor], group: tuple[Window, ...]) -> list[Tensor]:
-        """What a network gives for each window's block, masked by preservation."""
+        """What a network gives for each window's block, times the restore mask."""
         predicted = run(inputs, "tile " + ", ".join(f"({w.left}, {w.top})" for w in group))
         return [
             change[:, w.top - w.window_top : w.bottom - w.window_top, w.left - w.window_left : w.right - w.window_left]
@@ -81,7 +81,7 @@ class _Windows:
         return fine[:, CELL : CELL + w.bottom - w.top, CELL : CELL + w.right - w.left]
 
     def predict(self, group: tuple[Window, ...], state: Tensor, t: int, alpha: float) -> list[Tensor]:
-        """Residual of each window's block, float32 on the CPU, masked by preservation and clamped to ±1."""
+        """Residual of each window's block, float32 on the CPU, times the restore mask and clamped to ±1."""
 
         def cells(field: Tensor, w: Window) -> Tensor:
             rows = slice(w.window_top // CELL, w.window_bottom // CELL)

@@ -23,7 +23,7 @@ from torch import Tensor  # noqa: E402
 spec = importlib.util.spec_from_file_location("pack", f"{REPOSITORY}/__init__.py", submodule_search_locations=[REPOSITORY])
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
-from pack.adaqual_core.quality import QualityMap  # noqa: E402
+from pack.adaqual_core.quality.map import QualityMap  # noqa: E402
 from pack.nodes.steering import AdaQualGuider  # noqa: E402
 
 UNET = {

@@ -8,7 +8,7 @@ import torch
 # isort: off
 from inside import Case, Clip, comfy, differ, refused, sd15
 import comfy.nested_tensor
-from pack.adaqual_core.quality import QualityMap
+from pack.adaqual_core.quality.map import QualityMap
 from pack.nodes.blending import AdaQualBestPerRegion, AdaQualBlend
 from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask
 

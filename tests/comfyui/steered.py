@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 from inside import Clip, differ, guided_as_by_hand, refused, sd15
-from pack.adaqual_core.bands import DIRECTIVES, PRESERVE
+from pack.adaqual_core.steer.text import DIRECTIVES, PRESERVE
 from pack.nodes.guider import QualityGuider
 from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask
 

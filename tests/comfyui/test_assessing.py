@@ -196,7 +196,7 @@ folder, sys.argv = Path(sys.argv[1]), ["test", "--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
 import comfy.ops, torch
-from adaqual_core.deqa.scorer import load_deqa
+from adaqual_core.quality.deqa.scorer import load_deqa
 plain = load_deqa(folder, offload=False)
 cast = load_deqa(folder, offload=True, operations=comfy.ops.manual_cast)
 assert next(cast.net.parameters()).dtype == torch.float16

@@ -312,11 +312,11 @@ sys.argv = ["test", "--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
 import comfy.ops, torch
-from adaqual_core.assessor import AssessorNet
-from adaqual_core.denoiser import Denoiser
-from adaqual_core.official import OfficialConfig, OfficialNet
-from adaqual_core.prompt import STATISTICS
-from adaqual_core.weatherdiffusion import WeatherConfig, WeatherNet
+from adaqual_core.quality.bundled import AssessorNet
+from adaqual_core.networks.denoiser import Denoiser
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.image_statistics import STATISTICS
+from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 cells, pixels = torch.rand(1, 1, 4, 4), torch.rand(1, 3, 64, 64)
 given = [pixels, pixels, torch.tensor([999]), torch.tensor([0.1]), cells, 16 * cells, torch.rand(1, STATISTICS)]
 official = OfficialConfig(16, (1, 1, 1, 1), 1, (1, 1, 1, 1), 8, projections=(256,))
