@@ -16,6 +16,7 @@ help:
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
 	@echo "make test     unit, server and browser tests"
 	@echo "make lint     ruff, and the registry's own validation"
+	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
 	@echo "make clean    remove .venv, .comfyui and caches"
 
 setup: venv app browser

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from adaqual_core.kinds import KINDS
+from adaqual_core.quality.estimator import QualityEstimator
 
-from .scenes import Photos, SceneSettings, composed, random_crop
+from .scenes import Photos, SceneSettings, composed, estimated, random_crop
 
 COMPOSED = (
     ("low", "noise"),
@@ -37,8 +38,11 @@ class Case:
     scene: dict[str, Tensor]
 
 
-def held_out(corpus: Path, settings: SceneSettings, per_group: int) -> Iterator[Case]:
-    """The same ``per_group`` scenes of every group at every call; half of the damaged ones are seen through a camera."""
+def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: QualityEstimator | None = None) -> Iterator[Case]:
+    """The same ``per_group`` scenes of every group at every call; half of the damaged ones are seen through a camera.
+
+    With an ``assessor`` the scenes also hold what it says of them.
+    """
     photos = Photos(corpus, "held")
     for number, group in enumerate(GROUPS):
         for i in range(per_group):
@@ -53,6 +57,8 @@ def held_out(corpus: Path, settings: SceneSettings, per_group: int) -> Iterator[
             asked = {kind: rng.uniform(0.2, 0.9) for kind in kinds}
             kept = frozenset(kinds[:1]) if group == "struck" else frozenset()
             scene = composed(clean, asked, rng.getrandbits(32), group == "uneven", bool(kinds) and i % 2 == 1, kept)
+            if assessor is not None:
+                scene["estimated"] = estimated(assessor, scene["degraded"])
             yield Case(group, {key: value[None] for key, value in scene.items()})
 
 

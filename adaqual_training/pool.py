@@ -17,9 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from adaqual_core.quality.bundled import load_assessor
+from adaqual_core.quality.estimator import QualityEstimator
+
 from .scenes import Photos, SceneSettings, make_scene
 
 _photos: Photos | None = None
+_assessor: QualityEstimator | None = None
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,17 @@ class PoolSettings:
     workers: int
 
 
-def _start_worker(corpus: Path, split: str) -> None:
-    global _photos
+def _start_worker(corpus: Path, split: str, assessor: Path | None) -> None:
+    global _photos, _assessor
     os.nice(5)
     torch.set_num_threads(1)
     _photos = Photos(corpus, split)
+    _assessor = load_assessor(assessor) if assessor else None
 
 
 def _make_shard(path: Path, settings: SceneSettings, seed: int, first: int, count: int) -> None:
     assert _photos is not None
-    scenes = [make_scene(_photos, settings, seed, number) for number in range(first, first + count)]
+    scenes = [make_scene(_photos, settings, seed, number, _assessor) for number in range(first, first + count)]
     stacked = {key: torch.stack([scene[key] for scene in scenes]).contiguous() for key in scenes[0]}
     partial = path.with_suffix(f".{os.getpid()}.partial")
     save_file(stacked, partial)
@@ -56,12 +61,21 @@ def _make_shard(path: Path, settings: SceneSettings, seed: int, first: int, coun
 class Pool:
     """The stream of samples of one run.
 
-    ``folder`` keeps the shards. ``corpus``: the corpus folder whose photos of split "train" are damaged. ``makes``: whether this
-    process makes shards; others wait for the files. Use it as a context manager: leaving it ends the workers.
+    ``folder`` keeps the shards. ``corpus``: the corpus folder whose photos of split "train" are damaged. ``makes``: whether
+    this process makes shards; others wait for the files. ``assessor``: file of the assessor whose maps the scenes are to hold.
+    Use it as a context manager: leaving it ends the workers.
     """
 
     def __init__(
-        self, folder: Path, corpus: Path, scenes: SceneSettings, settings: PoolSettings, seed: int, *, makes: bool = True
+        self,
+        folder: Path,
+        corpus: Path,
+        scenes: SceneSettings,
+        settings: PoolSettings,
+        seed: int,
+        *,
+        assessor: Path | None = None,
+        makes: bool = True,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.scenes, self.settings, self.seed = folder, scenes, settings, seed
@@ -70,7 +84,7 @@ class Pool:
         self.workers = None
         if makes:
             context = multiprocessing.get_context("spawn")
-            self.workers = ProcessPoolExecutor(settings.workers, context, _start_worker, (corpus, "train"))
+            self.workers = ProcessPoolExecutor(settings.workers, context, _start_worker, (corpus, "train", assessor))
 
     def __enter__(self) -> "Pool":
         return self

@@ -43,11 +43,13 @@ class Schedule:
 class Recipe:
     """One recipe: which network with which sizes, on which scenes, on which schedule, with which losses.
 
-    ``network``: "assessor" or "restorer". ``sizes``: fields of that network's configuration. ``loss``: fields of that network's
-    loss settings. ``text`` and ``sha256``: the file itself, kept in the header of the weights.
+    ``network``: "assessor" or "restorer". ``assessor``: file of the assessor whose maps a restorer is told in a share of the
+    samples, relative to the working folder. ``sizes``: fields of that network's configuration. ``loss``: fields of that
+    network's loss settings. ``text`` and ``sha256``: the file itself, kept in the header of the weights.
     """
 
     network: str
+    assessor: Path | None
     sizes: dict[str, Any]
     schedule: Schedule
     scenes: SceneSettings
@@ -80,6 +82,7 @@ def read_recipe(path: Path) -> Recipe:
         raise ValueError(f"{path}: network: {content.get('network')!r}; choose {' or '.join(NETWORKS)}")
     recipe = Recipe(
         network=content["network"],
+        assessor=Path(content["assessor"]) if "assessor" in content else None,
         sizes={key: tuple(value) if isinstance(value, list) else value for key, value in content.get("sizes", {}).items()},
         schedule=_table(path, content, "schedule", Schedule),
         scenes=_table(path, content, "scenes", SceneSettings),
@@ -89,6 +92,10 @@ def read_recipe(path: Path) -> Recipe:
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
     schedule = recipe.schedule
+    if recipe.assessor is not None and not recipe.assessor.is_file():
+        raise ValueError(
+            f"{path}: assessor: no file {recipe.assessor}; train it first (recipes/assessor.toml), or remove the line"
+        )
     if recipe.scenes.size % 16 or schedule.crop % 16 or schedule.crop > recipe.scenes.size:
         raise ValueError(
             f"{path}: scenes.size {recipe.scenes.size}, schedule.crop {schedule.crop}; give multiples of 16, the crop no larger"

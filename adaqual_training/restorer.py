@@ -16,6 +16,7 @@ from adaqual_core.image_statistics import global_statistics
 from adaqual_core.networks.bilateral_grid import view_of
 from adaqual_core.networks.restorer import PRESETS, Restorer, RestorerConfig, detail, initialise
 from adaqual_core.prompt import PromptSettings, asked_damage, prompt_length, restore_mask
+from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.sampling.ddim import alphas_cumprod, ddim_step, timesteps
 from adaqual_core.sampling.tone import Tone, edge_aware, grid_gate
 from adaqual_core.weight_files import save_model
@@ -32,11 +33,11 @@ class RestorerLoss:
 
     ``grid``, ``whole``, ``detail``: weights of the errors after the grid, after the denoiser, and of the latter's high-passed
     part. ``floor``: mean squared error that is added to the error before, so that clean pictures count without outweighing all
-    others. ``exponent``: power of the ratio of the errors (0.5 compares root mean squared errors). ``second``: share of the
-    batches that train the sampler's second step. ``estimated``: share of the samples that are told the assessor's map instead
-    of the true one. ``rough``: greatest relative error of the true severities that are told; ``alarm``, ``missed``:
-    probabilities that an absent kind is told faintly, and that a kind is told at half its severity. ``told``: "kinds",
-    "severity" (one number for all kinds) or "nothing".
+    others. ``exponent``: power of the ratio of the errors (0.5 compares root mean squared errors). ``harm``: weight of what
+    exceeds 1 in that ratio. ``second``: share of the batches that train the sampler's second step. ``estimated``: share of the
+    samples that are told the assessor's map instead of the true one. ``rough``: greatest relative error of the true severities
+    that are told; ``alarm``, ``missed``: probabilities that an absent kind is told faintly, and that a kind is told at half its
+    severity. ``told``: "kinds", "severity" (one number for all kinds) or "nothing".
     """
 
     grid: float
@@ -44,6 +45,7 @@ class RestorerLoss:
     detail: float
     floor: float
     exponent: float
+    harm: float
     second: float
     estimated: float
     rough: float
@@ -52,10 +54,15 @@ class RestorerLoss:
     told: str
 
 
-def relative_error(restored: Tensor, target: Tensor, before: Tensor, floor: float, exponent: float) -> Tensor:
-    """Mean over pictures [B, 3, H, W] of the mean squared error as a share of the one before, to a power: a scalar."""
+def relative_error(restored: Tensor, target: Tensor, before: Tensor, settings: RestorerLoss) -> Tensor:
+    """Mean over pictures [B, 3, H, W] of the mean squared error as a share of the one before: a scalar.
+
+    The share is taken to a power, so that the last part of strong noise counts as well as the first; what exceeds 1, where a
+    picture was made worse, counts once more by itself.
+    """
     after = (restored - target).square().mean((1, 2, 3))
-    return ((after + 1e-3 * floor) / ((before - target).square().mean((1, 2, 3)) + floor)).pow(exponent).mean()
+    share = (after + 1e-3 * settings.floor) / ((before - target).square().mean((1, 2, 3)) + settings.floor)
+    return (share.pow(settings.exponent) + settings.harm * F.relu(share - 1)).mean()
 
 
 def roughened(severity: Tensor, settings: RestorerLoss, rng: random.Random) -> Tensor:
@@ -88,7 +95,7 @@ class Objective(nn.Module):
         with torch.autocast(picture.device.type, enabled=False):
             toned = picture + tone.change(picture, batch["y"], batch["x"])
         before = picture
-        grid_loss = relative_error(toned, target, before, settings.floor, settings.exponent)
+        grid_loss = relative_error(toned, target, before, settings)
         toned = toned.detach().clamp(0, 1)
         cells = batch["cells"]
         told = (batch["statistics"], damage[:, 1:].mean((2, 3)), cells[:, :1], cells[:, 1:], batch["length"])
@@ -108,10 +115,8 @@ class Objective(nn.Module):
             state = ddim_step(state, first, float(self.alphas[t]), float(self.alphas[self.steps[1]]))
             t = self.steps[1]
         restored = toned + predict(state, t)
-        whole = relative_error(restored, target, before, settings.floor, settings.exponent)
-        fine_error = relative_error(
-            detail(restored) / 8, detail(target) / 8, detail(before) / 8, settings.floor, settings.exponent
-        )
+        whole = relative_error(restored, target, before, settings)
+        fine_error = relative_error(detail(restored) / 8, detail(target) / 8, detail(before) / 8, settings)
         loss = settings.grid * grid_loss + settings.whole * whole + settings.detail * fine_error
         return {"loss": loss, "grid": grid_loss.detach(), "whole": whole.detach(), "detail": fine_error.detach()}
 
@@ -127,7 +132,8 @@ class RestorerTask:
         initialise(self.network, recipe.schedule.seed)
         self.loss = RestorerLoss(**recipe.loss)
         self.objective = Objective(self.network, self.loss)
-        self.cases: list[Case] = list(held_out(corpus, recipe.scenes, recipe.schedule.held_out))
+        assessor = load_assessor(recipe.assessor) if recipe.assessor else None
+        self.cases: list[Case] = list(held_out(corpus, recipe.scenes, recipe.schedule.held_out, assessor))
 
     def _told(self, scene: dict[str, Tensor], rng: random.Random) -> Tensor:
         """Overall severity and severities by kind [9, h, w] that the network is told of one scene, before choice."""

@@ -5,6 +5,7 @@ part of each global batch. Samples, crops and noise are functions of the recipe'
 does not depend on the number of processes, and a resumed run equals one that was never stopped.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -159,12 +160,14 @@ class Run:
 
     def notes(self, corpus_hash: str, values: dict[str, float]) -> dict[str, Any]:
         """What the header of the weights says about how they were made."""
+        told = self.recipe.assessor
         packages = {name: version(name) for name in ("torch", "accelerate", "numpy", "Pillow")}
         return {
             "recipe": self.recipe.text,
             "recipe_sha256": self.recipe.sha256,
             "commit": commit(),
             "corpus_sha256": corpus_hash,
+            "assessor_sha256": None if told is None else hashlib.sha256(told.read_bytes()).hexdigest(),
             "versions": {"python": platform.python_version(), **packages},
             "updates": self.update,
             "hours": round(self.hours, 3),
@@ -206,8 +209,10 @@ class Run:
         until = schedule.updates if updates is None else min(schedule.updates, self.update + updates)
         corpus_hash = json.loads((self.corpus / "manifest.json").read_text())["hash"]
         started, before, sums = time.time(), self.hours, {}
-        makes = self.accelerator.is_local_main_process
-        with Pool(self.folder / "pool", self.corpus, self.recipe.scenes, self.recipe.pool, schedule.seed, makes=makes) as pool:
+        scenes, pool_settings = self.recipe.scenes, self.recipe.pool
+        makes, told = self.accelerator.is_local_main_process, self.recipe.assessor
+        shards = self.folder / "pool"
+        with Pool(shards, self.corpus, scenes, pool_settings, schedule.seed, assessor=told, makes=makes) as pool:
             while self.update < until:
                 for key, value in self._step(pool).items():
                     sums[key] = sums.get(key, 0.0) + value.detach()

@@ -22,6 +22,8 @@ from adaqual_core.damage.fields import region_mask
 from adaqual_core.grid import CELL
 from adaqual_core.image_statistics import levels_and_detail
 from adaqual_core.kinds import KINDS
+from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.quality.estimator import QualityEstimator
 from adaqual_core.quality.reference import reference_quality
 
 WEATHER = (
@@ -170,9 +172,20 @@ def composed(
     }
 
 
-def make_scene(photos: Photos, settings: SceneSettings, seed: int, number: int) -> dict[str, Tensor]:
+def estimated(assessor: QualityEstimator, degraded: Tensor) -> Tensor:
+    """What the product's assessor says of 8-bit pixels [3, H, W]: overall severity and severity by kind, [9, h, w]."""
+    quality = estimate_quality(assessor, degraded[None].float() / 255)
+    return torch.cat(((5 - quality.scores) / 4, quality.kinds), 1)[0]
+
+
+def make_scene(
+    photos: Photos, settings: SceneSettings, seed: int, number: int, assessor: QualityEstimator | None = None
+) -> dict[str, Tensor]:
     """Scene ``number`` of the stream ``seed``: what :func:`composed` gives, and ``known`` [8], 0 for kinds that the photo
-    itself may show, whose severity is therefore not known."""
+    itself may show, whose severity is therefore not known.
+
+    With an ``assessor`` the scene also holds "estimated": what :func:`estimated` gives.
+    """
     rng = random.Random(f"{seed}/{number}")
     kinds = random_kinds(rng, settings)
     index = photos.draw(kinds, rng)
@@ -185,4 +198,6 @@ def make_scene(photos: Photos, settings: SceneSettings, seed: int, number: int) 
     uneven, behind_camera = rng.random() < settings.uneven, rng.random() < settings.behind_camera
     scene = composed(clean, asked, rng.getrandbits(32), bool(kinds) and uneven, behind_camera, kept)
     unfit = photos.unfit[index]
+    if assessor is not None:
+        scene["estimated"] = estimated(assessor, scene["degraded"])
     return scene | {"known": torch.tensor([float(kind not in unfit) for kind in KINDS])}
