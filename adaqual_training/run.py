@@ -105,6 +105,7 @@ class Run:
             )
         self.recipe, self.task, self.corpus, self.folder = recipe, task, corpus, folder
         self.update, self.hours, self.best = 0, 0.0, -math.inf
+        self.commit = commit()  # of the code that runs, whatever is checked out later
         schedule = recipe.schedule
         objective = task.objective.to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(
@@ -165,7 +166,7 @@ class Run:
         return {
             "recipe": self.recipe.text,
             "recipe_sha256": self.recipe.sha256,
-            "commit": commit(),
+            "commit": self.commit,
             "corpus_sha256": corpus_hash,
             "assessor_sha256": None if told is None else hashlib.sha256(told.read_bytes()).hexdigest(),
             "versions": {"python": platform.python_version(), **packages},

@@ -99,6 +99,18 @@ def test_two_processes_give_the_update_of_one(network, corpus, tmp_path):
     assert moved < 2e-4  # float32 sums in another order, through Adam's division by small numbers
 
 
+@pytest.mark.parametrize("network", ["assessor", "restorer"])
+def test_a_recipe_of_200_updates_runs_to_its_end_and_learns(network, corpus, tmp_path):
+    path = tmp_path / f"{network}.toml"
+    path.write_text((RECIPES / f"{network}.toml").read_text().replace("evaluate_every = 3", "evaluate_every = 50"))
+    recipe = read_recipe(path)
+    Run(recipe, TASKS[network](recipe, corpus), corpus, tmp_path, "cpu").train()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines] == [50, 100, 150, 200]
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
+    assert (tmp_path / f"{network}.best.safetensors").is_file() and (tmp_path / "worst.png").is_file()
+
+
 def test_the_header_says_how_the_weights_were_made(corpus, tmp_path):
     trained("assessor", corpus, tmp_path, 2)
     with safe_open(tmp_path / "assessor.safetensors", "pt") as file:
