@@ -1,8 +1,10 @@
 """``python -m benchmarks.peers``: what a restoration costs, ours beside the networks that ComfyUI users load through spandrel.
 
-Seconds per megapixel and peak memory in one run on one machine. Ours is the whole pipeline (map, prompt, two steps, every tile
-run) on weights from files; the others are their networks alone, with random weights of the published sizes, which cost the
-same. Each is run in a process of its own, once to warm up and then ``--runs`` times; the median counts.
+Seconds per megapixel and peak memory in one run on one machine. Ours is the whole pipeline with the product's own settings (map,
+prompt, two steps; every tile is run) on weights from files. The others are their networks alone, with random weights of the
+published sizes, which cost the same. Each is run in a process of its own, once to warm up and then ``--runs`` times; the median
+counts. Times are of use on a machine that does nothing else. Results go to runs/benchmarks as JSON too. Needs
+requirements-benchmarks.txt.
 """
 
 import argparse
@@ -12,13 +14,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
+from adaqual_core.quality.assess import assess, open_assessor
+from adaqual_core.sampling.families import restore_with, settings_for
+
+from .published import surroundings
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _nafnet() -> nn.Module:
@@ -75,19 +86,12 @@ LARGEST = {"SwinIR (denoising)": 256, "Restormer": 512}
 
 def ours(model: Path, assessor: Path, device: str) -> tuple[Callable[[Tensor], object], int]:
     """The whole pipeline of a restorer's file as a function of a picture [1, 3, H, W], and its number of parameters."""
-    from dataclasses import replace
-
-    from adaqual_core.prompt import build_prompt
-    from adaqual_core.published.read import load_restorer
-    from adaqual_core.quality.assess import assess, open_assessor
-    from adaqual_core.sampling.families import restore_with, settings_for
-
     net, judge = load_restorer(model).to(device), open_assessor(assessor, device)
 
     def run(picture: Tensor) -> object:
         prompt = build_prompt(picture, assess(judge, picture))
         everywhere = replace(prompt, restore_mask=torch.ones_like(prompt.restore_mask))
-        return restore_with(net, picture, everywhere, settings_for(net, tile=1024))
+        return restore_with(net, picture, everywhere, settings_for(net))
 
     return run, sum(p.numel() for p in (*net.parameters(), *judge.parameters()))
 
@@ -102,35 +106,45 @@ def peer(name: str, device: str) -> tuple[Callable[[Tensor], object], int]:
             given = torch.cat((given, torch.full_like(given[:, :1], 0.1)), 1)
         with torch.inference_mode():
             found = net(given)
-        if device == "cuda":
+        if torch.device(device).type == "cuda":
             torch.cuda.synchronize()
         return found
 
     return run, sum(p.numel() for p in net.parameters())
 
 
+def peak_memory(device: str) -> float:
+    """Most memory in GB (10⁹ bytes): what torch held on a graphics card, elsewhere what the whole process held, with Python,
+    libraries and weights."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
 def measure(name: str, side: int, runs: int, model: Path, assessor: Path, device: str) -> dict:
-    """Seconds per megapixel (median), peak memory in GB above the start, and millions of parameters."""
+    """Seconds per megapixel (median of the runs), peak memory in GB, and millions of parameters, of a peer or of ours.
+
+    ``name``: one of PEERS; any other is taken for ours, with ``model`` and ``assessor``. ``side``: of the square picture, in px.
+    """
     run, parameters = peer(name, device) if name in PEERS else ours(model, assessor, device)
     picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
+    seconds = []
     for _ in range(runs + 1):
         start = time.perf_counter()
         run(picture)
         seconds.append(time.perf_counter() - start)
-    grown = torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9 if grown is None else grown
     return {
         "name": name,
         "side": side,
         "seconds_per_megapixel": statistics.median(seconds[1:]) / side**2 * 1e6,
-        "peak_gb": peak,
+        "peak_gb": peak_memory(device),
         "parameters": parameters / 1e6,
     }
 
 
-def main() -> None:
-    """Measure each network in a process of its own and print a table."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure each network in a process of its own, print a table and write JSON; exit status 1 where one could not be run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument(
         "--model", type=Path, nargs="+", default=[SHIPPED_DENOISER], help="our restorers (default: the shipped one)"
@@ -140,8 +154,12 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024, help="side of the square picture in px (default 1024)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    for path in (*args.model, args.assessor):
+        if not path.exists():
+            parser.error(f"{path}: no such file; give the path of a model")
     if args.one:
         print(json.dumps(measure(args.one, args.side, args.runs, args.model[0], args.assessor, args.device)))
         return
@@ -149,21 +167,28 @@ def main() -> None:
     names = [(name, args.model[0]) for name in args.only if name in PEERS]
     if "ours" in args.only:
         names = [(f"ours, {model.stem}", model) for model in args.model] + names
+    rows, failed = [], []
     for name, model in names:
         side = min(args.side, LARGEST.get(name, args.side))
         command = [
             sys.executable, "-m", "benchmarks.peers", "--one", name, "--side", str(side), "--runs", str(args.runs),
-            "--model", str(model), "--assessor", str(args.assessor), "--device", args.device,
+            "--model", str(model.resolve()), "--assessor", str(args.assessor.resolve()), "--device", args.device,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
-            print(f"| {name} | not measured: {done.stderr.strip().splitlines()[-1]} | | | |", flush=True)
+            said = done.stderr.strip().splitlines() or ["no message; was there enough memory?"]
+            failed.append(f"{name}: exit status {done.returncode}, {said[-1]}")
             continue
         one = json.loads(done.stdout.strip().splitlines()[-1])
+        rows.append(one)
         print(
             f"| {name} | {one['parameters']:.1f} | {side} | {one['seconds_per_megapixel']:.1f} | {one['peak_gb']:.2f} |",
             flush=True,
         )
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "peers.json").write_text(json.dumps({"rows": rows, "runs": args.runs, **surroundings(args.device)}, indent=1))
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":
