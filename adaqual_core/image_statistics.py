@@ -48,12 +48,18 @@ def levels_and_detail(picture: Tensor) -> Tensor:
     return torch.cat((_quantiles(small), _quantiles(extremes), _detail_energies(picture)), 1)
 
 
+def joined_statistics(picture: Tensor, severity: Tensor, levels: Tensor) -> Tensor:
+    """Statistics [B, STATISTICS] of pictures [B, 3, H, W] in [0, 1] with severity [B, 1, h, w], whose :func:`levels_and_detail`
+    [B, LEVELS_AND_DETAIL] are known."""
+    flat = severity.flatten(1)
+    spread = flat.std(1, unbiased=False) if flat.shape[1] > 1 else torch.zeros(len(flat))
+    thumbnail = F.adaptive_avg_pool2d(picture, _THUMBNAIL).flatten(1)
+    return torch.cat((flat.mean(1, keepdim=True), spread[:, None], levels, thumbnail), 1)
+
+
 def global_statistics(picture: Tensor, severity: Tensor) -> Tensor:
     """Statistics [B, STATISTICS] of pictures [B, 3, H, W] in [0, 1] with severity [B, 1, h, w] (our definition).
 
     They do not depend on tiles; the levels hardly depend on size.
     """
-    flat = severity.flatten(1)
-    spread = flat.std(1, unbiased=False) if flat.shape[1] > 1 else torch.zeros(len(flat))
-    thumbnail = F.adaptive_avg_pool2d(picture, _THUMBNAIL).flatten(1)
-    return torch.cat((flat.mean(1, keepdim=True), spread[:, None], levels_and_detail(picture), thumbnail), 1)
+    return joined_statistics(picture, severity, levels_and_detail(picture))

@@ -43,7 +43,7 @@ class PoolSettings:
 
 def _start_worker(corpus: Path, split: str, assessor: Path | None) -> None:
     global _photos, _assessor
-    os.nice(5)
+    os.nice(15)  # it fills the gaps that the training leaves, and does not hold up its threads
     torch.set_num_threads(1)
     _photos = Photos(corpus, split)
     _assessor = load_assessor(assessor) if assessor else None

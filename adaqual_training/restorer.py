@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaqual_core.grid import CELL
-from adaqual_core.image_statistics import global_statistics
+from adaqual_core.image_statistics import joined_statistics
 from adaqual_core.networks.bilateral_grid import view_of
 from adaqual_core.networks.restorer import PRESETS, Restorer, RestorerConfig, detail, initialise
 from adaqual_core.prompt import PromptSettings, asked_damage, prompt_length, restore_mask
@@ -156,7 +156,7 @@ class RestorerTask:
         damage = torch.cat((severity, kinds), 1)
         mask = restore_mask(5 - 4 * severity, settings.preserve)
         scene = as_picture(scenes["degraded"])
-        statistics = global_statistics(scene, severity)
+        statistics = joined_statistics(scene, severity, scenes["levels"])
         length = prompt_length(severity, settings)
         parts: dict[str, list[Tensor]] = {
             key: [] for key in ("picture", "target", "cells", "length", "cell_mask", "y", "x", "noise")

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -128,11 +129,14 @@ class Run:
         """Continue from this state."""
         self.update, self.hours, self.best = int(state["update"]), float(state["hours"]), float(state["best"])
 
-    def _step(self, pool: Pool) -> dict[str, Tensor]:
-        schedule, processes = self.recipe.schedule, self.accelerator.num_processes
-        share = schedule.batch // processes
-        first = self.update * schedule.batch + self.accelerator.process_index * share
-        batch = self.task.batch(*pool.batch(first, share), self.update)
+    def _batch(self, pool: Pool, update: int) -> dict[str, Tensor]:
+        """This process's share of the batch of an update."""
+        share = self.recipe.schedule.batch // self.accelerator.num_processes
+        first = update * self.recipe.schedule.batch + self.accelerator.process_index * share
+        return self.task.batch(*pool.batch(first, share), update)
+
+    def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        schedule = self.recipe.schedule
         batch = {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
         losses = self.objective(batch)
         self.accelerator.backward(losses["loss"])
@@ -213,9 +217,15 @@ class Run:
         scenes, pool_settings = self.recipe.scenes, self.recipe.pool
         makes, told = self.accelerator.is_local_main_process, self.recipe.assessor
         shards = self.folder / "pool"
-        with Pool(shards, self.corpus, scenes, pool_settings, schedule.seed, assessor=told, makes=makes) as pool:
+        with (
+            Pool(shards, self.corpus, scenes, pool_settings, schedule.seed, assessor=told, makes=makes) as pool,
+            ThreadPoolExecutor(1) as thread,  # makes the next batch while the network is trained on this one
+        ):
+            following = thread.submit(self._batch, pool, self.update)
             while self.update < until:
-                for key, value in self._step(pool).items():
+                batch = following.result()
+                following = thread.submit(self._batch, pool, self.update + 1)
+                for key, value in self._step(batch).items():
                     sums[key] = sums.get(key, 0.0) + value.detach()
                 self.hours = before + (time.time() - started) / 3600
                 asked = stop.exists() or (hours is not None and time.time() - started >= 3600 * hours)
