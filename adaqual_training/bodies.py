@@ -8,7 +8,7 @@ from torch import Tensor
 from adaqual_core.grid import CELL
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.embedding import sinusoid
-from adaqual_core.networks.kind_prompts import Guidance, PromptAttention
+from adaqual_core.networks.prompt_tokens import Guidance, PromptAttention
 from adaqual_core.networks.restorer import Denoiser, ResidualBlock, RestorerConfig, detail
 
 

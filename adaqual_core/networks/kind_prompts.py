@@ -5,14 +5,13 @@ each kind of damage (mild and severe) and two for undamaged places. The prompt o
 on the attention logits: the logarithm of each pool's share in that cell, and of each token's weight under the cell's soft length.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..kinds import KINDS
+from .prompt_tokens import Guidance
 
 POOLS = 2 * (len(KINDS) + 1)
 """Number of local pools: two for each kind, and two for undamaged places."""
@@ -20,14 +19,6 @@ POOLS = 2 * (len(KINDS) + 1)
 _TEMPERATURE = 1.0
 _FREQUENCIES = 4
 _FLOOR = 0.01
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Tokens [B, n, E] of B pictures, and the bias [B, n, h, w] that every cell adds to its attention logits."""
-
-    tokens: Tensor
-    bias: Tensor
 
 
 def local_features(severity: Tensor, kinds: Tensor) -> Tensor:
@@ -70,31 +61,3 @@ class KindPrompts(nn.Module):
         tokens = self.global_prompt.to(**like) + self.condition(condition).view(batch, -1, width)
         pools = self.pool.to(**like).flatten(0, 1).expand(batch, -1, -1)
         return Guidance(torch.cat((tokens, pools), 1), torch.cat((shared, local), -1).permute(0, 3, 1, 2))
-
-
-class PromptAttention(nn.Module):
-    """Cross-attention of features [B, C, h, w] to the prompt, with normalised inputs, a residual, and a gate that starts at 0."""
-
-    def __init__(self, channels: int, prompt_width: int, heads: int, operations=nn):
-        super().__init__()
-        self.heads = heads
-        self.norm = operations.LayerNorm(channels)
-        self.prompt_norm = operations.LayerNorm(prompt_width)
-        self.query = operations.Linear(channels, channels)
-        self.key_value = operations.Linear(prompt_width, 2 * channels)
-        self.out = operations.Linear(channels, channels)
-        self.gate = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor, guidance: Guidance) -> Tensor:
-        """Features of the same shape; the bias is spread over the features' grid where that is finer than the cells."""
-        batch, channels, h, w = x.shape
-        bias = guidance.bias
-        if bias.shape[-2:] != (h, w):
-            bias = F.interpolate(bias, (h, w), mode="nearest")
-        query = self.query(self.norm(x.permute(0, 2, 3, 1))).reshape(batch, h * w, self.heads, -1).transpose(1, 2)
-        pair = self.key_value(self.prompt_norm(guidance.tokens)).view(batch, -1, 2, self.heads, channels // self.heads)
-        key, value = pair.permute(2, 0, 3, 1, 4)
-        mask = bias.flatten(2).transpose(1, 2)[:, None].to(query.dtype)
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        seen = self.out(seen.transpose(1, 2).reshape(batch, h, w, channels)) * self.gate.to(x)
-        return x + seen.permute(0, 3, 1, 2)

@@ -20,7 +20,8 @@ from ..kinds import KINDS
 from ..prompt import MAX_LENGTH
 from .bilateral_grid import BilateralGrid
 from .embedding import sinusoid
-from .kind_prompts import Guidance, KindPrompts, PromptAttention
+from .kind_prompts import KindPrompts
+from .prompt_tokens import Guidance, PromptAttention
 
 
 @dataclass(frozen=True)

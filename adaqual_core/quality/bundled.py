@@ -20,7 +20,7 @@ from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
 from ..kinds import KINDS
 from ..weight_files import WEIGHTS, build, kind_in, read
-from .estimator import EstimatorConfig, QualityEstimator
+from .estimator import CELL_STATISTICS, EstimatorConfig, QualityEstimator, cell_statistics
 from .map import QualityMap, without_faint_regions
 
 SHIPPED_ASSESSOR = WEIGHTS / "adaqual_assessor.safetensors"
@@ -58,32 +58,6 @@ class _Residual(nn.Module):
         return x + self.conv2(F.gelu(self.conv1(y)))
 
 
-STATISTICS = 20
-
-
-def _high_pass(x: Tensor) -> Tensor:
-    return x - F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
-
-def cell_statistics(picture: Tensor) -> Tensor:
-    """What no-reference assessors measure, per cell: [B, 3, H, W] → [B, STATISTICS, H/16, W/16] of order 1.
-
-    Log energies of two high-pass bands and the log peak of the finer one, mean, minimum and maximum, all per colour; and how
-    much stronger the steps at 8×8 block borders are than their neighbours (JPEG).
-    """
-    fine = _high_pass(picture).abs()
-    coarse = _high_pass(F.avg_pool2d(picture, 2)).abs()
-    extremes = [F.avg_pool2d(picture, CELL), -F.max_pool2d(-picture, CELL), F.max_pool2d(picture, CELL)]
-    bands = [F.avg_pool2d(fine, CELL), F.avg_pool2d(coarse, CELL // 2), F.max_pool2d(fine, CELL)]
-    batch, _, height, width = picture.shape
-    grid = picture.mean(1).reshape(batch, height // CELL, CELL, width // CELL, CELL)
-    across = (grid[..., 1:] - grid[..., :-1]).abs().mean(2) + 1e-3
-    along = (grid[:, :, 1:] - grid[:, :, :-1]).abs().mean(4).transpose(2, 3) + 1e-3
-    steps = [torch.log(s[..., 7] / ((s[..., 6] + s[..., 8]) / 2))[:, None] for s in (across, along)]
-    logs = [torch.log(band + 1e-3) * 0.5 + 2 for band in bands]
-    return torch.cat(logs + [4 * e - 2 for e in extremes] + steps, 1)
-
-
 BANDS = 9
 
 
@@ -119,7 +93,7 @@ class AssessorNet(nn.Module):
         self.bands3 = operations.Conv2d(BANDS, w3, 1)
         self.block3 = _Residual(w3, operations)
         self.down3 = operations.Conv2d(w3, w4, 2, 2)
-        self.statistics = operations.Conv2d(STATISTICS, w4, 1)
+        self.statistics = operations.Conv2d(CELL_STATISTICS, w4, 1)
         self.picture1 = operations.Linear(LEVELS_AND_DETAIL, config.picture_width)
         self.picture2 = operations.Linear(config.picture_width, w4)
         self.blocks4 = nn.ModuleList(_Residual(w4, operations, d) for d in config.dilations)
