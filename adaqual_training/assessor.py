@@ -59,13 +59,6 @@ def spearman(first: Tensor, second: Tensor) -> float:
     return float(spearmanr(first.flatten().numpy(), second.flatten().numpy()).statistic)
 
 
-def cropped(field: Tensor, numbers: list, size: int) -> Tensor:
-    """Crops of ``size`` in whole units at the places that each sample's random numbers choose, [B, C, size, size]."""
-    span = field.shape[-1] - size
-    places = [(number.randint(0, span), number.randint(0, span)) for number in numbers]
-    return torch.stack([one[:, y : y + size, x : x + size] for one, (y, x) in zip(field, places, strict=True)])
-
-
 class AssessorTask:
     """How the estimator is trained and measured."""
 
