@@ -93,7 +93,7 @@ def check_official(path: Path) -> dict[str, float]:
     weights = file.weights()
     net = OfficialNet(official.read_config(_shapes(weights), file.stated("attn_num_heads") or 8))
     net.load_state_dict(weights)
-    net.eval()
+    net.train(False)
 
     def sampled() -> Tensor:
         return sample(
@@ -129,7 +129,7 @@ def check_weatherdiffusion(path: Path) -> dict[str, float]:
     patch = file.stated("image_size")
     net = WeatherNet(weatherdiffusion.read_config(_shapes(weights), patch))
     net.load_state_dict(weights)
-    net.eval()
+    net.train(False)
     patch = net.config.patch
     pictures, noises = file["in.cond"], file["in.noise"]
     found: dict[str, Tensor] = {}

@@ -64,8 +64,9 @@ def _read_pickle(path: Path) -> dict:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise CheckpointError(f"{path}: damaged (wrong checksum of {damaged}); download it again")
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        # WeatherDiffusion's files hold their settings in one; to allow it for the whole process lets no file run code
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as problem:
@@ -223,4 +224,4 @@ def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Rest
         else:
             raise CheckpointError(f"{path}: {published.family}, no restoration network on its own; choose another file")
     model.load_state_dict({key: value.float() for key, value in published.tensors.items()}, assign=True)
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).train(False)

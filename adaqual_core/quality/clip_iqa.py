@@ -115,7 +115,7 @@ def load_clip_iqa(folder: Path) -> ClipIqa:
         raise CheckpointError(f"{source}: a vocabulary of {vocabulary} is not CLIP's (49408); choose another CLIP")
     tensors = _weights(folder / "model.safetensors", model.state_dict())
     model.load_state_dict(tensors)
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False).train(False)
     with torch.inference_mode():
         texts = F.normalize(model.text_projection(model.text_model(input_ids=torch.tensor(PROMPTS))[1]), dim=-1)
-    return ClipIqa(model, texts.clone(), _fingerprint(tensors)).requires_grad_(False).eval()
+    return ClipIqa(model, texts.clone(), _fingerprint(tensors)).requires_grad_(False).train(False)

@@ -6,7 +6,7 @@ The scale is the same for every picture: dark violet is quality 1, yellow qualit
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from ..grid import HIGHEST, LOWEST
@@ -33,6 +33,22 @@ def grey_map(quality: QualityMap) -> Tensor:
     return quality.resized(quality.height, quality.width).sub(LOWEST).div_(HIGHEST - LOWEST)
 
 
+def _number(number: int, size: float) -> Image.Image:
+    """A number as a grey mask of its own size, drawn with Pillow's font at ``size`` px.
+
+    Pillow before 10.1 has its font at one size only, which is enlarged to the nearest whole multiple below ``size``.
+    """
+    try:
+        font, factor = ImageFont.load_default(size), 1
+    except TypeError:
+        font = ImageFont.load_default()
+        factor = max(1, int(size / font.getbbox("0")[3]))
+    left, top, right, bottom = font.getbbox(str(number))
+    mask = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(mask).text((-left, -top), str(number), fill=255, font=font)
+    return ImageOps.scale(mask, factor, Image.Resampling.NEAREST)
+
+
 def _legend(width: int) -> Tensor:
     """The colour scale [3, h, width] from 1 (left) to 5 (right), with the numbers written where they fit."""
     height = max(12, min(64, width // 16))
@@ -40,11 +56,11 @@ def _legend(width: int) -> Tensor:
     row = table[torch.linspace(0, 255, width).long()]
     image = Image.fromarray(row.expand(height, width, 3).contiguous().numpy())
     if width >= 8 * height:
-        draw, font = ImageDraw.Draw(image), ImageFont.load_default(0.75 * height)
         for mark in range(_MARKS):
             x = height / 2 + mark / (_MARKS - 1) * (width - height)
-            colour = "white" if mark < _MARKS // 2 else "black"
-            draw.text((x, height / 2), str(mark + 1), fill=colour, font=font, anchor="mm")
+            colour = (255, 255, 255) if mark < _MARKS // 2 else (0, 0, 0)
+            digit = _number(mark + 1, 0.75 * height)
+            image.paste(colour, (round(x - digit.width / 2), (height - digit.height) // 2), digit)
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
