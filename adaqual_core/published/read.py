@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError
 from ..networks.adaqual_diff import OfficialNet
 from ..networks.adaqual_diff import read_config as read_official
@@ -192,6 +193,7 @@ def convert(source: Path, target: Path) -> Published:
     return published
 
 
+@float32_default()
 def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Restorer | Denoiser | OfficialNet | WeatherNet:
     """The restoration network in ``path``, whichever it is, float32 on the CPU, in evaluation mode.
 

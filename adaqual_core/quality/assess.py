@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError
 from .bundled import AssessorNet, estimate_quality, load_assessor
 from .cache import ScoreCache
@@ -73,6 +74,7 @@ def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
         raise CheckpointError(f"{path}: {kind}; only DeQA-Score can have its weights in {bits} bits: leave them as in the file")
 
 
+@float32_default()
 def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
     """The assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raises :class:`CheckpointError`.
 
@@ -87,6 +89,7 @@ def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | No
     return load_assessor(path).to(device)
 
 
+@float32_default()
 def assess(
     assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
 ) -> QualityMap:
@@ -100,6 +103,7 @@ def assess(
     return estimate_quality_by_tiles(assessor, picture, cache=cache, progress=progress)
 
 
+@float32_default()
 def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
     """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
     if isinstance(assessor, AssessorNet | QualityEstimator):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError, NumericalError
 
 PROMPTS = ((49406, 886, 1125, 269, 49407), (49406, 2103, 1125, 269, 49407))
@@ -92,6 +93,7 @@ def _fingerprint(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+@float32_default()
 def load_clip_iqa(folder: Path) -> ClipIqa:
     """The CLIP in ``folder`` as an assessor, float32 on the CPU, in evaluation mode.
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..grid import HIGHEST, LOWEST
 from .map import QualityMap
 
@@ -20,6 +21,7 @@ _VIRIDIS = (
 _MARKS = 5
 
 
+@float32_default()
 def colour_table() -> Tensor:
     """The colours [256, 3] in [0, 1] of qualities 1 to 5 in even steps."""
     anchors = torch.tensor(_VIRIDIS)
@@ -28,6 +30,7 @@ def colour_table() -> Tensor:
     return torch.lerp(anchors[lower], anchors[lower + 1], (position - lower)[:, None])
 
 
+@float32_default()
 def grey_map(quality: QualityMap) -> Tensor:
     """Quality per pixel as grey [B, 1, H, W] in [0, 1]: 0 = quality 1, 1 = quality 5, at the picture's size."""
     return quality.resized(quality.height, quality.width).sub(LOWEST).div_(HIGHEST - LOWEST)
@@ -64,6 +67,7 @@ def _legend(width: int) -> Tensor:
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
+@float32_default()
 def heatmap(quality: QualityMap, legend: bool = True) -> Tensor:
     """Quality maps as colours [B, 3, H, W] in [0, 1] at the picture's size, above a ``legend`` from 1 to 5."""
     index = (grey_map(quality)[:, 0] * 255).round_().to(torch.uint8)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..networks.adaqual_diff import OfficialNet
 from ..networks.denoiser import Denoiser
 from ..networks.restorer import Restorer as SecondRestorer
@@ -58,6 +59,7 @@ def working_memory(model: Restorer, settings: RestoreSettings, height: int, widt
     return 18 * model.config.widths[0] / model.config.unshuffle**2 * size * settings.tile_batch * side**2
 
 
+@float32_default()
 def restore_with(
     model: Restorer,
     picture: Tensor,

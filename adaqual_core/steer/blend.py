@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..filters import gaussian_blur
 from ..quality.map import QualityMap
 
@@ -39,6 +40,7 @@ def _reduced(field: Tensor) -> Tensor:
     return F.conv2d(F.pad(field, (2, 2, 2, 2), mode="replicate"), kernel, stride=2, groups=field.shape[1])
 
 
+@float32_default()
 def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
     """Versions [N, C, H, W] and weights [N, 1, H, W] (sum 1 at each pixel) → one picture [C, H, W] in the versions' range.
 
@@ -61,6 +63,7 @@ def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
     return result[0].clamp(low, high)
 
 
+@float32_default()
 def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: int) -> Tensor:
     """Put the original [C, h, w] back into the processed [C', H, W] where ``restored_part`` [1, 1, h', w'] in [0, 1] is 0.
 
@@ -92,6 +95,7 @@ def _opaque(picture: Tensor, channels: int) -> Tensor:
     return picture if len(picture) == channels else torch.cat((picture, torch.ones_like(picture[:1])))
 
 
+@float32_default()
 def best_per_region(versions: Sequence[Tensor], maps: Sequence[QualityMap], levels: int) -> tuple[Tensor, Tensor]:
     """The best of each region of N versions [C, H_n, W_n]: the picture at the largest size, and the choice [H, W] of indices.
 
