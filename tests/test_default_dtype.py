@@ -84,12 +84,12 @@ def test_the_prompt():
 
 @pytest.mark.parametrize("name", ["shipped", "AdaQual-Diff", "AdaQual-Diff, prompted", "WeatherDiffusion"])
 def test_restoring(files, name):
-    prompt = prompt_for(PIXELS)
+    prompt, prompted, by_patches = prompt_for(PIXELS), official("prompted"), weather()
     open_model = {
         "shipped": lambda: load_restorer(SHIPPED_DENOISER),
         "AdaQual-Diff": lambda: load_restorer(files / "adaqual.ckpt"),
-        "AdaQual-Diff, prompted": lambda model=official("prompted"): model,
-        "WeatherDiffusion": lambda model=weather(): model,
+        "AdaQual-Diff, prompted": lambda: prompted,
+        "WeatherDiffusion": lambda: by_patches,
     }[name]
 
     def work():

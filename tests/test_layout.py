@@ -10,7 +10,7 @@ from comfy_server import REPOSITORY
 CORE = REPOSITORY / "adaqual_core"
 
 LAYERS = (
-    ("kinds", "errors", "grid", "filters", "console"),
+    ("kinds", "errors", "grid", "filters", "console", "default_dtype"),
     ("checks", "image_statistics", "weight_files", "imageio"),
     ("damage", "evaluate"),
     ("quality",),
