@@ -1,5 +1,7 @@
 """What the nodes share: wire types, the BHWC ↔ BCHW edge, frames of a batch, and progress with cancel and preview."""
 
+import inspect
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
@@ -7,7 +9,7 @@ from dataclasses import fields, replace
 import comfy.model_management
 import comfy.utils
 import torch
-from comfy.cli_args import args
+from comfy.cli_args import LatentPreviewMethod, args
 from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
@@ -21,6 +23,9 @@ AdaQualModel = io.Custom("ADAQUAL_MODEL")
 AdaQualAssessor = io.Custom("ADAQUAL_ASSESSOR")
 AdaQualQuality = io.Custom("ADAQUAL_QUALITY")
 AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
+
+ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
+"""What marks a rarely used input, which the front end folds away; nothing where the running ComfyUI does not know it yet."""
 
 Report = Callable[..., None]
 _PREVIEW_SECONDS = 0.2
@@ -89,20 +94,30 @@ def stop_if_cancelled(*_) -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
+def previews_wanted() -> bool:
+    """Whether a node shows pictures while it works: not if ComfyUI was started with ``--preview-method none``.
+
+    That is also what the option holds where nobody gave it, since ComfyUI's own previews need a decoder. Ours need none and are
+    shown then.
+    """
+    given = any(word.partition("=")[0] == "--preview-method" for word in sys.argv)
+    return args.preview_method != LatentPreviewMethod.NoPreviews or not given
+
+
 def reporter(frames: int, stretch: tuple[int, int, int] = (0, 1, 1)) -> Report:
     """A function (frame, done, total, preview) that moves the node's bar, shows the preview and raises on cancel.
 
     ``stretch`` (a, b, n): these frames move it from a n-ths to b n-ths, for a node whose work has several parts.
     """
     begin, end, parts = stretch
-    bar = comfy.utils.ProgressBar(frames)
+    bar, wanted = comfy.utils.ProgressBar(frames), previews_wanted()
     shown = 0.0
 
     def report(index: int, done: int, total: int, preview: Callable[[], Tensor] | None = None) -> None:
         nonlocal shown
         stop_if_cancelled()
         picture, now = None, time.monotonic()
-        if preview is not None and (now - shown >= _PREVIEW_SECONDS or done == total):
+        if wanted and preview is not None and (now - shown >= _PREVIEW_SECONDS or done == total):
             pixels = (preview() * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
             # the size is where ComfyUI scales it to, up or down
             picture = ("JPEG", Image.fromarray(pixels), min(args.preview_size, max(pixels.shape)))

@@ -67,6 +67,9 @@ def test_a_missing_node_would_be_noticed(page):
 
 @pytest.mark.parametrize("html_nodes", [False, True], ids=["canvas", "nodes 2.0"])
 def test_run_shows_the_restored_picture(page, html_nodes):
+    version = tuple(map(int, page.evaluate("window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2]))
+    if html_nodes and version < (1, 32):
+        pytest.skip(f"an experiment in this front end, {version}: it leaves the nodes of the graph before on the screen")
     page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", html_nodes)
     open_workflow(page, json.loads(RESTORE.read_text(encoding="utf-8")))
     page.get_by_role("button", name="Run", exact=True).click()

@@ -281,7 +281,8 @@ def test_progress_moves_and_previews_show_the_whole_picture(server):
     prompt = chain(picture(server, "preview.png", (192, 128)), amount=2, tile=64, steps=3)
     ended, moved, previews = watch(server, prompt)
     assert ended == "execution_success"
-    assert moved == sorted(moved) and moved[-1] == 1 and len(moved) >= 6
+    assert moved == sorted(moved) and moved[-1] == 1
+    assert moved[0] < 0.2 and len(set(moved)) >= 3  # newer servers leave out some of what comes within 0.1 s
     assert set(previews) == {(192, 128)}
 
 
@@ -296,7 +297,8 @@ def test_one_bar_counts_judging_and_restoring(server):
     ended, moved, previews = watch(server, prompt)
     assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1
     judging = [place for place in moved if place <= 1 / 8]
-    assert sorted(set(judging)) == [1 / 32, 1 / 16, 3 / 32, 1 / 8] and len(set(moved) - set(judging)) >= 4
+    # two tiles of each picture; newer servers leave out some of what comes within 0.1 s
+    assert judging[0] == 1 / 32 and set(judging) <= {1 / 32, 1 / 16, 3 / 32, 1 / 8} and len(set(moved) - set(judging)) >= 2
     assert previews and moved.count(1) <= 2
 
 
