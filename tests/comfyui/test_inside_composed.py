@@ -1,4 +1,4 @@
-"""Run by test_steering.py inside ComfyUI's Python: the Quality Guider beside LoRA, ControlNet and Differential Diffusion.
+"""Run inside ComfyUI's Python (see tests/inside_items.py): the Quality Guider beside LoRA, ControlNet and Differential Diffusion.
 
 Each comes from ComfyUI's own node, and the guided result is compared with ComfyUI's own guider under the same patches.
 """
@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -23,7 +24,6 @@ from comfy_extras.nodes_model_advanced import RescaleCFG
 from pack.nodes.steering import AdaQualDenoiseMask
 
 CASE = sd15()
-untouched = CASE.steered(CASE.halves())
 
 
 def with_lora(case: Case) -> Case:
@@ -45,8 +45,9 @@ def with_lora(case: Case) -> Case:
 def with_control(case: Case) -> Case:
     """A ControlNet of the network's own kind, with one hint for both pictures."""
     settings = {name: value for name, value in UNET.items() if name not in ("out_channels", "transformer_depth_output")}
-    network = comfy.cldm.cldm.ControlNet(**settings, hint_channels=3, dtype=torch.float32, device="cpu",
-                                         operations=comfy.ops.disable_weight_init)  # fmt: skip
+    network = comfy.cldm.cldm.ControlNet(
+        **settings, hint_channels=3, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init
+    )
     device = torch.device("cpu")
     control = comfy.controlnet.ControlNet(randomised(network), load_device=device, manual_cast_dtype=None)
     hint = torch.rand(1, 64, 64, 3)
@@ -55,45 +56,65 @@ def with_control(case: Case) -> Case:
 
 
 def with_differential(case: Case) -> Case:
+    """Differential Diffusion, which reads a noise mask as the time from which a cell joins."""
     return replace(case, model=DifferentialDiffusion.execute(case.model).args[0])
 
 
-lora, control = with_lora(CASE), with_control(CASE)
-both = with_lora(control)
-for name, case in (("LoRA", lora), ("ControlNet", control), ("LoRA and ControlNet", both)):
-    found = guided_as_by_hand(name, case)
-    assert differ(found, untouched) > 1e-2, f"{name} has no effect"
-assert differ(CASE.steered(CASE.halves()), untouched) <= 1e-5  # the model itself is as before
+def with_lora_and_control(case: Case) -> Case:
+    """Both of these."""
+    return with_lora(with_control(case))
 
-# graded noise mask: what is half damaged joins in the middle of the run, what is perfect never
-thirds = torch.tensor([5.0, 5.0, 5.0, 3.0, 3.0, 1.0, 1.0, 1.0]).expand(1, 1, 8, 8)
-mask = AdaQualDenoiseMask.execute({"samples": CASE.latent}, CASE.map(thirds), 0.0, 1.0, 1.0).args[0]["noise_mask"]
-assert mask.shape == (1, 1, 8, 8) and mask[0, 0, 0].tolist() == [0.0, 0.0, 0.0, 0.5, 0.5, 1.0, 1.0, 1.0]
-for name, case in (("Differential Diffusion", with_differential(CASE)), ("all three", with_differential(both))):
-    guided_as_by_hand(name, case, denoise_mask=mask)
-    masks, ours = [], case.model.model_options["denoise_mask_function"]
 
-    def spy(*given, ours=ours, masks=masks, **more):
-        masks.append(ours(*given, **more))
+PATCHES = pytest.mark.parametrize("patch", [with_lora, with_control, with_lora_and_control])
+
+
+@PATCHES
+def test_guidance_is_as_by_hand_beside(patch):
+    untouched = CASE.steered(CASE.halves())
+    assert differ(guided_as_by_hand(patch.__name__, patch(CASE)), untouched) > 1e-2, "the patch has no effect"
+    assert differ(CASE.steered(CASE.halves()), untouched) <= 1e-5  # the model itself is as before
+
+
+THIRDS = torch.tensor([5.0, 5.0, 5.0, 3.0, 3.0, 1.0, 1.0, 1.0]).expand(1, 1, 8, 8)
+
+
+def graded(score_map: torch.Tensor) -> torch.Tensor:
+    """The noise mask of these scores."""
+    return AdaQualDenoiseMask.execute({"samples": CASE.latent}, CASE.map(score_map), 0.0, 1.0, 1.0).args[0]["noise_mask"]
+
+
+@pytest.mark.parametrize("patch", [lambda case: case, with_lora_and_control], ids=["alone", "with LoRA and ControlNet"])
+def test_a_graded_mask_lets_half_damaged_cells_join_in_the_middle_of_the_run(patch):
+    """What is half damaged joins in the middle of the run, what is perfect never."""
+    case, mask = with_differential(patch(CASE)), graded(THIRDS)
+    assert mask.shape == (1, 1, 8, 8) and mask[0, 0, 0].tolist() == [0.0, 0.0, 0.0, 0.5, 0.5, 1.0, 1.0, 1.0]
+    guided_as_by_hand("Differential Diffusion", case, denoise_mask=mask)
+    masks, theirs = [], case.model.model_options["denoise_mask_function"]
+
+    def recording(*given, **more) -> torch.Tensor:
+        masks.append(theirs(*given, **more))
         return masks[-1]
 
     spied = case.model.clone()
-    spied.set_model_denoise_mask_function(spy)
-    found = replace(case, model=spied).steered(CASE.map(thirds), 6, denoise_mask=mask)
-    moving = [[bool(step[0, 0, 0, column]) for step in masks] for column in (0, 3, 7)]
-    print(name, moving)
-    assert moving[0] == [False] * 6 and moving[2] == [True] * 6 and moving[1] == sorted(moving[1]) and 1 <= sum(moving[1]) <= 5
+    spied.set_model_denoise_mask_function(recording)
+    found = replace(case, model=spied).steered(CASE.map(THIRDS), 6, denoise_mask=mask)
+    good, middle, bad = ([bool(step[0, 0, 0, column]) for step in masks] for column in (0, 3, 7))
+    print(good, middle, bad)
+    assert good == [False] * 6 and bad == [True] * 6 and middle == sorted(middle) and 1 <= sum(middle) <= 5
     assert differ(found[..., :3], CASE.latent[..., :3]) <= 1e-5
     assert differ(found[..., 5:], CASE.latent[..., 5:]) > 1e-2 and differ(found[..., 3:5], CASE.latent[..., 3:5]) > 1e-2
 
-# all good: nothing is denoised; all bad: as without a mask
-for score, wanted in ((5.0, CASE.latent), (1.0, CASE.plain(7.0, 3))):
-    masked = AdaQualDenoiseMask.execute({"samples": CASE.latent}, CASE.flat(score), 0.0, 1.0, 1.0).args[0]
-    for case in (CASE, with_differential(CASE)):
-        assert differ(case.steered(case.flat(score), 3, denoise_mask=masked["noise_mask"]), wanted) <= 1e-5
 
-# a patch with a guidance function of its own that also reads the whole picture
-rescaled = replace(CASE, model=RescaleCFG().patch(CASE.model, 0.7)[0])
-nearly = CASE.map(torch.full((1, 1, 8, 8), 3.0).index_fill(3, torch.tensor([0]), 3.0 - 1e-6))
-assert differ(rescaled.steered(nearly, 2), rescaled.plain(4.5, 2)) <= 1e-4
-assert differ(rescaled.plain(4.5, 2), CASE.plain(4.5, 2)) > 1e-2
+@pytest.mark.parametrize("patch", [lambda case: case, with_differential], ids=["plain", "with Differential Diffusion"])
+def test_an_all_good_picture_is_not_denoised_and_an_all_bad_one_wholly(patch):
+    case = patch(CASE)
+    for score, wanted in ((5.0, CASE.latent), (1.0, CASE.plain(7.0, 3))):
+        mask = graded(torch.full((1, 1, 1, 1), score))
+        assert differ(case.steered(case.flat(score), 3, denoise_mask=mask), wanted) <= 1e-5
+
+
+def test_a_guidance_patch_that_reads_the_whole_picture_stays_in_force():
+    rescaled = replace(CASE, model=RescaleCFG().patch(CASE.model, 0.7)[0])
+    nearly = CASE.map(torch.full((1, 1, 8, 8), 3.0).index_fill(3, torch.tensor([0]), 3.0 - 1e-6))
+    assert differ(rescaled.steered(nearly, 2), rescaled.plain(4.5, 2)) <= 1e-4
+    assert differ(rescaled.plain(4.5, 2), CASE.plain(4.5, 2)) > 1e-2
