@@ -3,17 +3,23 @@
 The map of our assessors has one score per cell of 16×16 px; maps of any other size are resampled where they are used.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checks import check_number, check_tensor
 from ..default_dtype import float32_default
 from ..filters import gaussian_blur
 from ..grid import HIGHEST, LOWEST, cell_count
 from ..kinds import KINDS
+
+LARGEST = 2**20
+"""Longest side in px of a picture that a map can be of."""
+
+WIDEST_BLUR = 1024
+"""Largest standard deviation in px of the blur of a map; beyond it a map of pixels would take gigabytes to blur."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +37,20 @@ class QualityMap:
     kinds: Tensor | None = None
 
     def __post_init__(self):
+        check_tensor("scores", self.scores)
         shape = tuple(self.scores.shape)
         if len(shape) != 4 or shape[1] != 1 or 0 in shape:
             raise ValueError(f"scores: shape {shape}; a quality map is [B, 1, h, w] with no empty side")
         if self.scores.dtype != torch.float32 or self.scores.device.type != "cpu":
             raise ValueError(f"scores: {self.scores.dtype} on {self.scores.device}; give float32 on the CPU")
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"picture size: {self.height}×{self.width}; both sides must be at least 1 px")
+        for side in (self.height, self.width):
+            check_number("picture size", side, int)
+        if not (1 <= self.height <= LARGEST and 1 <= self.width <= LARGEST):
+            raise ValueError(f"picture size: {self.height}×{self.width}; both sides must be 1 to {LARGEST} px")
         if not bool(((self.scores >= LOWEST) & (self.scores <= HIGHEST)).all()):
             raise ValueError("scores: values outside [1, 5] or NaN; clamp them, or check the assessor's input")
         if self.kinds is not None:
+            check_tensor("kinds", self.kinds)
             found = tuple(self.kinds.shape)
             if len(found) != 4 or found[:2] != (shape[0], len(KINDS)) or 0 in found:
                 raise ValueError(f"kinds: shape {found}; give [{shape[0]}, {len(KINDS)}, h, w]")
@@ -120,6 +130,7 @@ def without_faint_regions(scores: Tensor) -> Tensor:
 @float32_default()
 def quality_from_severity(mask: Tensor, assessor: str = "mask") -> QualityMap:
     """Quality map of a severity mask [B, H, W] or [B, 1, H, W] in [0, 1] (1 = destroyed); outside values are clamped."""
+    check_tensor("mask", mask)
     if mask.ndim == 3:
         mask = mask[:, None]
     if mask.ndim != 4 or mask.shape[1] != 1:
@@ -148,18 +159,22 @@ def edit_quality(
     1 it is mixed. Scores outside the painted area end within [minimum, maximum].
     """
     for name, value in (("override_quality", override_quality), ("minimum", minimum), ("maximum", maximum)):
+        check_number(name, value)
         if not LOWEST <= value <= HIGHEST:
             raise ValueError(f"{name}: {value}; qualities go from 1 (destroyed) to 5 (clean)")
     if minimum > maximum:
         raise ValueError(f"minimum: {minimum} is above maximum {maximum}; lower it")
-    if gain < 0 or not math.isfinite(gain):
-        raise ValueError(f"gain: {gain}; give a finite number of at least 0")
-    if blur < 0 or not math.isfinite(blur):
-        raise ValueError(f"blur: {blur}; give a width in px of at least 0")
+    check_number("gain", gain)
+    if not 0 <= gain <= 1e9:
+        raise ValueError(f"gain: {gain}; give a number from 0 (no damage) to 1e9 (all damage is complete)")
+    check_number("blur", blur)
+    if not 0 <= blur <= WIDEST_BLUR:
+        raise ValueError(f"blur: {blur}; give a width from 0 to {WIDEST_BLUR} px")
     scores = (HIGHEST - (HIGHEST - quality.scores) * gain).clamp(LOWEST, HIGHEST)
     per_cell = quality.scores.shape[-1] / quality.width
     scores = torch.stack([gaussian_blur(one, blur * per_cell) for one in scores]).clamp(minimum, maximum)
     if override is not None:
+        check_tensor("override", override)
         if override.ndim != 3 or override.shape[0] not in (1, quality.batch):
             raise ValueError(f"override: shape {tuple(override.shape)}; give [1 or {quality.batch}, h, w]")
         # painted strokes can be finer than a cell: work at the finer of the two grids

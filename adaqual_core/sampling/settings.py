@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import check_picture
+from ..checks import check_numbers, check_picture
 from ..grid import cell_count
 from ..prompt import Prompt
 from .ddim import SCHEDULES
@@ -38,6 +38,7 @@ class RestoreSettings:
     patch_batch: int = 16
 
     def __post_init__(self):
+        check_numbers(self)
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps: {self.steps}; give 1 to 1000 (2 is what the models are trained for)")
         if not 0 <= self.seed < 2**64:
