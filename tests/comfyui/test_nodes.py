@@ -143,6 +143,14 @@ def test_every_node_is_frozen_documented_and_translated(server, object_info):
                 assert english["inputs"][label]["tooltip"] == options["tooltip"], f"locales/en is out of date: {name}.{label}"
 
 
+def test_rarely_used_inputs_of_the_sampler_are_marked_where_comfyui_knows_how(server, object_info):
+    version = get_json(server.address, "/system_stats")["system"]["comfyui_version"]
+    given = [one for group in GROUPS for one in object_info["AdaQualSampler"]["input"].get(group, {}).items()]
+    marked = {name for name, (_, *options) in given if options and options[0].get("advanced")}
+    knows = tuple(map(int, version.split(".")[:2])) >= (0, 10)
+    assert marked == ({"schedule", "eta", "overlap", "stride", "patch_batch"} if knows else set())
+
+
 def test_the_template_browser_finds_workflow_and_picture(server):
     for path in (REPOSITORY / "workflows").glob("*.*"):
         with urllib.request.urlopen(f"{server.address}/api/workflow_templates/{PACK}/{path.name}", timeout=60) as answer:
