@@ -3,7 +3,7 @@
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 
 import comfy.model_management
@@ -94,14 +94,13 @@ def stop_if_cancelled(*_) -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
-def previews_wanted() -> bool:
-    """Whether a node shows pictures while it works: not if ComfyUI was started with ``--preview-method none``.
+def previews_wanted(method: LatentPreviewMethod, command_line: Sequence[str]) -> bool:
+    """Whether the sampler shows previews: unless ComfyUI was started with ``--preview-method none``.
 
-    That is also what the option holds where nobody gave it, since ComfyUI's own previews need a decoder. Ours need none and are
-    shown then.
+    Without that option ComfyUI's ``method`` is the same, but then nobody has declined ours, which cost no second network.
     """
-    given = any(word.partition("=")[0] == "--preview-method" for word in sys.argv)
-    return args.preview_method != LatentPreviewMethod.NoPreviews or not given
+    declined = any(word.split("=")[0] == "--preview-method" for word in command_line)
+    return method != LatentPreviewMethod.NoPreviews or not declined
 
 
 def reporter(frames: int, stretch: tuple[int, int, int] = (0, 1, 1)) -> Report:
@@ -110,14 +109,14 @@ def reporter(frames: int, stretch: tuple[int, int, int] = (0, 1, 1)) -> Report:
     ``stretch`` (a, b, n): these frames move it from a n-ths to b n-ths, for a node whose work has several parts.
     """
     begin, end, parts = stretch
-    bar, wanted = comfy.utils.ProgressBar(frames), previews_wanted()
-    shown = 0.0
+    bar = comfy.utils.ProgressBar(frames)
+    shown, visible = 0.0, previews_wanted(args.preview_method, sys.argv)
 
     def report(index: int, done: int, total: int, preview: Callable[[], Tensor] | None = None) -> None:
         nonlocal shown
         stop_if_cancelled()
         picture, now = None, time.monotonic()
-        if wanted and preview is not None and (now - shown >= _PREVIEW_SECONDS or done == total):
+        if visible and preview is not None and (now - shown >= _PREVIEW_SECONDS or done == total):
             pixels = (preview() * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
             # the size is where ComfyUI scales it to, up or down
             picture = ("JPEG", Image.fromarray(pixels), min(args.preview_size, max(pixels.shape)))
