@@ -15,7 +15,7 @@ help:
 	@echo "make demo     restore the example photo in a real ComfyUI; pictures are left under output/"
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
 	@echo "make test     unit, server and browser tests"
-	@echo "make test-floor  the nodes' tests in the oldest ComfyUI, torch, Pillow and Python that the pack allows (6 GB under .floor)"
+	@echo "make test-floor  the tests in the oldest ComfyUI, torch, Pillow and Python that the pack allows (6 GB in .floor)"
 	@echo "make lint     ruff, and the registry's own validation"
 	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
 	@echo "make clean    remove .venv, .comfyui and caches"
@@ -60,6 +60,7 @@ test-floor: venv browser
 	@grep -q '"0.3.64"' "$(FLOOR_APP)/comfyui_version.py" || { echo "$(FLOOR_APP) is no ComfyUI 0.3.64: name one with COMFYUI_PATH"; exit 1; }
 	@test -x .floor/venv/bin/python || $(BIN)/uv venv -q --python 3.10 .floor/venv
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python -r requirements-floor.txt
+	@$(BIN)/uv pip install -q --python .floor/venv/bin/python --no-build-isolation --no-deps -e .
 	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest $(FLOOR_TESTS)
 
 lint: venv

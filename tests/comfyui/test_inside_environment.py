@@ -14,7 +14,7 @@ from comfy.cli_args import args, parser
 from comfy.model_patcher import ModelPatcher
 from pack.nodes import NODES
 from pack.nodes.common import reporter
-from pack.nodes.loaders import ASSESSORS, MODELS, open_network
+from pack.nodes.loaders import _remembered, ASSESSORS, MODELS, open_network
 from pack.nodes.restoration import AdaQualBuildPrompt
 
 CASE = sd15()
@@ -83,7 +83,7 @@ def test_another_packs_default_dtype_changes_no_result(node, restored_default):
     given = inputs_of(node)
 
     def work() -> list:
-        open_network.__globals__["_remembered"].cache_clear()
+        _remembered.cache_clear()  # each run reads the files again
         torch.manual_seed(0)
         return leaves(node.execute(**given).args)
 
