@@ -30,6 +30,17 @@ def pixel_mask(restore_mask: Tensor, height: int, width: int) -> Tensor:
     return fine[0, 0, :height, :width]
 
 
+def raise_to_paint(mask: Tensor, painted: Tensor, top: int, left: int) -> Tensor:
+    """The restore mask [1, h, w] of a block whose upper left pixel is (``top``, ``left``), raised in place to ``painted``.
+
+    ``painted`` [1, H, W] in [0, 1] is the mask per pixel of the whole picture; the block may reach beyond the picture.
+    """
+    paint = painted[:, top : top + mask.shape[1], left : left + mask.shape[2]]
+    inside = mask[:, : paint.shape[1], : paint.shape[2]]
+    torch.maximum(inside, paint, out=inside)
+    return mask
+
+
 def mirrored(length: int, start: int, stop: int) -> Tensor:
     """Indices of ``start``:``stop`` in a side of ``length`` px that is continued by reflection, for any length ≥ 1."""
     if length == 1:

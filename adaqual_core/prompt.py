@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from .checks import check_picture
+from .grid import pixel_mask
 from .image_statistics import global_statistics
 from .kinds import KINDS
-from .quality.map import QualityMap
+from .quality.map import QualityMap, worst_of_cells
 
 MAX_LENGTH = 16.0
 """Longest local prompt in tokens; the pools of our presets hold that many tokens each."""
@@ -60,6 +61,8 @@ class Prompt:
     ``quality``: the map that it was built from. ``severity`` in [0, 1]: overall severity of the damage that is to go. ``length``:
     soft length of the local prompts in tokens. ``restore_mask`` in [0, 1]: 0 = keep the picture, 1 = restore it. ``statistics``
     [B, STATISTICS]. ``kinds`` [B, 8, h, w] in [0, 1]: severity of each kind that is to go, None where the map names no kinds.
+    ``painted`` [B, 1, H, W] in [0, 1]: the same as ``restore_mask`` for damage that was set through masks, per pixel of the
+    picture, or None. What is restored is the larger of the two.
     """
 
     quality: QualityMap
@@ -68,6 +71,12 @@ class Prompt:
     restore_mask: Tensor
     statistics: Tensor
     kinds: Tensor | None = None
+    painted: Tensor | None = None
+
+    def pixel_mask(self, picture: int) -> Tensor:
+        """How far each pixel of one picture of the batch is restored, [H, W] in [0, 1]; 0 = it is kept."""
+        mask = pixel_mask(self.restore_mask[picture, 0], self.quality.height, self.quality.width)
+        return mask if self.painted is None else torch.maximum(mask, self.painted[picture, 0])
 
 
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
@@ -106,7 +115,8 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         )
     if quality.batch not in (1, picture.shape[0]):
         raise ValueError(f"quality map of {quality.batch} pictures for a batch of {picture.shape[0]}; give one, or as many")
-    scores, kinds = quality.cells().expand(picture.shape[0], -1, -1, -1), quality.kind_cells()
+    seen = quality.unpainted()
+    scores, kinds = seen.cells().expand(picture.shape[0], -1, -1, -1), seen.kind_cells()
     severity = (5 - scores) / 4
     if kinds is not None:
         kinds = kinds.expand(picture.shape[0], -1, -1, -1)
@@ -114,8 +124,18 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         scores = 5 - 4 * severity
     elif min(settings.factors) < 1:
         raise ValueError(
-            f"factors: {settings.factors}, but the quality map names no kinds of damage; use a map of the bundled assessor"
+            f"factors: {settings.factors}, but the quality map names no kinds of damage (made by: {quality.assessor}); use an "
+            "assessor that does (`adaqual train assessor` makes one), say the kinds with set_damage, or leave all factors at 1"
         )
+    painted = None
+    for kind, damage in quality.painted.items():
+        index = KINDS.index(kind)
+        damage = (damage * settings.factors[index]).expand(picture.shape[0], -1, -1, -1)
+        worst = worst_of_cells(damage)
+        severity = torch.maximum(severity, worst)
+        kinds = torch.cat((kinds[:, :index], torch.maximum(kinds[:, index : index + 1], worst), kinds[:, index + 1 :]), 1)
+        mask = restore_mask(5 - 4 * damage, settings.preserve)
+        painted = mask if painted is None else torch.maximum(painted, mask)
     return Prompt(
         quality=quality,
         severity=severity,
@@ -123,4 +143,5 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         restore_mask=restore_mask(scores, settings.preserve),
         statistics=global_statistics(picture[:, :3].detach().cpu().float().clamp(0, 1), severity),
         kinds=kinds,
+        painted=painted,
     )

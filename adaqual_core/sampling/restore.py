@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, cell_count, mirrored
+from ..grid import CELL, cell_count, mirrored, raise_to_paint
 from ..networks.denoiser import Denoiser
 from ..networks.tone_grid import sliced, view_of
 from ..prompt import Prompt
@@ -30,6 +30,7 @@ class _Windows:
         self.height, self.width = (CELL * cell_count(side) for side in picture.shape[-2:])
         self.maps = (prompt.severity[index : index + 1], prompt.length[index : index + 1])
         self.mask = prompt.restore_mask[index : index + 1]
+        self.paint = None if prompt.painted is None else prompt.painted[index]
         self.statistics = prompt.statistics[index : index + 1]
 
     def _seen(self, picture: Tensor, w: Window) -> Tensor:
@@ -78,7 +79,8 @@ class _Windows:
         part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
         part = part[..., torch.arange(*columns).clamp(0, last_column)]
         fine = F.interpolate(part, scale_factor=CELL, mode="bilinear", align_corners=False)[0]
-        return fine[:, CELL : CELL + w.bottom - w.top, CELL : CELL + w.right - w.left]
+        fine = fine[:, CELL : CELL + w.bottom - w.top, CELL : CELL + w.right - w.left]
+        return fine if self.paint is None else raise_to_paint(fine, self.paint, w.top, w.left)
 
     def predict(self, group: tuple[Window, ...], state: Tensor, t: int, alpha: float) -> list[Tensor]:
         """Residual of each window's block, float32 on the CPU, times the restore mask and clamped to ±1."""
@@ -148,7 +150,11 @@ def restore(
     tile = settings.tile // TILE * TILE
     padded = [CELL * cell_count(side) for side in (height, width)]
     wanted = prompt.restore_mask if settings.strength > 0 else torch.zeros_like(prompt.restore_mask)
-    layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
+    painted = prompt.painted if prompt.painted is not None and settings.strength > 0 else [None] * len(wanted)
+    active = [
+        active_tiles(mask[None], paint if paint is None else paint[None]) for mask, paint in zip(wanted, painted, strict=True)
+    ]
+    layouts = [plan(tiles, *padded, tile, context) for tiles in active]
     passes = settings.steps + (model.finish is not None)
     total = passes * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)
     advance = counted(progress, total)

@@ -7,6 +7,7 @@ pieces where that is cheaper, then in blocks, and every block is run in a window
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -44,12 +45,15 @@ class TileLayout:
     tiles_run: int
 
 
-def active_tiles(restore_mask: Tensor) -> Tensor:
+def active_tiles(restore_mask: Tensor, painted: Tensor | None = None) -> Tensor:
     """Which tiles [rows, columns] hold a pixel to restore, from the mask [1, 1, h, w] per cell, 0 = keep.
 
-    A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels.
+    A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels. ``painted`` [1, 1, H, W] is the mask
+    per pixel of what was set through masks.
     """
     reach = F.max_pool2d(restore_mask, 3, 1, 1)
+    if painted is not None:
+        reach = torch.maximum(reach, F.max_pool2d(painted, CELL, ceil_mode=True))
     cells = TILE // CELL
     height, width = reach.shape[-2:]
     padded = F.pad(reach, (0, -width % cells, 0, -height % cells))

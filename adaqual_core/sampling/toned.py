@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, cell_count, mirrored
+from ..grid import CELL, cell_count, mirrored, raise_to_paint
 from ..networks.bilateral_grid import view_of
 from ..networks.restorer import Restorer
 from ..prompt import Prompt
@@ -50,6 +50,7 @@ class _Picture:
         grid = Runner(model.grid, dtype)([view], "the view of the whole picture") * grid_gate(kinds)
         self.tone = Tone(grid, edge_aware(picture[None], self.mask))
         self.painted = is_painted(prompt)
+        self.paint = None if prompt.painted is None else prompt.painted[index]
         self.toned = self._toned()
 
     def _toned(self) -> Tensor:
@@ -62,7 +63,8 @@ class _Picture:
             part = toned[None, :, top:bottom]
             y = ((torch.arange(top, bottom) + 0.5) / height)[None]
             mask = self._block_mask(top, bottom, 0, self.width)[None, :, :, :width] if self.painted else None
-            part.add_(self.tone.change(part, y, x, mask)).clamp_(0, 1)
+            paint = None if self.paint is None else self.paint[None, :, top:bottom]
+            part.add_(self.tone.change(part, y, x, mask, paint)).clamp_(0, 1)
         return toned
 
     def _block_mask(self, top: int, bottom: int, left: int, right: int) -> Tensor:
@@ -72,7 +74,8 @@ class _Picture:
         part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
         part = part[..., torch.arange(*columns).clamp(0, last_column)]
         fine = F.interpolate(part, scale_factor=CELL, mode="bilinear", align_corners=False)[0]
-        return fine[:, CELL + top % CELL :][:, : bottom - top, CELL : CELL + right - left]
+        fine = fine[:, CELL + top % CELL :][:, : bottom - top, CELL : CELL + right - left]
+        return fine if self.paint is None else raise_to_paint(fine, self.paint, top, left)
 
     def _seen(self, picture: Tensor, w: Window) -> Tensor:
         """A window of ``picture`` [3, H, W], mirrored where it reaches beyond."""
@@ -154,7 +157,11 @@ def restore_toned(
     context = CELL * math.ceil(max(settings.overlap, model.denoiser.receptive_radius) / CELL)
     tile, padded = settings.tile // TILE * TILE, [CELL * cell_count(side) for side in (height, width)]
     wanted = prompt.restore_mask if settings.strength > 0 else torch.zeros_like(prompt.restore_mask)
-    layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
+    painted = prompt.painted if prompt.painted is not None and settings.strength > 0 else [None] * len(wanted)
+    active = [
+        active_tiles(mask[None], paint if paint is None else paint[None]) for mask, paint in zip(wanted, painted, strict=True)
+    ]
+    layouts = [plan(tiles, *padded, tile, context) for tiles in active]
     advance = counted(progress, settings.steps * sum(len(batches(layout, settings.tile_batch)) for layout in layouts))
     result = torch.empty(picture.shape, dtype=torch.float32)
     for index, layout in enumerate(layouts):
