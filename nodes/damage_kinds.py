@@ -76,7 +76,7 @@ class AdaQualSetDamage(io.ComfyNode):
                     "severity", default=0.7, min=0.0, max=1.0, step=0.05,
                     tooltip=(
                         "How severe it is, 0 (none) to 1 (worst), default 0.7. Raise it when too little is removed, lower it "
-                        "when too much is. Below about 0.15 nothing happens unless preserve is raised."
+                        "when too much is. Up to 0.12 alone changes nothing at the usual preserve of 4.5: raise that too."
                     ),
                 ),
                 io.Mask.Input(

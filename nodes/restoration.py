@@ -70,8 +70,8 @@ def _factor(kind: str) -> io.Float.Input:
     return io.Float.Input(
         kind, default=1.0, min=0.0, max=1.0, step=0.05, optional=True,
         tooltip=(
-            f"How much of the {NAMES[kind]} is to go, 0 (keep it) to 1 (remove it), default 1. Lower it to leave some or all "
-            "of it in the picture. Needs a map that names kinds of damage."
+            f"Share of the {NAMES[kind]} to remove, 0 (keep all) to 1 (remove all), default 1. Lower it to leave some or all "
+            "in the picture. Needs a map that names kinds of damage."
         ),
     )  # fmt: skip
 
