@@ -33,7 +33,8 @@ from .quality.cache import ScoreCache
 from .quality.deqa.lora import merge_adapter
 from .quality.estimator import QualityEstimator
 from .quality.heatmap import grey_map, heatmap, kinds_sheet
-from .quality.map import QualityMap, set_damage
+from .quality.map import QualityMap
+from .quality.set_damage import set_damage
 from .sampling.ddim import SCHEDULES
 from .sampling.families import Restorer, restore_with, settings_for
 from .sampling.settings import Restored, RestoreSettings

@@ -30,15 +30,12 @@ def pixel_mask(restore_mask: Tensor, height: int, width: int) -> Tensor:
     return fine[0, 0, :height, :width]
 
 
-def raise_to_paint(mask: Tensor, painted: Tensor, top: int, left: int) -> Tensor:
-    """The restore mask [1, h, w] of a block whose upper left pixel is (``top``, ``left``), raised in place to ``painted``.
-
-    ``painted`` [1, H, W] in [0, 1] is the mask per pixel of the whole picture; the block may reach beyond the picture.
-    """
-    paint = painted[:, top : top + mask.shape[1], left : left + mask.shape[2]]
-    inside = mask[:, : paint.shape[1], : paint.shape[2]]
-    torch.maximum(inside, paint, out=inside)
-    return mask
+def block_of(mask: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+    """A block [1, bottom − top, right − left] of a mask [1, H, W]; beyond the mask its border goes on."""
+    rows, columns = (
+        torch.arange(*ends).clamp(max=side - 1) for ends, side in zip(((top, bottom), (left, right)), mask.shape[1:], strict=True)
+    )
+    return mask[:, rows][:, :, columns]
 
 
 def mirrored(length: int, start: int, stop: int) -> Tensor:

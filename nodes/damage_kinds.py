@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.quality.heatmap import kinds_sheet
-from ..adaqual_core.quality.map import set_damage
+from ..adaqual_core.quality.set_damage import set_damage
 from .common import NAMES, AdaQualQuality, schema, stack
 
 

@@ -7,7 +7,8 @@ import torch
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.bundled import estimate_quality
-from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity, set_damage
+from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
+from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.families import restore_with, settings_for
 
 HAZE, RAIN = KINDS.index("haze"), KINDS.index("rain")
@@ -115,7 +116,7 @@ def test_impossible_statements_name_themselves(values, message):
 def test_a_painted_field_that_is_none_is_refused(painted, message):
     quality = seen_map()
     with pytest.raises(ValueError, match=message):
-        QualityMap(quality.scores, HEIGHT, WIDTH, "test", quality.kinds, {"haze": painted})
+        QualityMap(quality.scores, HEIGHT, WIDTH, "test", quality.kinds, painted={"haze": painted})
 
 
 MODELS = {"second": small.restorer, "first": small.denoiser, "official": small.official, "weather": small.weather}
@@ -137,6 +138,46 @@ def test_a_painted_mask_acts_to_the_pixel(name, tile):
     border[37, 53:140] = border[90, 53:140] = border[37:91, 53] = border[37:91, 139] = True
     assert changed[mask[0] > 0].mean() > 0.01
     assert changed[border].mean() > 0.4 * changed[mask[0] > 0].mean()  # not faded out at the border
+
+
+def masked(mask: torch.Tensor) -> QualityMap:
+    return quality_from_severity(mask)
+
+
+def painted_over(mask: torch.Tensor) -> QualityMap:
+    return edit_quality(clean_map(), override=mask, override_quality=1.0)
+
+
+def protected(mask: torch.Tensor) -> QualityMap:
+    damaged = QualityMap(torch.full((1, 1, 10, 14), 2.0), HEIGHT, WIDTH, "test", torch.ones(1, len(KINDS), 10, 14))
+    return edit_quality(damaged, override=1 - mask, override_quality=5.0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("paint", [masked, painted_over, protected])
+def test_every_painted_map_acts_to_the_pixel(name, paint):
+    """What Mask to Quality Map and Edit Quality Map paint is restored, or protected, exactly where it is painted."""
+    model, picture, mask = MODELS[name](), small.picture(HEIGHT, WIDTH), stroke()
+    quality = paint(mask)
+    if name == "second":
+        quality = set_damage(quality, "haze", 0.5, mask)
+    prompt = build_prompt(picture, quality)
+    assert torch.equal(prompt.pixel_mask(0), mask[0])
+    found = restore_with(model, picture, prompt, settings_for(model, steps=1)).picture
+    outside = mask[0] == 0
+    assert torch.equal(found[..., outside], picture[..., outside])
+    assert (found - picture)[..., ~outside].abs().mean() > 0.005
+    again = edit_quality(quality, gain=0.9)
+    assert torch.equal(build_prompt(picture, again).pixel_mask(0) > 0, mask[0] > 0)
+    assert torch.equal(quality.resized(HEIGHT, WIDTH) < 5, mask[None] > 0)
+
+
+def test_a_factor_reaches_painted_pixels():
+    mask = stroke()
+    quality = edit_quality(set_damage(clean_map(), "haze", 0.6), override=1 - mask, override_quality=5.0)
+    picture = small.picture(HEIGHT, WIDTH)
+    assert torch.equal(build_prompt(picture, quality).pixel_mask(0), mask[0])
+    assert float(build_prompt(picture, quality, factors(haze=0)).pixel_mask(0).max()) == 0
 
 
 def test_what_was_seen_is_restored_beside_what_is_painted():

@@ -12,7 +12,7 @@ from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.heatmap import kinds_sheet
-from adaqual_core.quality.map import set_damage
+from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.families import restore_with
 from adaqual_core.weight_files import save_model
 

@@ -6,7 +6,8 @@ from small import flat_map
 
 from adaqual_core.kinds import KINDS
 from adaqual_core.quality.heatmap import colour_table, grey_map, heatmap, kinds_sheet
-from adaqual_core.quality.map import QualityMap, set_damage
+from adaqual_core.quality.map import QualityMap
+from adaqual_core.quality.set_damage import set_damage
 
 
 def lightness(colours):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, cell_count, mirrored, raise_to_paint
+from ..grid import CELL, block_of, cell_count, mirrored
 from ..networks.denoiser import Denoiser
 from ..networks.tone_grid import sliced, view_of
 from ..prompt import Prompt
@@ -73,14 +73,15 @@ class _Windows:
             part.add_(mask * sliced(grid, part[None], y, x)[0]).clamp_(0, 1)
 
     def block_mask(self, w: Window) -> Tensor:
-        """Preservation [1, h, w] per pixel of the block, interpolated between cell centres as over the whole picture."""
+        """The restore mask [1, h, w] per pixel of the block: painted, or interpolated between the centres of cells."""
+        if self.paint is not None:
+            return block_of(self.paint, w.top, w.bottom, w.left, w.right)
         rows, columns = ((a // CELL - 1, -(-b // CELL) + 1) for a, b in ((w.top, w.bottom), (w.left, w.right)))
         last_row, last_column = self.mask.shape[-2] - 1, self.mask.shape[-1] - 1
         part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
         part = part[..., torch.arange(*columns).clamp(0, last_column)]
         fine = F.interpolate(part, scale_factor=CELL, mode="bilinear", align_corners=False)[0]
-        fine = fine[:, CELL : CELL + w.bottom - w.top, CELL : CELL + w.right - w.left]
-        return fine if self.paint is None else raise_to_paint(fine, self.paint, w.top, w.left)
+        return fine[:, CELL : CELL + w.bottom - w.top, CELL : CELL + w.right - w.left]
 
     def predict(self, group: tuple[Window, ...], state: Tensor, t: int, alpha: float) -> list[Tensor]:
         """Residual of each window's block, float32 on the CPU, times the restore mask and clamped to ±1."""

@@ -7,7 +7,6 @@ pieces where that is cheaper, then in blocks, and every block is run in a window
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -48,12 +47,12 @@ class TileLayout:
 def active_tiles(restore_mask: Tensor, painted: Tensor | None = None) -> Tensor:
     """Which tiles [rows, columns] hold a pixel to restore, from the mask [1, 1, h, w] per cell, 0 = keep.
 
-    A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels. ``painted`` [1, 1, H, W] is the mask
-    per pixel of what was set through masks.
+    A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels. Where ``painted`` [1, 1, H, W] is
+    given, the mask per pixel that an artist painted, it counts instead.
     """
-    reach = F.max_pool2d(restore_mask, 3, 1, 1)
     if painted is not None:
-        reach = torch.maximum(reach, F.max_pool2d(painted, CELL, ceil_mode=True))
+        return F.max_pool2d(painted, TILE, ceil_mode=True)[0, 0] > 0
+    reach = F.max_pool2d(restore_mask, 3, 1, 1)
     cells = TILE // CELL
     height, width = reach.shape[-2:]
     padded = F.pad(reach, (0, -width % cells, 0, -height % cells))

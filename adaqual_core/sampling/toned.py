@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, cell_count, mirrored, raise_to_paint
+from ..grid import CELL, block_of, cell_count, mirrored
 from ..networks.bilateral_grid import view_of
 from ..networks.restorer import Restorer
 from ..prompt import Prompt
@@ -63,19 +63,32 @@ class _Picture:
             part = toned[None, :, top:bottom]
             y = ((torch.arange(top, bottom) + 0.5) / height)[None]
             mask = self._block_mask(top, bottom, 0, self.width)[None, :, :, :width] if self.painted else None
-            paint = None if self.paint is None else self.paint[None, :, top:bottom]
+            paint = self._said(top, bottom)
             part.add_(self.tone.change(part, y, x, mask, paint)).clamp_(0, 1)
         return toned
 
+    def _said(self, top: int, bottom: int) -> Tensor | None:
+        """The painted mask [1, 1, h, W] of some rows where it asks for more than the cells do, 0 elsewhere; None without one."""
+        if self.paint is None:
+            return None
+        paint = self.paint[:, top:bottom]
+        cells = self._cell_mask(top, bottom, 0, self.width)[:, :, : paint.shape[2]]
+        return (paint * (paint > cells + 1e-4))[None]
+
     def _block_mask(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """The restore mask [1, h, w] per pixel of a block, interpolated between cell centres as over the whole picture."""
+        """The restore mask [1, h, w] per pixel of a block."""
+        if self.paint is not None:
+            return block_of(self.paint, top, bottom, left, right)
+        return self._cell_mask(top, bottom, left, right)
+
+    def _cell_mask(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """The cells' restore mask [1, h, w] per pixel of a block, interpolated between their centres over the whole picture."""
         rows, columns = ((a // CELL - 1, -(-b // CELL) + 1) for a, b in ((top, bottom), (left, right)))
         last_row, last_column = self.mask.shape[-2] - 1, self.mask.shape[-1] - 1
         part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
         part = part[..., torch.arange(*columns).clamp(0, last_column)]
         fine = F.interpolate(part, scale_factor=CELL, mode="bilinear", align_corners=False)[0]
-        fine = fine[:, CELL + top % CELL :][:, : bottom - top, CELL : CELL + right - left]
-        return fine if self.paint is None else raise_to_paint(fine, self.paint, top, left)
+        return fine[:, CELL + top % CELL :][:, : bottom - top, CELL : CELL + right - left]
 
     def _seen(self, picture: Tensor, w: Window) -> Tensor:
         """A window of ``picture`` [3, H, W], mirrored where it reaches beyond."""
@@ -151,7 +164,8 @@ def restore_toned(
     check_inputs(picture, prompt)
     if prompt.kinds is None:
         raise ValueError(
-            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map"
+            "prompt: its quality map names no kinds of damage, which this model needs; use the map of an assessor that names "
+            "them, or say the kinds (set_damage, the node Set Damage, --assume)"
         )
     height, width = picture.shape[-2:]
     context = CELL * math.ceil(max(settings.overlap, model.denoiser.receptive_radius) / CELL)
