@@ -164,8 +164,8 @@ def restore_toned(
     check_inputs(picture, prompt)
     if prompt.kinds is None:
         raise ValueError(
-            "prompt: its quality map names no kinds of damage, which this model needs; use the map of an assessor that names "
-            "them, or say the kinds (set_damage, the node Set Damage, --assume)"
+            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map, or say the "
+            "kinds (set_damage, the node Set Damage, --assume)"
         )
     height, width = picture.shape[-2:]
     context = CELL * math.ceil(max(settings.overlap, model.denoiser.receptive_radius) / CELL)
