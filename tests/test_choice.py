@@ -1,5 +1,7 @@
 """Choice of what is restored: damage that is said, and kinds of damage that are struck out."""
 
+from dataclasses import replace
+
 import pytest
 import small
 import torch
@@ -246,3 +248,20 @@ def test_an_estimated_map_takes_statements():
     seen = estimate_quality(small.estimator(), picture)
     said = set_damage(seen, "blur", 0.9, stroke())
     assert bool((said.kind_cells() >= seen.kinds).all()) and bool((said.cells() <= seen.cells()).all())
+
+
+def test_tone_follows_what_is_painted_also_where_something_was_seen():
+    """Set Damage moves a painted region's tone as far as damage everywhere does, whatever the assessor's cells say there."""
+    model, picture, mask = small.restorer(), small.picture(HEIGHT, WIDTH), stroke()
+    with torch.no_grad():  # the tone alone
+        model.denoiser.ending.weight.zero_()
+        model.denoiser.ending.bias.zero_()
+    kinds = torch.zeros(1, len(KINDS), 10, 14)
+    kinds[:, RAIN, 3:5, 4:7] = 0.9  # a few cells in the painted region
+    quality = QualityMap(5 - 4 * kinds[:, RAIN : RAIN + 1], HEIGHT, WIDTH, "test", kinds)
+    said = build_prompt(picture, set_damage(quality, "haze", 0.9, mask))
+    everywhere = replace(said, painted=torch.ones_like(said.painted), quality=replace(said.quality, assessor="mask"))
+    found, expected = (restore_with(model, picture, prompt).picture for prompt in (said, everywhere))
+    inside = mask[0] > 0
+    assert torch.allclose(found[..., inside], expected[..., inside], atol=1e-6)
+    assert (expected - picture)[..., inside].abs().mean() > 0.002

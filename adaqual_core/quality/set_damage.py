@@ -16,7 +16,7 @@ def set_damage(quality: QualityMap, kind: str, severity: float, mask: Tensor | N
     ``kind`` is one of KINDS and ``severity`` a number in [0, 1]. The kind's severity becomes the larger of what the assessor saw
     and what is said here, and the overall severity becomes at least as large. ``mask`` [B or 1, h, w] in [0, 1], of any size,
     limits this to a region, to the pixel, and multiplies the severity where it lies between 0 and 1. A map that names no kinds
-    gets them: 0 for all kinds but this one.
+    gets them: 0 for all kinds but this one. Raises ValueError for other kinds and severities, and for masks of other shapes.
     """
     if kind not in KINDS:
         raise ValueError(f"kind: '{kind}'; choose from {', '.join(KINDS)}")

@@ -51,6 +51,8 @@ class _Picture:
         self.tone = Tone(grid, edge_aware(picture[None], self.mask))
         self.painted = is_painted(prompt)
         self.paint = None if prompt.painted is None else prompt.painted[index]
+        damage = prompt.quality.painted_severity
+        self.damage_set = None if damage is None else damage[min(index, len(damage) - 1)]
         self.toned = self._toned()
 
     def _toned(self) -> Tensor:
@@ -63,26 +65,20 @@ class _Picture:
             part = toned[None, :, top:bottom]
             y = ((torch.arange(top, bottom) + 0.5) / height)[None]
             mask = self._block_mask(top, bottom, 0, self.width)[None, :, :, :width] if self.painted else None
-            paint = self._said(top, bottom)
+            paint = self._set_by_masks(top, bottom)
             part.add_(self.tone.change(part, y, x, mask, paint)).clamp_(0, 1)
         return toned
 
-    def _said(self, top: int, bottom: int) -> Tensor | None:
-        """The painted mask [1, 1, h, W] of some rows where it asks for more than the cells do, 0 elsewhere; None without one."""
-        if self.paint is None:
+    def _set_by_masks(self, top: int, bottom: int) -> Tensor | None:
+        """The restore mask [1, 1, h, W] of some rows where an artist has set damage through masks, 0 elsewhere; None without."""
+        if self.damage_set is None:
             return None
-        paint = self.paint[:, top:bottom]
-        cells = self._cell_mask(top, bottom, 0, self.width)[:, :, : paint.shape[2]]
-        return (paint * (paint > cells + 1e-4))[None]
+        return (self.paint[:, top:bottom] * (self.damage_set[:, top:bottom] > 0))[None]
 
     def _block_mask(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """The restore mask [1, h, w] per pixel of a block."""
+        """The restore mask [1, h, w] per pixel of a block: painted, or interpolated between the centres of cells."""
         if self.paint is not None:
             return block_of(self.paint, top, bottom, left, right)
-        return self._cell_mask(top, bottom, left, right)
-
-    def _cell_mask(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """The cells' restore mask [1, h, w] per pixel of a block, interpolated between their centres over the whole picture."""
         rows, columns = ((a // CELL - 1, -(-b // CELL) + 1) for a, b in ((top, bottom), (left, right)))
         last_row, last_column = self.mask.shape[-2] - 1, self.mask.shape[-1] - 1
         part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
@@ -164,8 +160,8 @@ def restore_toned(
     check_inputs(picture, prompt)
     if prompt.kinds is None:
         raise ValueError(
-            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map, or say the "
-            "kinds (set_damage, the node Set Damage, --assume)"
+            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map, or say "
+            "the kinds (set_damage, the node Set Damage, --assume)"
         )
     height, width = picture.shape[-2:]
     context = CELL * math.ceil(max(settings.overlap, model.denoiser.receptive_radius) / CELL)
