@@ -27,9 +27,21 @@ AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
 """What marks a rarely used input, which the front end folds away; nothing where the running ComfyUI does not know it yet."""
 
+NAMES = {
+    "low": "low light",
+    "rain": "rain",
+    "snow": "snow",
+    "haze": "haze",
+    "raindrops": "raindrops on the lens",
+    "blur": "blur",
+    "noise": "noise",
+    "jpeg": "JPEG damage",
+}
+"""What tooltips call each kind of damage."""
+
 Report = Callable[..., None]
 _PREVIEW_SECONDS = 0.2
-_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds")
+_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted")
 
 
 def schema(**wanted) -> io.Schema:

@@ -11,6 +11,7 @@ from small import denoiser, picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
+from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings
 
@@ -100,11 +101,19 @@ def check_map(quality: QualityMap) -> None:
 def test_maps_are_refused_or_good(seed):
     rng = random.Random(seed)
     height, width = (rng.choice(ODD) if rng.random() < 0.15 else rng.randint(1, 80) for _ in range(2))
-    scores, kinds = odd_tensor(rng, 1, 1, 2, 3), None if rng.random() < 0.5 else odd_tensor(rng, 1, len(KINDS), 2, 3)
+    size = (height if isinstance(height, int) else 9, width if isinstance(width, int) else 9)
+    size = tuple(min(abs(side), 80) for side in size)
+    given = {"scores": odd_tensor(rng, 1, 1, 2, 3), "height": height, "width": width, "assessor": "test"}
+    if rng.random() < 0.7:
+        given["kinds"] = odd_tensor(rng, 1, len(KINDS), 2, 3)
+    if rng.random() < 0.2:
+        given["pixels"] = odd_tensor(rng, 1, 1, *size)
+    if rng.random() < 0.4:
+        given["painted"] = rng.choice((*ODD, *9 * ({rng.choice((*KINDS, "fog", None)): odd_tensor(rng, 1, 1, *size)},)))
     try:
-        quality = QualityMap(scores, height, width, "test", kinds)
+        quality = QualityMap(**given)
     except ValueError as problem:
-        assert any(word in str(problem) for word in ("scores", "kinds", "picture size")), problem
+        assert any(word in str(problem) for word in (*given, "picture size")), problem
         return
     check_map(quality)
 
@@ -118,6 +127,9 @@ def test_masks_and_edits_are_refused_or_give_a_good_map(seed):
         edits = {name: rng.choice((*ODD, 2.0, 3.0)) for name in rng.sample(names, rng.randint(0, 2))}
         if rng.random() < 0.5:
             edits["override"] = odd_tensor(rng, 1, 9, 9)
-        check_map(edit_quality(quality, **edits))
+        edited = edit_quality(quality, **edits)
+        check_map(edited)
+        mask = odd_tensor(rng, 1, 9, 9) if rng.random() < 0.5 else None
+        check_map(set_damage(edited, rng.choice((*KINDS, *KINDS, "fog", None)), rng.choice((*ODD, 0.2, 0.8)), mask))
     except ValueError as problem:
         assert str(problem)

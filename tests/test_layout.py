@@ -22,7 +22,7 @@ LAYERS = (
     ("checks", "image_statistics", "weight_files", "imageio"),
     ("damage", "evaluate"),
     ("quality",),
-    ("prompt", "steer"),
+    ("prompt", "steer", "choice"),
     ("networks",),
     ("sampling",),
     ("published",),
@@ -157,5 +157,5 @@ def test_the_reader_of_imports_sees_what_there_is():
     core = "adaqual_core"
     assert f"{core}.grid" in imports(f"{core}.quality.map") and f"{core}.quality.map" in imports(f"{core}.prompt")
     assert f"{core}.networks.denoiser" in reached(f"{core}.cli")
-    assert {f"{core}.grid", "nodes.common"} <= imports("nodes.restoration") and "comfy.samplers" in named("nodes.guider")
+    assert {f"{core}.prompt", "nodes.common"} <= imports("nodes.restoration") and "comfy.samplers" in named("nodes.guider")
     assert f"{core}.errors" in reached("benchmarks.published") and "adaqual_training.run" in imports("benchmarks.throughput")

@@ -51,8 +51,8 @@ class RestoreSettings:
             raise ValueError(f"strength: {self.strength}; give 0 (the input) to 1 (fully restored)")
         if self.tile < TILE:
             raise ValueError(f"tile: {self.tile}; give at least {TILE} px (512 suits most machines)")
-        if self.overlap < 0:
-            raise ValueError(f"overlap: {self.overlap}; give at least 0 px")
+        if not 0 <= self.overlap < 2**31:
+            raise ValueError(f"overlap: {self.overlap}; give 0 to 2^31 − 1 px")
         if self.tile_batch < 1:
             raise ValueError(f"tile_batch: {self.tile_batch}; give at least 1")
         if self.stride < 1:
