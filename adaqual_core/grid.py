@@ -30,6 +30,19 @@ def pixel_mask(restore_mask: Tensor, height: int, width: int) -> Tensor:
     return fine[0, 0, :height, :width]
 
 
+def block_mask(restore_mask: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+    """The part [1, bottom − top, right − left] of the restore mask [1, 1, h, w] per pixel, as :func:`pixel_mask` gives it.
+
+    ``top`` to ``right`` in px; they may reach beyond the picture as far as its last cells do.
+    """
+    rows, columns = ((first // CELL - 1, -(-last // CELL) + 1) for first, last in ((top, bottom), (left, right)))
+    last_row, last_column = restore_mask.shape[-2] - 1, restore_mask.shape[-1] - 1
+    part = restore_mask[..., torch.arange(*rows).clamp(0, last_row), :]
+    part = part[..., torch.arange(*columns).clamp(0, last_column)]
+    fine = F.interpolate(part, scale_factor=CELL, mode="bilinear", align_corners=False)[0]
+    return fine[:, CELL + top % CELL :, CELL + left % CELL :][:, : bottom - top, : right - left]
+
+
 def mirrored(length: int, start: int, stop: int) -> Tensor:
     """Indices of ``start``:``stop`` in a side of ``length`` px that is continued by reflection, for any length ≥ 1."""
     if length == 1:

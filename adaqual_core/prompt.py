@@ -69,6 +69,18 @@ class Prompt:
     statistics: Tensor
     kinds: Tensor | None = None
 
+    def index(self, picture: int) -> "Prompt":
+        """The prompt of one picture of the batch."""
+        one = slice(picture, picture + 1)
+        return Prompt(
+            self.quality.index(picture) if self.quality.batch > 1 else self.quality,
+            self.severity[one],
+            self.length[one],
+            self.restore_mask[one],
+            self.statistics[one],
+            None if self.kinds is None else self.kinds[one],
+        )
+
 
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
     """m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, a smoothstep between them."""

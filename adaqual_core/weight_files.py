@@ -21,13 +21,18 @@ def _describe(keys) -> str:
     return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
-def kind_in(path: Path) -> str | None:
-    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+def header_of(path: Path) -> dict[str, str]:
+    """The header of a safetensors file; empty where it says nothing or the file cannot be read."""
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("adaqual")
+            return file.metadata() or {}
     except (SafetensorError, OSError):
-        return None
+        return {}
+
+
+def kind_in(path: Path) -> str | None:
+    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+    return header_of(path).get("adaqual")
 
 
 def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -84,7 +89,8 @@ def build(path: Path, config: dict, tensors: dict, network, config_class, operat
 def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
     """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all.
 
-    ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it.
+    ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it. A restorer also
+    says of which ``parts`` it consists; all of them lie in the one file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +99,10 @@ def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = t
         "config": json.dumps(asdict(model.config)),
         "notes": json.dumps(notes),
     }
+    if hasattr(model, "parts"):
+        header["parts"] = json.dumps(model.parts)
+    if getattr(model, "finish", None) is not None:  # the first generation's, which has sizes of its own
+        header["finish"] = json.dumps(asdict(model.finish.config))
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, header)

@@ -8,7 +8,7 @@ from torch import Tensor
 from adaqual_core.evaluate import psnr
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.map import QualityMap
-from adaqual_core.sampling.families import restore_with
+from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings
 
 from .held_out import Case, as_picture, mean
@@ -50,7 +50,7 @@ def measure(network: nn.Module, cases: list[Case], told: str, steps: int = 2) ->
         degraded, target = as_picture(scene["degraded"]), as_picture(scene["target"])
         settings = PromptSettings(factors=tuple(scene["factors"][0].tolist()))
         prompt = build_prompt(degraded, true_map(scene, told), settings)
-        restored = (restore_with(network, degraded, prompt, RestoreSettings(steps=steps)).picture * 255).round() / 255
+        restored = (restore(network, degraded, prompt, RestoreSettings(steps=steps)).picture * 255).round() / 255
         after, before = float(psnr(restored, target)), float(psnr(degraded, target))
         value = min(after, CLEAN_BEST) if case.group == "clean" else after - before
         gains.setdefault(case.group, []).append(value)

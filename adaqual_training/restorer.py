@@ -15,10 +15,10 @@ from adaqual_core.grid import CELL
 from adaqual_core.image_statistics import joined_statistics
 from adaqual_core.networks.bilateral_grid import view_of
 from adaqual_core.networks.restorer import PRESETS, Restorer, RestorerConfig, detail, initialise
+from adaqual_core.networks.tone import Tone, edge_aware, grid_gate
 from adaqual_core.prompt import PromptSettings, asked_damage, prompt_length, restore_mask
 from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.sampling.ddim import alphas_cumprod, ddim_step, timesteps
-from adaqual_core.sampling.tone import Tone, edge_aware, grid_gate
 from adaqual_core.weight_files import save_model
 
 from .held_out import Case, as_picture, held_out

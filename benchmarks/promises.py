@@ -21,8 +21,9 @@ from scipy.stats import spearmanr
 from adaqual_core.damage import degrade
 from adaqual_core.grid import CELL
 from adaqual_core.imageio import read_picture, write_picture
-from adaqual_core.networks.shipped import load_shipped
+from adaqual_core.networks.shipped import SHIPPED_DENOISER
 from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import estimate_quality, load_assessor
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.quality.reference import reference_quality
@@ -107,7 +108,7 @@ def main() -> None:
     )
     parser.add_argument("--large", action="store_true", help="also restore 6000×4000 (takes minutes)")
     args = parser.parse_args()
-    model, net = load_shipped(), load_assessor()
+    model, net = load_restorer(SHIPPED_DENOISER), load_assessor()
     results: dict = {"threads": torch.get_num_threads()}
 
     clean = photo(1024, 1024)

@@ -37,7 +37,8 @@ from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.quality.reference import reference_quality
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 
 WORSE = 0.1
 """A picture is made worse when it loses more than this many dB."""
@@ -150,7 +151,7 @@ def true_map(chosen: TestSet, degraded: Tensor, clean: Tensor) -> QualityMap:
 
 def restored(model: torch.nn.Module, degraded: Tensor, quality: QualityMap) -> Tensor:
     """The restored picture, rounded to 8 bits as it would be written."""
-    found = restore_with(model, degraded, build_prompt(degraded, quality), settings_for(model)).picture
+    found = restore(model, degraded, build_prompt(degraded, quality), settings_for(model)).picture
     return (found.clamp(0, 1) * 255).round() / 255
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
 from adaqual_core.networks.denoiser import Denoiser, DenoiserConfig, initialise
 from adaqual_core.networks.finish import Finish, FinishConfig
+from adaqual_core.networks.restorer import Restorer, RestorerConfig
+from adaqual_core.networks.restorer import initialise as initialise_restorer
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
 from adaqual_core.quality.bundled import AssessorConfig, AssessorNet
@@ -52,6 +54,29 @@ def finish(seed: int = 0) -> Finish:
             last.weight.mul_(0.5)
             last.bias.mul_(0.5)
     return net.requires_grad_(False).eval()
+
+
+def restorer() -> Restorer:
+    """The second generation's restorer, small and with random weights. It changes pictures by about 0.1."""
+    config = RestorerConfig(
+        widths=(8, 8, 16, 16),
+        encoder=(1, 1, 1),
+        middle=1,
+        decoder=(1, 1, 1),
+        condition_width=16,
+        heads=2,
+        grid_widths=(8, 8, 8),
+        grid_blocks=1,
+        grid_levels=4,
+    )
+    model = Restorer(config)
+    initialise_restorer(model, 0)
+    disturb(model, 0.05, 0)
+    with torch.no_grad():
+        for head in (model.denoiser.ending, model.grid.head):
+            head.weight.mul_(0.05)
+            head.bias.mul_(0.05)
+    return model.requires_grad_(False).eval()
 
 
 def assessor(seed: int = 0) -> AssessorNet:

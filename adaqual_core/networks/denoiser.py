@@ -5,8 +5,10 @@ the task; the architecture is our definition). No operation pools over the pictu
 condition vector that is computed once per picture, so that tiles with enough context equal the whole.
 """
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -16,8 +18,10 @@ from torch import Tensor
 from ..grid import CELL
 from ..image_statistics import STATISTICS
 from ..prompt import MAX_LENGTH
+from ..weight_files import build, header_of, read
 from .embedding import sinusoid
-from .finish import Finish
+from .family import Family, Sizes
+from .finish import Finish, FinishConfig, load_finish
 from .prompt_tokens import Guidance, PromptAttention, PromptTokens
 from .tone_curve import KNOTS, ToneCurve, tone_change
 
@@ -160,6 +164,11 @@ class Denoiser(nn.Module):
         self.share = operations.Conv2d(first, pixels, 1)
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """What a file of this network holds."""
+        return ("denoiser",) if self.finish is None else ("denoiser", "finish")
+
+    @property
     def receptive_radius(self) -> int:
         """Distance in px beyond which nothing influences a pixel, rounded up to whole cells."""
         config = self.config
@@ -241,3 +250,41 @@ def initialise(model: Denoiser, seed: int) -> None:
     for head in (model.ending, model.gain, model.share, model.tone.layer3, model.toned):
         nn.init.zeros_(head.weight)
     nn.init.ones_(model.share.bias)
+
+
+FINISHED = '{"iterations": 23396, "hours": 5.84}'
+"""The notes in the header of the denoiser that the shipped finish was trained for; the finish lies in a file of its own."""
+
+
+def load(path: Path, operations=nn) -> Denoiser:
+    """The denoiser stored in ``path`` with the finish that the file holds, float32 on the CPU, in evaluation mode.
+
+    A copy of the shipped denoiser gets the shipped finish, wherever it lies. Raises :class:`CheckpointError`.
+    """
+    config, tensors = read(path, Denoiser.file_kind)
+    header = header_of(path)
+    finish = {key: tensors.pop(key) for key in list(tensors) if key.startswith("finish.")}
+    model = build(path, config, tensors, Denoiser, DenoiserConfig, operations)
+    if finish:
+        own = {key.removeprefix("finish."): value for key, value in finish.items()}
+        model.finish = build(path, json.loads(header["finish"]), own, Finish, FinishConfig, operations)
+    elif "parts" not in header and header.get("notes") == FINISHED:
+        model.finish = load_finish(operations=operations)
+    return model
+
+
+def _memory(network: Denoiser, sizes: Sizes, height: int, width: int) -> float:
+    config, size = network.config, next(network.parameters()).element_size()
+    side = sizes.tile + 2 * max(sizes.overlap, network.receptive_radius)
+    return 18 * config.widths[0] / config.unshuffle**2 * size * sizes.tile_batch * side**2
+
+
+FAMILY = Family(
+    name=Denoiser.file_kind,
+    title="AdaQual denoiser, our presets",
+    network=Denoiser,
+    signature=("statistics1.weight", "prompt.global_prompt", "prompt.pool", "attention1.gate", "intro.weight"),
+    tiling="windows",
+    memory=_memory,
+    load=load,
+)

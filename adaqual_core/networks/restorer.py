@@ -8,6 +8,7 @@ operation of the denoiser pools over the picture, so tiles with enough context e
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -17,11 +18,15 @@ from torch import Tensor
 from ..grid import CELL
 from ..image_statistics import STATISTICS
 from ..kinds import KINDS
-from ..prompt import MAX_LENGTH
-from .bilateral_grid import BilateralGrid
+from ..prompt import MAX_LENGTH, Prompt
+from ..weight_files import build, read
+from .bilateral_grid import BilateralGrid, view_of
 from .embedding import sinusoid
+from .family import Family, Sizes, Told
 from .kind_prompts import KindPrompts
 from .prompt_tokens import Guidance, PromptAttention
+from .runner import Runner
+from .tone import Tone, edge_aware, grid_gate, is_painted
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,7 @@ class Restorer(nn.Module):
     """The bilateral grid, the conditioner and the denoiser of one model file."""
 
     file_kind = "restorer"
+    parts = ("grid", "conditioner", "denoiser")
 
     def __init__(self, config: RestorerConfig = PRESETS["nano"], operations=nn):
         super().__init__()
@@ -208,6 +214,11 @@ class Restorer(nn.Module):
         self.grid = BilateralGrid(config.grid_widths, config.grid_blocks, config.grid_levels, operations)
         self.conditioner = Conditioner(config, operations)
         self.denoiser = Denoiser(config, operations)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Distance in px beyond which nothing of a window influences a pixel, rounded up to whole cells."""
+        return self.denoiser.receptive_radius
 
 
 def initialise(model: Restorer, seed: int) -> None:
@@ -232,3 +243,51 @@ def initialise(model: Restorer, seed: int) -> None:
     for head in (model.denoiser.ending, model.grid.head):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
+
+
+def load(path: Path, operations=nn) -> Restorer:
+    """The restorer stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    return build(path, *read(path, Restorer.file_kind), Restorer, RestorerConfig, operations)
+
+
+def tone_of(run: Runner, picture: Tensor, prompt: Prompt) -> Tone:
+    """The tone of one whole picture [3, H, W] in [0, 1], as the grid finds it for the prompt of that picture."""
+    view = view_of(picture[None], prompt.severity, prompt.kinds)
+    grid = run({"view": view}, "the view of the whole picture", "grid") * grid_gate(prompt.kinds)
+    return Tone(grid, edge_aware(picture[None], prompt.restore_mask))
+
+
+def told(run: Runner, picture: Tensor, prompt: Prompt, tone: Tone | None = None) -> Told:
+    """What the denoiser is told of one picture [3, H, W] in [0, 1]. ``tone`` replaces that of :func:`tone_of`."""
+    tone = tone or tone_of(run, picture, prompt)
+    toned = tone.applied(picture, prompt.restore_mask if is_painted(prompt) else None)
+    known = {
+        "statistics": prompt.statistics,
+        "mean_kinds": prompt.kinds.mean((2, 3)),
+        "severity": prompt.severity,
+        "kinds": prompt.kinds,
+        "length": prompt.length,
+    }
+    about, tokens, bias = run(known, "the whole picture's prompts", "conditioner")
+    damage = torch.cat((prompt.severity, prompt.kinds), 1)
+    pictures = {"picture": picture, "toned": toned}
+    return Told(toned, pictures, {"damage": damage, "bias": bias}, {"about": about, "tokens": tokens})
+
+
+def _memory(network: Restorer, sizes: Sizes, height: int, width: int) -> float:
+    size, side = next(network.parameters()).element_size(), sizes.tile + 2 * max(sizes.overlap, network.receptive_radius)
+    return 3 * (81 + 4 * network.config.widths[0]) / 4 * size * sizes.tile_batch * side**2
+
+
+FAMILY = Family(
+    name=Restorer.file_kind,
+    title="AdaQual restorer, our presets",
+    network=Restorer,
+    signature=("grid.stem.weight", "conditioner.picture1.weight", "denoiser.intro.weight"),
+    tiling="windows",
+    memory=_memory,
+    told=told,
+    part="denoiser",
+    needs_kinds=True,
+    load=load,
+)

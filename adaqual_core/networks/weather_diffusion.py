@@ -1,13 +1,11 @@
 """The U-Net of WeatherDiffusion's checkpoints, with their key names (Özdenizci & Legenstein, TPAMI 2023).
 
 The architecture is DDPM's (Ho et al. 2020, as in DDIM): residual blocks with GroupNorm of 32 groups, one head of
-self-attention where the keys have it, a time embedding. Sizes are read from tensor shapes. :mod:`adaqual_core.sampling.patches`
-samples with it.
+self-attention where the keys have it, a time embedding. Sizes are read from tensor shapes.
 """
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .family import Family, Shapes, Sizes, Stated, Told
 from .winograd import conv3x3
 
 GROUPS = 32
@@ -26,7 +25,7 @@ class WeatherConfig:
 
     ``widths``: channels per level; ``blocks``: residual blocks per level down (one more up); ``attention``: whether a
     level attends; ``first``: channels after the first convolution; ``time``: width of the time embedding; ``patch``:
-    side in px of the patches it was trained on, a multiple of 2^(levels − 1).
+    side in px of the patches it was trained on, a multiple of 2^(levels − 1). ``noise_scale``: sampling starts from unit noise.
     """
 
     first: int = 128
@@ -35,9 +34,10 @@ class WeatherConfig:
     attention: tuple[bool, ...] = (False, False, True, False)
     time: int = 512
     patch: int = 64
+    noise_scale: float = 1.0
 
 
-def read_config(shapes: Mapping[str, tuple[int, ...]], patch: int | None = None) -> WeatherConfig:
+def read_config(shapes: Shapes, patch: int | None = None) -> WeatherConfig:
     """The sizes that tensors of these names and shapes ask for.
 
     ``patch`` leaves no trace in them: where not given it is taken from the published habit of attending at 16×16 first.
@@ -193,3 +193,34 @@ class WeatherNet(nn.Module):
             if hasattr(level, "upsample"):
                 x = level.upsample(x)
         return self.conv_out(_swish(self.norm_out(x)))
+
+
+def _build(shapes: Shapes, stated: Stated, operations) -> WeatherNet:
+    return WeatherNet(read_config(shapes, stated.patch), operations)
+
+
+def _memory(network: WeatherNet, sizes: Sizes, height: int, width: int) -> float:
+    size = next(network.parameters()).element_size()
+    return 16 * network.config.first * size * sizes.patch_batch * network.config.patch**2
+
+
+FAMILY = Family(
+    name="weatherdiffusion",
+    title="WeatherDiffusion",
+    network=WeatherNet,
+    signature=(
+        "conv_in.weight",
+        "conv_out.weight",
+        "temb.dense.0.weight",
+        "down.0.block.0.conv1.weight",
+        "mid.attn_1.q.weight",
+        "norm_out.weight",
+    ),
+    tiling="patches",
+    memory=_memory,
+    told=lambda run, picture, prompt: Told(picture),
+    space="image",
+    steps=25,
+    schedule="official",
+    build=_build,
+)

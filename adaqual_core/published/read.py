@@ -23,17 +23,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..networks.adaqual_diff import OfficialNet
-from ..networks.adaqual_diff import read_config as read_official
-from ..networks.denoiser import Denoiser
-from ..networks.restorer import Restorer
-from ..networks.shipped import SHIPPED_DENOISER, load_denoiser, load_second, load_shipped
-from ..networks.weather_diffusion import WeatherNet
-from ..networks.weather_diffusion import read_config as read_weather
+from ..networks.family import Stated
+from ..networks.registry import FAMILIES
+from ..weight_files import kind_in
 from .detect import detect
 
 AGAIN = "it may be truncated or half-written: download it again"
-RESTORERS = ("adaqual_official", "weatherdiffusion")
+OURS = {family.name: family.load for family in FAMILIES if family.load is not None}
+PUBLISHED = {family.name: family.build for family in FAMILIES if family.build is not None}
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,7 @@ def convert(source: Path, target: Path) -> Published:
     if target.exists():
         raise CheckpointError(f"{target}: exists already; remove it or give another name")
     published = read_published(source)
-    if published.family not in RESTORERS:
+    if published.family not in PUBLISHED:
         raise CheckpointError(f"{source}: {published.family} needs no conversion; use the file as it is")
     header = {"format": "pt", "adaqual": published.family, "dropped": json.dumps(published.dropped)}
     if published.patch is not None:
@@ -191,36 +188,24 @@ def convert(source: Path, target: Path) -> Published:
     return published
 
 
-def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Restorer | Denoiser | OfficialNet | WeatherNet:
-    """The restoration network in ``path``, whichever it is, float32 on the CPU, in evaluation mode.
+def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> nn.Module:
+    """The restoration network in ``path``, of whichever family, float32 on the CPU, in evaluation mode.
 
-    The shipped file comes with its finish. ``mode``: how an official AdaQual checkpoint uses its prompt module. Raises
-    :class:`CheckpointError`.
+    Our own files are known by their header, published ones by their tensors. ``mode``: how an AdaQual-Diff checkpoint uses its
+    prompt module ("published" or "prompted"). Raises :class:`CheckpointError`.
     """
     path = Path(path)
-    if path.resolve() == SHIPPED_DENOISER.resolve():
-        return load_shipped(operations)
-    if path.is_file():
-        with path.open("rb") as file:
-            start = file.read(9)
-        if start[8:] == b"{":
-            try:
-                with safe_open(path, "pt") as file:
-                    kind = (file.metadata() or {}).get("adaqual")
-            except (SafetensorError, OSError) as problem:
-                raise CheckpointError(f"{path}: not a readable safetensors file ({problem}); {AGAIN}") from None
-            if kind == Restorer.file_kind:
-                return load_second(path, operations)
-            if kind not in (None, *RESTORERS):
-                return load_denoiser(path, operations)
+    kind = kind_in(path)
+    if kind is not None and kind not in PUBLISHED:
+        if kind not in OURS:
+            wanted = " or ".join(OURS)
+            raise CheckpointError(f"{path}: an AdaQual {kind}, but an AdaQual {wanted} is needed here; choose another file")
+        return OURS[kind](path, operations)
     published = read_published(path)
+    if published.family not in PUBLISHED:
+        raise CheckpointError(f"{path}: {published.family}, no restoration network on its own; choose another file")
     shapes = {key: tuple(value.shape) for key, value in published.tensors.items()}
     with torch.device("meta"):
-        if published.family == "adaqual_official":
-            model: nn.Module = OfficialNet(read_official(shapes), mode, operations)
-        elif published.family == "weatherdiffusion":
-            model = WeatherNet(read_weather(shapes, published.patch), operations)
-        else:
-            raise CheckpointError(f"{path}: {published.family}, no restoration network on its own; choose another file")
+        model = PUBLISHED[published.family](shapes, Stated(patch=published.patch, mode=mode), operations)
     model.load_state_dict({key: value.float() for key, value in published.tensors.items()}, assign=True)
     return model.requires_grad_(False).eval()

@@ -11,13 +11,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..grid import block_mask
 from ..kinds import KINDS
-from ..networks.bilateral_grid import sliced
+from ..prompt import Prompt
+from .bilateral_grid import sliced
 
 _SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
 _LUMA = (0.299, 0.587, 0.114)
 _TONAL = tuple(KINDS.index(kind) for kind in ("low", "rain", "snow", "haze"))
 _FULL = 0.1
+_ROWS = 256
+
+
+PAINTED = ("mask", "edited")
+"""How the assessor's name of a map that an artist painted begins or ends."""
+
+
+def is_painted(prompt: Prompt) -> bool:
+    """Whether an artist painted the prompt's map, so that its mask is followed exactly."""
+    name = prompt.quality.assessor
+    return name.startswith(PAINTED[0]) or name.endswith(PAINTED[1])
 
 
 def luma(picture: Tensor) -> Tensor:
@@ -76,3 +89,20 @@ class Tone:
         slope, offset = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False).split(1, 1)
         mask = (slope * luma(part) + offset).clamp(0, 1)
         return mask * sliced(self.grid, part, y, x)
+
+    def applied(self, picture: Tensor, painted: Tensor | None) -> Tensor:
+        """One whole picture [3, H, W] with its tone set, in [0, 1].
+
+        ``painted`` [1, 1, h, w] is a restore mask per cell that replaces the edge-aware one. The picture is worked through in
+        strips of rows, so that no further tensor of its size is needed.
+        """
+        height, width = picture.shape[-2:]
+        toned = picture.clone()
+        x = ((torch.arange(width) + 0.5) / width)[None]
+        for top in range(0, height, _ROWS):
+            bottom = min(height, top + _ROWS)
+            part = toned[None, :, top:bottom]
+            y = ((torch.arange(top, bottom) + 0.5) / height)[None]
+            mask = None if painted is None else block_mask(painted, top, bottom, 0, width)[None]
+            part.add_(self.change(part, y, x, mask)).clamp_(0, 1)
+        return toned
