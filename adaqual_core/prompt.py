@@ -4,7 +4,7 @@ A prompt does not depend on the model's weights: it holds severity and soft prom
 damage, the global statistics that condition the global prompt, and the restore mask. The networks turn it into tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -71,15 +71,9 @@ class Prompt:
 
     def index(self, picture: int) -> "Prompt":
         """The prompt of one picture of the batch."""
-        one = slice(picture, picture + 1)
-        return Prompt(
-            self.quality.index(picture) if self.quality.batch > 1 else self.quality,
-            self.severity[one],
-            self.length[one],
-            self.restore_mask[one],
-            self.statistics[one],
-            None if self.kinds is None else self.kinds[one],
-        )
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts = {name: value[picture : picture + 1] for name, value in parts.items() if isinstance(value, Tensor)}
+        return replace(self, quality=self.quality.index(picture) if self.quality.batch > 1 else self.quality, **parts)
 
 
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:

@@ -241,7 +241,8 @@ def test_overflow_in_half_precision_is_computed_again_in_float32():
     args = [x.half() if x.ndim == 4 else x for x in (*args, prompt.statistics.half())]
     assert not torch.isfinite(half(*args)).all()
     found = restore(half, pixels, prompt).picture
-    assert torch.equal(found, restore(copy.deepcopy(half).float(), pixels, prompt).picture)
+    exact = restore(copy.deepcopy(half).float(), pixels, prompt).picture  # its prompts too are computed in float32
+    assert torch.isfinite(found).all() and (found - exact).abs().mean() < 0.02 < (exact - pixels).abs().mean()
     assert next(half.parameters()).dtype == torch.float16  # the caller's model is as it was
 
 

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ..grid import CELL
 from ..image_statistics import STATISTICS
-from ..prompt import MAX_LENGTH
+from ..prompt import MAX_LENGTH, Prompt
 from ..weight_files import build, header_of, read
 from .embedding import sinusoid
-from .family import Family, Sizes
+from .family import Family, Sizes, Told
 from .finish import Finish, FinishConfig, load_finish
 from .prompt_tokens import Guidance, PromptAttention, PromptTokens
+from .runner import Runner
 from .tone_curve import KNOTS, ToneCurve, tone_change
 
 
@@ -185,12 +186,16 @@ class Denoiser(nn.Module):
         gain = a.sqrt() * power / (a * power + (1 - a) * self.config.noise_scale**2)
         return noisy * gain.to(noisy.dtype)
 
-    def condition(self, timestep: Tensor, statistics: Tensor, curve: Tensor) -> tuple[Tensor, Tensor]:
-        """(time and picture, picture alone) as vectors [B, condition_width]."""
-        dtype = statistics.dtype
-        time = self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(dtype))))
-        picture = self.statistics2(F.silu(self.statistics1(statistics * 4 - 2))) + self.toned(curve.flatten(1))
-        return time + picture, picture
+    def about(self, severity: Tensor, length: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What is known of whole pictures before the first step, for :meth:`denoise`.
+
+        That is the tone curve [B, 3, KNOTS], the condition vector [B, E] without the time, the prompts' tokens [B, n, E] and
+        their bias per cell [B, n, h, w].
+        """
+        curve = self.tone(statistics)
+        about = self.statistics2(F.silu(self.statistics1(statistics * 4 - 2))) + self.toned(curve.flatten(1))
+        guidance = self.prompt(severity, length, about)
+        return curve, about, guidance.tokens, guidance.bias
 
     def forward(
         self,
@@ -202,9 +207,22 @@ class Denoiser(nn.Module):
         length: Tensor,
         statistics: Tensor,
     ) -> Tensor:
-        curve = self.tone(statistics).detach()  # it is trained by a loss of its own
-        condition, about_picture = self.condition(timestep, statistics, curve)
-        guidance: Guidance = self.prompt(severity, length, about_picture)
+        return self.denoise(picture, noisy, timestep, alpha_cumprod, *self.about(severity, length, statistics))
+
+    def denoise(
+        self,
+        picture: Tensor,
+        noisy: Tensor,
+        timestep: Tensor,
+        alpha_cumprod: Tensor,
+        curve: Tensor,
+        about: Tensor,
+        tokens: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
+        """The residual, given what :meth:`about` finds of the whole pictures; ``bias`` is that of the cells given."""
+        condition = about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype))))
+        guidance = Guidance(tokens, bias)
         stacked = torch.cat((picture * 2 - 1, self.precondition(noisy, alpha_cumprod)), 1)
         stacked = F.pixel_unshuffle(stacked, self.config.unshuffle).contiguous(memory_format=torch.channels_last)
         entry = self.intro(stacked)
@@ -273,6 +291,13 @@ def load(path: Path, operations=nn) -> Denoiser:
     return model
 
 
+def told(run: Runner, picture: Tensor, prompt: Prompt) -> Told:
+    """What the denoiser is told of one picture [3, H, W] in [0, 1]."""
+    known = {"severity": prompt.severity, "length": prompt.length, "statistics": prompt.statistics}
+    curve, about, tokens, bias = run(known, "the whole picture's prompts", "about")
+    return Told(picture, {"picture": picture}, {"bias": bias}, {"curve": curve, "about": about, "tokens": tokens})
+
+
 def _memory(network: Denoiser, sizes: Sizes, height: int, width: int) -> float:
     config, size = network.config, next(network.parameters()).element_size()
     side = sizes.tile + 2 * max(sizes.overlap, network.receptive_radius)
@@ -286,5 +311,7 @@ FAMILY = Family(
     signature=("statistics1.weight", "prompt.global_prompt", "prompt.pool", "attention1.gate", "intro.weight"),
     tiling="windows",
     memory=_memory,
+    told=told,
+    part="denoise",
     load=load,
 )

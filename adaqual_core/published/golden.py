@@ -103,10 +103,10 @@ def _sampled(
     """
     run, estimates = Runner(net), []
     prompt = build_prompt(picture[None], quality_from_severity(torch.ones(1, *picture.shape[-2:])))
-    plan = TILINGS[family.tiling](run, settings_for(net), prompt.restore_mask, *picture.shape[-2:])
+    plan = TILINGS[family.tiling](run, settings_for(net), prompt)
     if patches is not None:
         plan = replace(plan, corners=patches)
-    predict = plan.predictor(run, family, family.told(run, picture, prompt), prompt.restore_mask, lambda x0: None)
+    predict = plan.predictor(run, family.told(run, picture, prompt), prompt, lambda x0: None)
 
     def watched(state: Tensor, t: int) -> Estimate:
         estimate = predict(state, t)

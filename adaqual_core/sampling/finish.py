@@ -5,11 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..grid import block_mask
 from ..networks.runner import Runner
 from ..networks.tone_grid import sliced, view_of
 from ..prompt import Prompt
-from .windows import WindowPlan, inner, place_of, seen
+from .windows import WindowPlan, inner, mask_of, place_of, seen
 
 
 def finish(
@@ -34,13 +33,12 @@ def finish(
         inputs = {name: torch.stack([seen(one, w) for w in group]) for name, one in pictures.items()}
         found = run(inputs, place_of(group), "finish.detail")
         for w, change in zip(group, found, strict=True):
-            mask = block_mask(prompt.restore_mask, w.top, w.bottom, w.left, w.right)
-            spare[:, w.top : w.bottom, w.left : w.right] = inner(change, w).clamp(-1, 1).mul(mask)
+            spare[:, w.top : w.bottom, w.left : w.right] = inner(change, w).clamp(-1, 1).mul(mask_of(prompt, w))
         advance(spare)
     restored.add_(spare[:, :height, :width]).clamp_(0, 1)
     for w in (w for group in plan.groups for w in group):
         part = restored[:, w.top : w.bottom, w.left : w.right]
         y = (torch.arange(w.top, w.top + part.shape[1]) + 0.5) / height
         x = (torch.arange(w.left, w.left + part.shape[2]) + 0.5) / width
-        mask = block_mask(prompt.restore_mask, w.top, w.top + part.shape[1], w.left, w.left + part.shape[2])
+        mask = mask_of(prompt, w)[:, : part.shape[1], : part.shape[2]]
         part.add_(mask * sliced(grid, part[None], y, x)[0]).clamp_(0, 1)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..grid import mirrored, pixel_mask
-from ..networks.family import Family, Told
+from ..networks.family import Told
 from ..networks.runner import Runner
+from ..prompt import Prompt
 from .ddim import Estimate, alphas_cumprod
 from .settings import RestoreSettings
 
@@ -88,16 +89,20 @@ class PatchPlan:
         """How often the network is run in a step."""
         return -(-len(self.corners) // self.batch)
 
-    def predictor(self, run: Runner, family: Family, told: Told, mask: Tensor, advance: Callable[[Tensor], None]) -> "Averaged":
+    def predictor(self, run: Runner, told: Told, prompt: Prompt, advance: Callable[[Tensor], None]) -> "Averaged":
         """What estimates the picture for :func:`ddim.ddim`."""
-        height, width = told.base.shape[-2:]
-        return Averaged(self, run, told, extended(pixel_mask(mask[0, 0], height, width), self.patch), advance)
+        return Averaged(self, run, told, _mask(prompt, self.patch), advance)
 
 
-def averaged_patches(run: Runner, settings: RestoreSettings, mask: Tensor, height: int, width: int) -> PatchPlan:
-    """Patches every ``settings.stride`` px, without those that ``mask`` [1, 1, h, w] per cell does not need."""
+def _mask(prompt: Prompt, patch: int) -> Tensor:
+    """The restore mask [H', W'] per pixel of one picture, extended to at least a patch."""
+    return extended(pixel_mask(prompt.restore_mask[0, 0], prompt.quality.height, prompt.quality.width), patch)
+
+
+def averaged_patches(run: Runner, settings: RestoreSettings, prompt: Prompt) -> PatchPlan:
+    """Patches every ``settings.stride`` px, without those that one picture's prompt does not need."""
     patch = run.model.config.patch
-    pixels = extended(pixel_mask(mask[0, 0], height, width), patch)
+    pixels = _mask(prompt, patch)
     grid = corners(*pixels.shape, patch, settings.stride)
     return PatchPlan(tuple(active_corners(grid, patch, pixels)), patch, settings.patch_batch, tuple(pixels.shape), len(grid))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..grid import CELL, pixel_mask
 from ..networks.family import WHOLE
 from ..networks.runner import Runner
+from ..prompt import Prompt
 from .settings import RestoreSettings
 from .tiles import TILE, Window, borders
 from .windows import WindowPlan
@@ -95,13 +96,15 @@ def _tiles_touched(windows: list[Window], height: int, width: int) -> int:
     return int(seen.sum())
 
 
-def damaged_regions(run: Runner, settings: RestoreSettings, mask: Tensor, height: int, width: int) -> WindowPlan:
-    """Each damaged region of ``mask`` [1, 1, h, w] per cell in a window of its own.
+def damaged_regions(run: Runner, settings: RestoreSettings, prompt: Prompt) -> WindowPlan:
+    """Each region that one picture's prompt asks to restore in a window of its own.
 
     ``settings.tile`` decides how much is run at once, see WHOLE; ``overlap`` is not heeded.
     """
     step = max(CELL, 2 ** len(run.model.config.encoder))
-    pixels = pixel_mask(mask[0, 0], height, width)
-    windows, pooled = windows_of(pixels, settings.tile, step, run.model.receptive_radius)
+    height, width = prompt.quality.height, prompt.quality.width
+    windows, pooled = windows_of(
+        pixel_mask(prompt.restore_mask[0, 0], height, width), settings.tile, step, run.model.receptive_radius
+    )
     tiles = -(-height // TILE) * -(-width // TILE)
     return WindowPlan(tuple((w,) for w in windows), (height, width), tiles, _tiles_touched(windows, height, width), pooled)

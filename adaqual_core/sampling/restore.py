@@ -5,6 +5,7 @@ windows, damaged regions or averaged patches.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn as nn
@@ -24,12 +25,12 @@ from .windows import WindowPlan, exact_windows
 
 Plan = WindowPlan | PatchPlan
 
-TILINGS: dict[str, Callable[[Runner, RestoreSettings, Tensor, int, int], Plan]] = {
+TILINGS: dict[str, Callable[[Runner, RestoreSettings, Prompt], Plan]] = {
     "windows": exact_windows,
     "regions": damaged_regions,
     "patches": averaged_patches,
 }
-"""The functions that plan a picture's windows or patches, by the name that a :class:`Family` states."""
+"""The functions that plan one picture's windows or patches from its prompt, by the name that a :class:`Family` states."""
 
 
 def _change(family: Family, x0: Tensor, base: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def restore_picture(
     def noise(index: int) -> Tensor:
         return draw_noise(plan.shape, run.model.config.noise_scale, settings.seed, index)
 
-    predict = plan.predictor(run, family, told, prompt.restore_mask, show)
+    predict = plan.predictor(run, told, prompt, show)
     steps = timesteps(settings.schedule, settings.steps)
     x0 = ddim(predict, noise(0), steps, eta=settings.eta, fresh_noise=lambda index: noise(index + 1))
     change = _change(family, x0, told.base)
@@ -94,15 +95,16 @@ def restore(
     """
     family, settings, run = family_of(model), settings or settings_for(model), Runner(model, dtype)
     check_inputs(picture, prompt, family.needs_kinds)
-    masks = prompt.restore_mask if settings.strength > 0 else torch.zeros_like(prompt.restore_mask)
-    plans = [TILINGS[family.tiling](run, settings, mask[None], *picture.shape[-2:]) for mask in masks]
+    if settings.strength == 0:
+        prompt = replace(prompt, restore_mask=torch.zeros_like(prompt.restore_mask))
+    prompts = [prompt.index(i) for i in range(len(picture))]
+    plans = [TILINGS[family.tiling](run, settings, one) for one in prompts]
     passes = settings.steps + (getattr(model, "finish", None) is not None)
     advance = counted(progress, passes * sum(plan.runs for plan in plans))
     result = torch.empty(picture.shape, dtype=torch.float32)
-    for index, plan in enumerate(plans):
+    for index, (plan, one) in enumerate(zip(plans, prompts, strict=True)):
         result[index] = picture[index].detach()
-        source, wanted = result[index, :3].clamp_(0, 1), prompt.index(index)
+        source = result[index, :3].clamp_(0, 1)
         if plan.runs:
-            told = family.told(run, source, wanted)
-            source.copy_(restore_picture(run, plan, told, source, wanted, settings, advance))
+            source.copy_(restore_picture(run, plan, family.told(run, source, one), source, one, settings, advance))
     return Restored(result, sum(plan.tiles_total for plan in plans), sum(plan.tiles_run for plan in plans))

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from ..grid import CELL, block_mask, cell_count, mirrored
-from ..networks.family import Family, Told
+from ..networks.family import Told
+from ..networks.registry import family_of
 from ..networks.runner import Runner
+from ..prompt import Prompt
 from .ddim import Estimate, alphas_cumprod
 from .settings import RestoreSettings
 from .tiles import TILE, Window, active_tiles, batches, plan
@@ -42,16 +44,17 @@ class WindowPlan:
         """How often the network is run in a step."""
         return len(self.groups)
 
-    def predictor(self, run: Runner, family: Family, told: Told, mask: Tensor, advance: Callable[[Tensor], None]) -> "Windowed":
+    def predictor(self, run: Runner, told: Told, prompt: Prompt, advance: Callable[[Tensor], None]) -> "Windowed":
         """What estimates the picture for :func:`ddim.ddim`."""
-        return Windowed(self, run, family, told, mask, advance)
+        return Windowed(self, run, told, prompt, advance)
 
 
-def exact_windows(run: Runner, settings: RestoreSettings, mask: Tensor, height: int, width: int) -> WindowPlan:
-    """Windows with at least the network's receptive field around every tile that ``mask`` [1, 1, h, w] per cell asks for."""
+def exact_windows(run: Runner, settings: RestoreSettings, prompt: Prompt) -> WindowPlan:
+    """Windows with at least the network's receptive field around every tile in which one picture's prompt asks for anything."""
+    height, width = prompt.quality.height, prompt.quality.width
     context = CELL * math.ceil(max(settings.overlap, run.model.receptive_radius) / CELL)
     shape = CELL * cell_count(height), CELL * cell_count(width)
-    layout = plan(active_tiles(mask), *shape, settings.tile // TILE * TILE, context)
+    layout = plan(active_tiles(prompt.restore_mask), *shape, settings.tile // TILE * TILE, context)
     return WindowPlan(tuple(batches(layout, settings.tile_batch)), shape, layout.tiles_total, layout.tiles_run)
 
 
@@ -67,6 +70,11 @@ def inner(found: Tensor, w: Window) -> Tensor:
     return found[:, w.top - w.window_top : w.bottom - w.window_top, w.left - w.window_left : w.right - w.window_left]
 
 
+def mask_of(prompt: Prompt, w: Window) -> Tensor:
+    """The restore mask [1, h, w] per pixel of a window's block."""
+    return block_mask(prompt.restore_mask, w.top, w.bottom, w.left, w.right)
+
+
 def place_of(group: Group) -> str:
     """The windows' corners (x, y), for messages."""
     return "tile " + ", ".join(f"({w.left}, {w.top})" for w in group)
@@ -80,18 +88,17 @@ def _cells(field: Tensor, w: Window) -> Tensor:
 class Windowed:
     """Estimates one picture, window by window. What the network is told beside the state is the same at every step.
 
-    ``mask`` [1, 1, h, w]: the restore mask per cell. ``advance(x0)`` is called after each run of the network with the estimate as
-    far as it is known.
+    ``prompt`` is that of the one picture. ``advance(x0)`` is called after each run of the network with the estimate as far as it
+    is known.
     """
 
-    def __init__(
-        self, plan: WindowPlan, run: Runner, family: Family, told: Told, mask: Tensor, advance: Callable[[Tensor], None]
-    ):
-        self.plan, self.run, self.family, self.told, self.mask, self.advance = plan, run, family, told, mask, advance
+    def __init__(self, plan: WindowPlan, run: Runner, told: Told, prompt: Prompt, advance: Callable[[Tensor], None]):
+        self.plan, self.run, self.told, self.prompt, self.advance = plan, run, told, prompt, advance
+        self.family = family_of(run.model)
         self.options = {} if plan.pool_window is None else {"pool_window": plan.pool_window}
         self.alphas = alphas_cumprod()
         self.x0 = torch.zeros(3, *plan.shape)  # every step writes the same blocks again; elsewhere it stays 0
-        self.unclipped = torch.zeros(3, *plan.shape) if family.unclipped else None
+        self.unclipped = torch.zeros(3, *plan.shape) if self.family.unclipped else None
 
     def __call__(self, state: Tensor, t: int) -> Estimate:
         """The estimate from ``state`` [3, H', W'] at timestep ``t``, masked and clamped to ±1."""
@@ -99,7 +106,7 @@ class Windowed:
             found = self.run(self._inputs(group, state, t), place_of(group), self.family.part, **self.options)
             for w, residual in zip(group, found, strict=True):
                 block = (slice(None), slice(w.top, w.bottom), slice(w.left, w.right))
-                residual, mask = inner(residual, w), block_mask(self.mask, w.top, w.bottom, w.left, w.right)
+                residual, mask = inner(residual, w), mask_of(self.prompt, w)
                 if self.unclipped is not None:
                     self.unclipped[block] = residual * mask
                 self.x0[block] = residual.clamp(-1, 1).mul(mask)
