@@ -25,6 +25,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..networks.family import Stated
 from ..networks.registry import FAMILIES
+from ..networks.shipped import SHIPPED_DENOISER
 from ..weight_files import kind_in
 from .detect import detect
 
@@ -188,8 +189,8 @@ def convert(source: Path, target: Path) -> Published:
     return published
 
 
-def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> nn.Module:
-    """The restoration network in ``path``, of whichever family, float32 on the CPU, in evaluation mode.
+def load_restorer(path: Path = SHIPPED_DENOISER, operations=nn, *, mode: str = "published") -> nn.Module:
+    """The restoration network in ``path`` (by default the shipped one), of any family, float32 on the CPU, in evaluation mode.
 
     Our own files are known by their header, published ones by their tensors. ``mode``: how an AdaQual-Diff checkpoint uses its
     prompt module ("published" or "prompted"). Raises :class:`CheckpointError`.

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .bundled import AssessorNet, estimate_quality, load_assessor
+from .bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
 from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
 from .deqa.scorer import DeqaScorer, load_deqa
@@ -73,8 +73,10 @@ def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
         raise CheckpointError(f"{path}: {kind}; only DeQA-Score can have its weights in {bits} bits: leave them as in the file")
 
 
-def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
-    """The assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raises :class:`CheckpointError`.
+def open_assessor(path: Path = SHIPPED_ASSESSOR, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
+    """The assessor at ``path`` (see :func:`kind_of`; by default the shipped one), ready on ``device``.
+
+    Raises :class:`CheckpointError`.
 
     ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes.
     """
