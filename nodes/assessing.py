@@ -11,8 +11,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
 
-from ..adaqual_core.quality.assess import assess, score
-from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.quality.assess import assess, family_of, score
 from ..adaqual_core.quality.cache import ScoreCache
 from ..adaqual_core.quality.map import QualityMap
 from .common import AdaQualAssessor, frame, reporter, schema
@@ -22,12 +21,9 @@ ORDERS = ("best first", "worst first", "as given")
 
 
 def ready(assessor: ModelPatcher | None) -> ModelPatcher:
-    """The assessor, the shipped one for None, loaded with room for its work.
-
-    That is a tile of 1024 px with its context for the embedded one, eight tiles at once for the others.
-    """
+    """The assessor, the shipped one for None, loaded with room for its work."""
     assessor = assessor or open_network(ASSESSORS)
-    use(assessor, memory=(400 if isinstance(assessor.model, AssessorNet) else 1000) * 2**20)
+    use(assessor, memory=family_of(assessor.get_attachment(JUDGE)).memory)
     return assessor
 
 

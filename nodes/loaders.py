@@ -16,11 +16,8 @@ from comfy_api.latest import io
 from ..adaqual_core.networks.adaqual_diff import MODES
 from ..adaqual_core.networks.shipped import SHIPPED_DENOISER
 from ..adaqual_core.published.read import load_restorer
-from ..adaqual_core.quality.assess import CLIP_IQA, EMBEDDED, kind_of, refuse_bits
-from ..adaqual_core.quality.bundled import SHIPPED_ASSESSOR, load_assessor
-from ..adaqual_core.quality.clip_iqa import load_clip_iqa
-from ..adaqual_core.quality.deqa.network import DeqaNet
-from ..adaqual_core.quality.deqa.scorer import load_deqa
+from ..adaqual_core.quality.assess import family_of, open_assessor
+from ..adaqual_core.quality.bundled import SHIPPED_ASSESSOR
 from .common import AdaQualAssessor, AdaQualModel, schema
 
 
@@ -67,14 +64,9 @@ def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits
     DeQA-Score keeps its file's type: ComfyUI moves as many of its weights to the device as there is room for, and its
     operations bring each of the others there when it is needed.
     """
-    kind = kind_of(path)
-    refuse_bits(path, kind, bits)
-    if kind == EMBEDDED:
-        network = judge = load_assessor(path, comfy.ops.manual_cast)
-    elif kind == CLIP_IQA:
-        network = judge = load_clip_iqa(path if path.is_dir() else path.parent)
-    else:
-        judge = load_deqa(path, offload=True, bits=bits, operations=comfy.ops.manual_cast)
+    judge = open_assessor(path, bits=bits, operations=comfy.ops.manual_cast, offload=True)
+    network = judge
+    if not family_of(judge).whole:
         judge = replace(judge, device=device, dtype=_half(device), offloaded=False)
         network = judge.net
     patcher = ModelPatcher(network.to(offload), load_device=device, offload_device=offload)
@@ -154,7 +146,8 @@ def use(*patchers: ModelPatcher, memory: float = 0) -> None:
     They are loaded whole, as ComfyUI loads a VAE: they are small, and the core runs where their weights are. Only
     DeQA-Score may stay in part where it rests.
     """
-    whole = not any(isinstance(patcher.model, DeqaNet) for patcher in patchers)
+    judges = [judge for patcher in patchers if (judge := patcher.get_attachment(JUDGE)) is not None]
+    whole = all(family_of(judge).whole for judge in judges)
     comfy.model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
 
 

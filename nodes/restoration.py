@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..adaqual_core.grid import CELL
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
-from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.quality.assess import family_of
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
 from ..adaqual_core.sampling.settings import RestoreSettings
@@ -30,7 +30,7 @@ from .common import (
     schema,
     stack,
 )
-from .loaders import MODELS, open_network, use
+from .loaders import JUDGE, MODELS, open_network, use
 
 _SEED = (
     "Start of the noise, 0 to 2^64 − 1, default 0. The same seed gives the same picture; change it only to see another "
@@ -277,13 +277,13 @@ class AdaQualRestore(io.ComfyNode):
     def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
         """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself.
 
-        Both move one bar, by their usual share of the time: an eighth for the embedded assessor, three quarters for others.
+        Both move one bar, by their usual share of the time.
         """
         wishes = PromptSettings(preserve=preserve)
         model = model or open_network(MODELS)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         assessor, count = ready(assessor), len(image)
-        share = 1 if isinstance(assessor.model, AssessorNet) else 6
+        share = round(8 * family_of(assessor.get_attachment(JUDGE)).share)
         report = reporter(count, (0, share, 8))
         maps = [judged(assessor, frame(image, i), partial(report, i)) for i in range(count)]
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))

@@ -2,9 +2,12 @@
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -73,20 +76,85 @@ def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
         raise CheckpointError(f"{path}: {kind}; only DeQA-Score can have its weights in {bits} bits: leave them as in the file")
 
 
-def open_assessor(path: Path = SHIPPED_ASSESSOR, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
+@dataclass(frozen=True)
+class AssessorFamily:
+    """How assessors of one kind are opened and asked.
+
+    ``name``: what :func:`kind_of` calls them; ``classes``: what they are in Python. ``open(path, device, bits, operations,
+    offload)``, ``assess`` and ``score``: what :func:`open_assessor`, :func:`assess` and :func:`score` call. ``memory``: bytes of
+    work beside the weights, measured. ``share``: the part of the time of assessing and restoring that assessing usually takes.
+    ``whole``: whether all of the weights must lie on the device where it runs.
+    """
+
+    name: str
+    classes: tuple[type, ...]
+    open: Callable[..., Assessor]
+    assess: Callable[..., QualityMap]
+    score: Callable[..., Tensor]
+    memory: int
+    share: float
+    whole: bool = True
+
+
+def _open_embedded(path: Path, device: torch.device | str, bits: int | None, operations, offload: bool | None) -> Assessor:
+    return load_assessor(path, operations).to(device)
+
+
+def _open_clip(path: Path, device: torch.device | str, bits: int | None, operations, offload: bool | None) -> Assessor:
+    return load_clip_iqa(path if path.is_dir() else path.parent).to(device)
+
+
+def _open_deqa(path: Path, device: torch.device | str, bits: int | None, operations, offload: bool | None) -> Assessor:
+    return load_deqa(path, device=device, bits=bits, operations=operations, offload=offload)
+
+
+def _map_of_cells(net: Assessor, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> QualityMap:
+    """The map of an embedded assessor, which is as fast as the cache."""
+    return estimate_quality(net, picture, progress=progress)
+
+
+def _mean_of_cells(net: Assessor, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> Tensor:
+    """The mean of that map, [B]."""
+    return estimate_quality(net, picture, progress=progress).mean
+
+
+FAMILIES = (
+    AssessorFamily(
+        EMBEDDED, (AssessorNet, QualityEstimator), _open_embedded, _map_of_cells, _mean_of_cells, 400 * 2**20, share=1 / 8
+    ),
+    AssessorFamily(CLIP_IQA, (ClipIqa,), _open_clip, estimate_quality_by_tiles, score_pictures, 1000 * 2**20, share=3 / 4),
+    AssessorFamily(
+        DEQA, (DeqaScorer,), _open_deqa, estimate_quality_by_tiles, score_pictures, 1000 * 2**20, share=3 / 4, whole=False
+    ),
+)
+"""All kinds of assessors. A new one is added here, and to :func:`kind_of`."""
+
+
+def family_of(assessor: Assessor) -> AssessorFamily:
+    """The family of an opened assessor; raises TypeError for anything else."""
+    for family in FAMILIES:
+        if isinstance(assessor, family.classes):
+            return family
+    raise TypeError(f"assessor: {type(assessor).__name__} judges no pictures; give what open_assessor returns")
+
+
+def open_assessor(
+    path: Path = SHIPPED_ASSESSOR,
+    device: torch.device | str = "cpu",
+    bits: int | None = None,
+    operations=nn,
+    offload: bool | None = None,
+) -> Assessor:
     """The assessor at ``path`` (see :func:`kind_of`; by default the shipped one), ready on ``device``.
 
-    Raises :class:`CheckpointError`.
-
-    ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes.
+    ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes. ``operations``: the
+    layers to build of, where the network is ours. ``offload``: whether DeQA-Score's weights stay in the host's memory; None
+    decides by the room there is. Raises :class:`CheckpointError`.
     """
     path, kind = Path(path), kind_of(path)
     refuse_bits(path, kind, bits)
-    if kind == DEQA:
-        return load_deqa(path, device=device, bits=bits)
-    if kind == CLIP_IQA:
-        return load_clip_iqa(path if path.is_dir() else path.parent).to(device)
-    return load_assessor(path).to(device)
+    family = next(family for family in FAMILIES if family.name == kind)
+    return family.open(path, device, bits, operations, offload)
 
 
 def assess(
@@ -94,16 +162,11 @@ def assess(
 ) -> QualityMap:
     """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
 
-    ``cache`` keeps what the slow assessors found; the embedded one is as fast as a cache. ``progress(done, total)`` is called
-    as work goes on; what it raises cancels.
+    ``cache`` keeps what the slow assessors found. ``progress(done, total)`` is called as work goes on; what it raises cancels.
     """
-    if isinstance(assessor, AssessorNet | QualityEstimator):
-        return estimate_quality(assessor, picture, progress=progress)
-    return estimate_quality_by_tiles(assessor, picture, cache=cache, progress=progress)
+    return family_of(assessor).assess(assessor, picture, cache=cache, progress=progress)
 
 
 def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
     """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
-    if isinstance(assessor, AssessorNet | QualityEstimator):
-        return estimate_quality(assessor, picture, progress=progress).mean
-    return score_pictures(assessor, picture, cache=cache, progress=progress)
+    return family_of(assessor).score(assessor, picture, cache=cache, progress=progress)
