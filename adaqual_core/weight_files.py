@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn as nn
@@ -11,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .errors import CheckpointError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the pack."""
@@ -58,7 +61,7 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
         ) from None
 
 
-def build(path: Path, config: dict, tensors: dict, network, config_class, operations) -> nn.Module:
+def build(path: Path, config: dict, tensors: dict, network: type[Network], config_class: type, operations: Any) -> Network:
     """The network of this class with these tensors, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     known = {field.name for field in fields(config_class)}
     if not isinstance(config, dict):
@@ -86,7 +89,7 @@ def build(path: Path, config: dict, tensors: dict, network, config_class, operat
     return model.requires_grad_(False).eval()
 
 
-def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
+def save_model(model: Any, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
     """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all.
 
     ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it. A restorer also

@@ -15,7 +15,7 @@ from ..adaqual_core.quality.assess import assess, family_of, score
 from ..adaqual_core.quality.cache import ScoreCache
 from ..adaqual_core.quality.map import QualityMap
 from .common import AdaQualAssessor, frame, reporter, schema
-from .loaders import ASSESSORS, JUDGE, open_network, use
+from .loaders import ASSESSORS, judge_of, open_network, use
 
 ORDERS = ("best first", "worst first", "as given")
 
@@ -23,7 +23,7 @@ ORDERS = ("best first", "worst first", "as given")
 def ready(assessor: ModelPatcher | None) -> ModelPatcher:
     """The assessor, the shipped one for None, loaded with room for its work."""
     assessor = assessor or open_network(ASSESSORS)
-    use(assessor, memory=family_of(assessor.get_attachment(JUDGE)).memory)
+    use(assessor, memory=family_of(judge_of(assessor)).memory)
     return assessor
 
 
@@ -33,13 +33,13 @@ def _cache() -> ScoreCache:
 
 def judged(assessor: ModelPatcher, picture: Tensor, report: Callable[..., None]) -> QualityMap:
     """The map of one picture [1, C, H, W]; what was scored before is read from user/adaqual/scores."""
-    quality = assess(assessor.get_attachment(JUDGE), picture, cache=_cache(), progress=report)
+    quality = assess(judge_of(assessor), picture, cache=_cache(), progress=report)
     report(1, 1)
     return quality
 
 
 def _scored(assessor: ModelPatcher, picture: Tensor, report: Callable[..., None]) -> float:
-    found = score(assessor.get_attachment(JUDGE), picture, cache=_cache(), progress=report)
+    found = score(judge_of(assessor), picture, cache=_cache(), progress=report)
     report(1, 1)
     return float(found)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management
 import comfy.ops
@@ -35,7 +36,7 @@ class Family:
     open: Callable[..., ModelPatcher]
 
 
-PUBLISHED_MODES = dict(zip(("as published", "prompted"), MODES, strict=True))
+PUBLISHED_MODES: dict[str, str] = dict(zip(("as published", "prompted"), MODES, strict=True))
 CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".tar")
 
 
@@ -64,7 +65,7 @@ def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits
     DeQA-Score keeps its file's type: ComfyUI moves as many of its weights to the device as there is room for, and its
     operations bring each of the others there when it is needed.
     """
-    judge = open_assessor(path, bits=bits, operations=comfy.ops.manual_cast, offload=True)
+    judge: Any = open_assessor(path, bits=bits, operations=comfy.ops.manual_cast, offload=True)
     network = judge
     if not family_of(judge).whole:
         judge = replace(judge, device=device, dtype=_half(device), offloaded=False)
@@ -146,9 +147,14 @@ def use(*patchers: ModelPatcher, memory: float = 0) -> None:
     They are loaded whole, as ComfyUI loads a VAE: they are small, and the core runs where their weights are. Only
     DeQA-Score may stay in part where it rests.
     """
-    judges = [judge for patcher in patchers if (judge := patcher.get_attachment(JUDGE)) is not None]
+    judges = [judge_of(patcher) for patcher in patchers if patcher.get_attachment(JUDGE) is not None]
     whole = all(family_of(judge).whole for judge in judges)
-    comfy.model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
+    comfy.model_management.load_models_gpu(list(patchers), memory_required=int(memory), force_full_load=whole)
+
+
+def judge_of(patcher: ModelPatcher) -> Any:
+    """What :func:`adaqual_core.quality.assess.assess` takes, of a loaded assessor."""
+    return patcher.get_attachment(JUDGE)
 
 
 def _changed(family: Family, name: str) -> str:

@@ -30,7 +30,7 @@ from .common import (
     schema,
     stack,
 )
-from .loaders import JUDGE, MODELS, open_network, use
+from .loaders import MODELS, judge_of, open_network, use
 
 _SEED = (
     "Start of the noise, 0 to 2^64 − 1, default 0. The same seed gives the same picture; change it only to see another "
@@ -283,7 +283,7 @@ class AdaQualRestore(io.ComfyNode):
         model = model or open_network(MODELS)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         assessor, count = ready(assessor), len(image)
-        share = round(8 * family_of(assessor.get_attachment(JUDGE)).share)
+        share = round(8 * family_of(judge_of(assessor)).share)
         report = reporter(count, (0, share, 8))
         maps = [judged(assessor, frame(image, i), partial(report, i)) for i in range(count)]
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -179,7 +180,7 @@ class PromptPool(nn.Module):
 
         Their formula: n_local = 5 + round(27·(1 − q/5)) in [5, 32]; pools 0 and 1 averaged above 3, else pools 2 to 5.
         """
-        like = self.quality_fusion[0].weight
+        like = self.prompt_keys
         embedded = self.embed(torch.tensor([quality], dtype=like.dtype, device=like.device))
         length = max(5, min(32, 5 + round(27 * (1 - quality / 5))))
         rows = self.local_prompt_pool[0:2] if quality > 3 else self.local_prompt_pool[2:6]
@@ -311,8 +312,11 @@ class OfficialNet(nn.Module):
         *,
         pool_window: int | None = None,
     ) -> Tensor:
-        if self.mode == "prompted" and (severity is None or length is None or statistics is None):
-            raise ValueError("severity, length, statistics: missing; 'prompted' needs a prompt's, 'published' none")
+        asked: tuple[Tensor, Tensor, Tensor] | None = None
+        if self.mode == "prompted":
+            if severity is None or length is None or statistics is None:
+                raise ValueError("severity, length, statistics: missing; 'prompted' needs a prompt's, 'published' none")
+            asked = severity, length, statistics
         levels = len(self.downs)
         height, width = picture.shape[-2:]
         eps = 1e-5 if self.mode == "prompted" or picture.dtype == torch.float32 else 1e-3
@@ -321,7 +325,7 @@ class OfficialNet(nn.Module):
         x = self.intro(x.contiguous(memory_format=torch.channels_last))
         time = self.time_mlp(sinusoid(timestep, self.config.width).to(x.dtype))
 
-        def run(blocks: nn.Sequential, x: Tensor, level: int) -> Tensor:
+        def run(blocks: Any, x: Tensor, level: int) -> Tensor:
             window = None if pool_window is None else max(1, pool_window >> level)
             for block in blocks:
                 x = block(x, time, eps, window)
@@ -331,8 +335,8 @@ class OfficialNet(nn.Module):
         for level, (blocks, down) in enumerate(zip(self.encoders, self.downs, strict=True)):
             skips.append(x)
             x = down(run(blocks, x, level))
-        if self.mode == "prompted":
-            x = self.prompted(x, severity, length, statistics)
+        if asked is not None:
+            x = self.prompted(x, *asked)
         x = run(self.middle_blks, x, levels)
         entry = skips[0]
         for level, blocks, up in zip(range(levels - 1, -1, -1), self.decoders, self.ups, strict=True):
@@ -340,7 +344,7 @@ class OfficialNet(nn.Module):
         return self.ending(x + entry)[:, :, :height, :width]
 
 
-def _build(shapes: Shapes, stated: Stated, operations) -> OfficialNet:
+def _build(shapes: Shapes, stated: Stated, operations: Any) -> OfficialNet:
     return OfficialNet(read_config(shapes, stated.heads or 8), stated.mode, operations)
 
 

@@ -9,6 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -65,7 +66,7 @@ def _normed(norm: nn.Module, x: Tensor) -> Tensor:
 class _Modulated(nn.Module):
     """Channel LayerNorm, then x·(1 + scale) + shift from the condition vector."""
 
-    def __init__(self, channels: int, condition: int, operations):
+    def __init__(self, channels: int, condition: int, operations: Any):
         super().__init__()
         self.norm = operations.LayerNorm(channels, elementwise_affine=False)
         self.modulation = operations.Linear(condition, 2 * channels)
@@ -78,7 +79,7 @@ class _Modulated(nn.Module):
 class GatedBlock(nn.Module):
     """x + W2·(a·b) with (a, b) = W1·modulated(x), W1 a plain 3×3 convolution: NAFNet's gate without its depthwise part."""
 
-    def __init__(self, channels: int, condition: int, operations):
+    def __init__(self, channels: int, condition: int, operations: Any):
         super().__init__()
         self.norm = _Modulated(channels, condition, operations)
         self.conv1 = operations.Conv2d(channels, 2 * channels, 3, padding=1)
@@ -92,7 +93,7 @@ class GatedBlock(nn.Module):
 class MiddleBlock(nn.Module):
     """The same gate with a depthwise kernel (1×1 blocks have none), then a gated pointwise network."""
 
-    def __init__(self, channels: int, kernel: int, condition: int, operations):
+    def __init__(self, channels: int, kernel: int, condition: int, operations: Any):
         super().__init__()
         self.norm1 = _Modulated(channels, condition, operations)
         self.conv1 = operations.Conv2d(channels, 2 * channels, 1)
@@ -129,7 +130,7 @@ class Denoiser(nn.Module):
 
     file_kind = "denoiser"
 
-    def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations=nn):
+    def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations: Any = nn):
         super().__init__()
         levels = len(config.encoder)
         if config.unshuffle * 2**levels != CELL or len(config.widths) != levels + 1 or len(config.decoder) != levels:
@@ -228,25 +229,29 @@ class Denoiser(nn.Module):
         entry = self.intro(stacked)
         x, skips = entry, []
         for blocks, down in zip(self.encoder, self.down, strict=True):
-            for block in blocks:
-                x = block(x, condition)
+            x = _through(blocks, x, condition)
             skips.append(x)
             x = down(x)
         x = self.attention1(x, guidance)
-        for block in self.middle:
-            x = block(x, condition)
+        x = _through(self.middle, x, condition)
         x = self.attention2(x, guidance)
         coarsest = len(self.down) - 1
         for level in range(coarsest, -1, -1):
             x = F.pixel_shuffle(self.up[level](x), 2) + skips[level]
             if level == coarsest:
                 x = self.attention3(x, guidance)
-            for block in self.decoder[level]:
-                x = block(x, condition)
+            x = _through(self.decoder[level], x, condition)
         x = x + entry
         heads = (self.ending, self.gain, self.share)
         detail, gain, share = (F.pixel_shuffle(head(x), self.config.unshuffle) for head in heads)
         return share * tone_change(picture, curve) + detail + gain * (picture + detail)
+
+
+def _through(blocks: Any, x: Tensor, condition: Tensor) -> Tensor:
+    """``x`` after all blocks of a level."""
+    for block in blocks:
+        x = block(x, condition)
+    return x
 
 
 def initialise(model: Denoiser, seed: int) -> None:
@@ -255,7 +260,7 @@ def initialise(model: Denoiser, seed: int) -> None:
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
-            nn.init.zeros_(module.bias)
+            nn.init.zeros_(cast(Tensor, module.bias))
         if isinstance(module, GatedBlock):
             nn.init.normal_(module.conv2.weight, std=0.02)
         if isinstance(module, MiddleBlock):
@@ -274,7 +279,7 @@ FINISHED = '{"iterations": 23396, "hours": 5.84}'
 """The notes in the header of the denoiser that the shipped finish was trained for; the finish lies in a file of its own."""
 
 
-def load(path: Path, operations=nn) -> Denoiser:
+def load(path: Path, operations: Any = nn) -> Denoiser:
     """The denoiser stored in ``path`` with the finish that the file holds, float32 on the CPU, in evaluation mode.
 
     A copy of the shipped denoiser gets the shipped finish, wherever it lies. Raises :class:`CheckpointError`.

@@ -6,6 +6,7 @@ shipped denoiser leaves, and their weights lie in a file of their own.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch.nn as nn
 
@@ -43,7 +44,7 @@ class Finish(nn.Module):
             nn.init.zeros_(last.bias)
 
 
-def load_finish(path: Path | None = None, operations=nn) -> Finish:
+def load_finish(path: Path | None = None, operations: Any = nn) -> Finish:
     """The finish stored in ``path`` (by default the shipped one), float32 on the CPU, in evaluation mode.
 
     Raises :class:`CheckpointError`.

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from operator import attrgetter
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -24,18 +25,19 @@ class Runner:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None = None):
         weights = next(model.parameters())
-        self.model, self.device, self.dtype = model, weights.device, dtype or weights.dtype
-        self._exact: nn.Module | None = None
+        self.model: Any = model  # its attributes are its family's
+        self.device, self.dtype = weights.device, dtype or weights.dtype
+        self._exact: Any = None
 
-    def __call__(self, inputs: Mapping[str, Tensor], place: str, part: str = "", **options):
+    def __call__(self, inputs: Mapping[str, Tensor], place: str, part: str = "", **options) -> Any:
         """What the network, or the ``part`` of it (the dotted name of a submodule or method), gives for these arguments.
 
         ``place`` says in an error where in the picture the inputs come from. ``options`` are passed on as they are.
         """
         found = self._run(self.model, part, inputs, self.dtype, options)
         if not _finite(found) and self.dtype != torch.float32:
-            self._exact = self._exact or copy.deepcopy(self.model).float()
-            found = self._run(self._exact, part, inputs, torch.float32, options)
+            exact = self._exact = self._exact or copy.deepcopy(self.model).float()
+            found = self._run(exact, part, inputs, torch.float32, options)
         if not _finite(found):
             raise NumericalError(
                 f"the network gave NaN or infinity at {place}, in float32 too; "

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -15,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..networks.family import Family, Stated
-from ..networks.registry import FAMILIES
+from ..networks.family import Stated
+from ..networks.registry import family_of
 from ..networks.runner import Runner
 from ..prompt import build_prompt
 from ..quality.deqa.golden import check_deqa
@@ -26,6 +27,7 @@ from ..sampling.patches import corners
 from ..sampling.restore import TILINGS
 from ..sampling.settings import settings_for
 from .detect import DEQA, detect
+from .read import PUBLISHED
 
 TOLERANCE, SAMPLING_TOLERANCE = 1e-4, 1e-3
 SAMPLED = ("sample_residual", "x0_first", "x_last", "restored")
@@ -80,18 +82,16 @@ class _File:
         return {name: own[key] for name, key in found.keys.items()}
 
 
-def _network(file: _File, stated: Stated) -> tuple[nn.Module, Family]:
-    """The file's network with its weights, and its family."""
+def _network(file: _File, stated: Stated) -> Any:
+    """The file's network with its weights."""
     weights = file.weights()
-    family = next(family for family in FAMILIES if family.name == file.family)
-    net = family.build({key: tuple(value.shape) for key, value in weights.items()}, stated, nn)
+    net = PUBLISHED[file.family]({key: tuple(value.shape) for key, value in weights.items()}, stated, nn)
     net.load_state_dict(weights)
-    return net.eval(), family
+    return net.eval()
 
 
 def _sampled(
     net: nn.Module,
-    family: Family,
     picture: Tensor,
     noise: Tensor,
     steps: list[int],
@@ -101,7 +101,7 @@ def _sampled(
 
     Noise, timesteps and the corners (y, x) of ``patches``, where the family has any, are the file's.
     """
-    run, estimates = Runner(net), []
+    run, family, estimates = Runner(net), family_of(net), []
     prompt = build_prompt(picture[None], quality_from_severity(torch.ones(1, *picture.shape[-2:])))
     plan = TILINGS[family.tiling](run, settings_for(net), prompt)
     if patches is not None:
@@ -130,12 +130,12 @@ def _errors(file: _File, ours: dict[str, Callable[[], Tensor]]) -> dict[str, flo
 def check_official(path: Path) -> dict[str, float]:
     """Relative errors of the official AdaQual layout: network, prompts per score, attentions, published sampler."""
     file = _File(path)
-    net, family = _network(file, Stated(heads=file.stated("attn_num_heads")))
+    net = _network(file, Stated(heads=file.stated("attn_num_heads")))
 
     def sampled() -> Tensor:
         steps = file["meta.timesteps"].tolist()
         pairs = zip(file["in.image"], file["in.sample_noise"], strict=True)
-        return torch.stack([_sampled(net, family, picture, noise, steps)[1] for picture, noise in pairs])
+        return torch.stack([_sampled(net, picture, noise, steps)[1] for picture, noise in pairs])
 
     def prompt(name: str) -> Callable[[], Tensor]:
         return lambda: net.prompt_pool.published(float(name.removeprefix("prompt.")))
@@ -159,13 +159,14 @@ def check_official(path: Path) -> dict[str, float]:
 def check_weatherdiffusion(path: Path) -> dict[str, float]:
     """Relative errors of WeatherDiffusion: the first patch's noise; the sampler's first x0, last state and picture."""
     file = _File(path)
-    net, family = _network(file, Stated(patch=file.stated("image_size")))
+    net = _network(file, Stated(patch=file.stated("image_size")))
     patch, pictures, noises = net.config.patch, file["in.cond"], file["in.noise"]
 
     def grid() -> tuple[tuple[int, int], ...]:
         if "meta.corners" in file:
             return tuple((y, x) for y, x in file["meta.corners"].tolist())
-        return tuple(corners(*pictures.shape[-2:], patch, file.stated("grid_r") or 16))
+        height, width = pictures.shape[-2:]
+        return tuple(corners(height, width, patch, file.stated("grid_r") or 16))
 
     def first_patch() -> Tensor:
         y, x = grid()[0]
@@ -175,7 +176,7 @@ def check_weatherdiffusion(path: Path) -> dict[str, float]:
     @cache
     def sampled() -> tuple[Tensor, Tensor]:
         steps, place = sorted(file["meta.seq"].tolist(), reverse=True), grid()
-        found = [_sampled(net, family, picture, noise, steps, place) for picture, noise in zip(pictures, noises, strict=True)]
+        found = [_sampled(net, picture, noise, steps, place) for picture, noise in zip(pictures, noises, strict=True)]
         return torch.stack([first for first, _ in found]), torch.stack([last for _, last in found])
 
     return _errors(

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -189,7 +190,7 @@ def convert(source: Path, target: Path) -> Published:
     return published
 
 
-def load_restorer(path: Path = SHIPPED_DENOISER, operations=nn, *, mode: str = "published") -> nn.Module:
+def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: str = "published") -> nn.Module:
     """The restoration network in ``path`` (by default the shipped one), of any family, float32 on the CPU, in evaluation mode.
 
     Our own files are known by their header, published ones by their tensors. ``mode``: how an AdaQual-Diff checkpoint uses its

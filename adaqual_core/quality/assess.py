@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -108,12 +109,12 @@ def _open_deqa(path: Path, device: torch.device | str, bits: int | None, operati
     return load_deqa(path, device=device, bits=bits, operations=operations, offload=offload)
 
 
-def _map_of_cells(net: Assessor, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> QualityMap:
+def _map_of_cells(net: Any, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> QualityMap:
     """The map of an embedded assessor, which is as fast as the cache."""
     return estimate_quality(net, picture, progress=progress)
 
 
-def _mean_of_cells(net: Assessor, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> Tensor:
+def _mean_of_cells(net: Any, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> Tensor:
     """The mean of that map, [B]."""
     return estimate_quality(net, picture, progress=progress).mean
 
@@ -142,7 +143,7 @@ def open_assessor(
     path: Path = SHIPPED_ASSESSOR,
     device: torch.device | str = "cpu",
     bits: int | None = None,
-    operations=nn,
+    operations: Any = nn,
     offload: bool | None = None,
 ) -> Assessor:
     """The assessor at ``path`` (see :func:`kind_of`; by default the shipped one), ready on ``device``.

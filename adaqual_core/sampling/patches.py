@@ -103,8 +103,9 @@ def averaged_patches(run: Runner, settings: RestoreSettings, prompt: Prompt) -> 
     """Patches every ``settings.stride`` px, without those that one picture's prompt does not need."""
     patch = run.model.config.patch
     pixels = _mask(prompt, patch)
-    grid = corners(*pixels.shape, patch, settings.stride)
-    return PatchPlan(tuple(active_corners(grid, patch, pixels)), patch, settings.patch_batch, tuple(pixels.shape), len(grid))
+    height, width = pixels.shape
+    grid = corners(height, width, patch, settings.stride)
+    return PatchPlan(tuple(active_corners(grid, patch, pixels)), patch, settings.patch_batch, (height, width), len(grid))
 
 
 def extended(field: Tensor, patch: int) -> Tensor:

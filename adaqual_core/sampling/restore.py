@@ -6,6 +6,7 @@ windows, damaged regions or averaged patches.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 import torch.nn as nn
@@ -72,7 +73,7 @@ def restore_picture(
         change = torch.where(pixel_mask(prompt.restore_mask[0, 0], *picture.shape[-2:]) > 0, change, 0)
     restored = torch.add(told.base, change).clamp_(0, 1)
     if getattr(run.model, "finish", None) is not None:
-        finish(run, plan, picture, restored, prompt, x0, lambda detail: show(detail, restored))
+        finish(run, cast(WindowPlan, plan), picture, restored, prompt, x0, lambda detail: show(detail, restored))
     return torch.lerp(picture, restored, strength, out=restored).clamp_(0, 1)
 
 
