@@ -135,6 +135,8 @@ def test_progress_previews_and_cancelling(model):
 def test_another_pictures_prompt_is_refused(model):
     with pytest.raises(ValueError, match="prompt: made for"):
         restore(model, picture(64, 64), prompt_for(picture(32, 32)))
+    with pytest.raises(ValueError, match="prompt: made for 1 pictures of 63×64, not for 1 of 64×64"):
+        restore(model, picture(64, 64), prompt_for(picture(63, 64)))
     with pytest.raises(ValueError, match="picture: holds NaN"):
         restore(model, torch.full((1, 3, 32, 32), math.nan), prompt_for(picture(32, 32)))
 

@@ -117,9 +117,12 @@ def check_inputs(picture: Tensor, prompt: Prompt, needs_kinds: bool) -> None:
     """
     check_picture(picture)
     batch, _, height, width = picture.shape
-    if tuple(prompt.severity.shape) != (batch, 1, cell_count(height), cell_count(width)):
-        shape = tuple(prompt.severity.shape)
-        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from this picture")
+    made, size = tuple(prompt.severity.shape), (prompt.quality.height, prompt.quality.width)
+    if made != (batch, 1, cell_count(height), cell_count(width)) or size != (height, width):
+        raise ValueError(
+            f"prompt: made for {made[0]} pictures of {size[0]}×{size[1]}, not for {batch} of {height}×{width} (height×width); "
+            "build it from this picture"
+        )
     if needs_kinds and prompt.kinds is None:
         raise ValueError(
             "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map"
