@@ -16,6 +16,7 @@ from adaqual_core.networks.restorer import initialise as initialise_restorer
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
 from adaqual_core.quality.bundled import AssessorConfig, AssessorNet
+from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.quality.map import QualityMap, quality_from_severity
 
 CONFIG = DenoiserConfig(
@@ -83,6 +84,14 @@ def assessor(seed: int = 0) -> AssessorNet:
     torch.manual_seed(seed)
     net = AssessorNet(AssessorConfig(widths=(8, 8, 12, 16), dilations=(1,)))
     disturb(net, 0.1, seed)
+    return net.requires_grad_(False).eval()
+
+
+def estimator() -> QualityEstimator:
+    """A small estimator with random weights."""
+    torch.manual_seed(0)
+    net = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1, 2), picture_width=8))
+    disturb(net, 0.1, 0)
     return net.requires_grad_(False).eval()
 
 

@@ -27,7 +27,7 @@ from .family import Family, Sizes, Told
 from .kind_prompts import KindPrompts
 from .prompt_tokens import Guidance, PromptAttention
 from .runner import Runner
-from .tone import Tone, edge_aware, grid_gate, is_painted
+from .tone import Tone, edge_aware, grid_gate
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def tone_of(run: Runner, picture: Tensor, prompt: Prompt) -> Tone:
 def told(run: Runner, picture: Tensor, prompt: Prompt, tone: Tone | None = None) -> Told:
     """What the denoiser is told of one picture [3, H, W] in [0, 1]. ``tone`` replaces that of :func:`tone_of`."""
     tone, kinds = tone or tone_of(run, picture, prompt), cast(Tensor, prompt.kinds)
-    toned = tone.applied(picture, prompt.restore_mask if is_painted(prompt) else None)
+    toned = tone.applied(picture, prompt)
     known = {
         "statistics": prompt.statistics,
         "mean_kinds": kinds.mean((2, 3)),

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import block_mask
 from ..kinds import KINDS
 from ..prompt import Prompt
 from .bilateral_grid import sliced
@@ -75,11 +74,11 @@ class Tone:
     grid: Tensor
     mask: Tensor
 
-    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None, painted: Tensor | None = None) -> Tensor:
         """What the grid adds to parts [B, 3, n, m] of the pictures.
 
         Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the
-        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one.
+        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one; ``painted`` [B, 1, n, m] raises it.
         """
         if mask is not None:
             return mask * sliced(self.grid, part, y, x)
@@ -88,13 +87,15 @@ class Tone:
         )
         slope, offset = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False).split(1, 1)
         mask = (slope * luma(part) + offset).clamp(0, 1)
+        if painted is not None:
+            mask = torch.maximum(mask, painted)
         return mask * sliced(self.grid, part, y, x)
 
-    def applied(self, picture: Tensor, painted: Tensor | None) -> Tensor:
-        """One whole picture [3, H, W] with its tone set, in [0, 1].
+    def applied(self, picture: Tensor, prompt: Prompt) -> Tensor:
+        """One whole picture [3, H, W] with its tone set, in [0, 1]; ``prompt`` is that of the picture.
 
-        ``painted`` [1, 1, h, w] is a restore mask per cell that replaces the edge-aware one. The picture is worked through in
-        strips of rows, so that no further tensor of its size is needed.
+        Where an artist painted the map its mask counts instead of the edge-aware one, and damage that was set through masks
+        raises the latter. The picture is worked through in strips of rows, so that no further tensor of its size is needed.
         """
         height, width = picture.shape[-2:]
         toned = picture.clone()
@@ -103,6 +104,14 @@ class Tone:
             bottom = min(height, top + _ROWS)
             part = toned[None, :, top:bottom]
             y = ((torch.arange(top, bottom) + 0.5) / height)[None]
-            mask = None if painted is None else block_mask(painted, top, bottom, 0, width)[None]
-            part.add_(self.change(part, y, x, mask)).clamp_(0, 1)
+            mask = prompt.block_mask(0, top, bottom, 0, width)[None] if is_painted(prompt) else None
+            part.add_(self.change(part, y, x, mask, _set_by_masks(prompt, top, bottom))).clamp_(0, 1)
         return toned
+
+
+def _set_by_masks(prompt: Prompt, top: int, bottom: int) -> Tensor | None:
+    """The restore mask [1, 1, h, W] of some rows where damage was set through masks, 0 elsewhere; None where none was set."""
+    damage = prompt.quality.painted_severity
+    if damage is None or prompt.painted is None:
+        return None
+    return prompt.painted[:, :, top:bottom] * (damage[:, :, top:bottom] > 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..grid import mirrored, pixel_mask
+from ..grid import mirrored
 from ..networks.family import Told
 from ..networks.runner import Runner
 from ..prompt import Prompt
@@ -96,7 +96,7 @@ class PatchPlan:
 
 def _mask(prompt: Prompt, patch: int) -> Tensor:
     """The restore mask [H', W'] per pixel of one picture, extended to at least a patch."""
-    return extended(pixel_mask(prompt.restore_mask[0, 0], prompt.quality.height, prompt.quality.width), patch)
+    return extended(prompt.pixel_mask(0), patch)
 
 
 def averaged_patches(run: Runner, settings: RestoreSettings, prompt: Prompt) -> PatchPlan:

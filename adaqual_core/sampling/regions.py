@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, pixel_mask
+from ..grid import CELL
 from ..networks.family import WHOLE
 from ..networks.runner import Runner
 from ..prompt import Prompt
@@ -103,8 +103,6 @@ def damaged_regions(run: Runner, settings: RestoreSettings, prompt: Prompt) -> W
     """
     step = max(CELL, 2 ** len(run.model.config.encoder))
     height, width = prompt.quality.height, prompt.quality.width
-    windows, pooled = windows_of(
-        pixel_mask(prompt.restore_mask[0, 0], height, width), settings.tile, step, run.model.receptive_radius
-    )
+    windows, pooled = windows_of(prompt.pixel_mask(0), settings.tile, step, run.model.receptive_radius)
     tiles = -(-height // TILE) * -(-width // TILE)
     return WindowPlan(tuple((w,) for w in windows), (height, width), tiles, _tiles_touched(windows, height, width), pooled)

@@ -12,7 +12,6 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..grid import pixel_mask
 from ..networks.family import Family, Told
 from ..networks.registry import family_of
 from ..networks.runner import Runner
@@ -70,7 +69,7 @@ def restore_picture(
     x0 = ddim(predict, noise(0), steps, eta=settings.eta, fresh_noise=lambda index: noise(index + 1))
     change = _change(family, x0, told.base)
     if family.space == "image":  # what is kept must not be rounded on the way from image to change and back
-        change = torch.where(pixel_mask(prompt.restore_mask[0, 0], *picture.shape[-2:]) > 0, change, 0)
+        change = torch.where(prompt.pixel_mask(0) > 0, change, 0)
     restored = torch.add(told.base, change).clamp_(0, 1)
     if getattr(run.model, "finish", None) is not None:
         finish(run, cast(WindowPlan, plan), picture, restored, prompt, x0, lambda detail: show(detail, restored))
@@ -97,7 +96,7 @@ def restore(
     family, settings, run = family_of(model), settings or settings_for(model), Runner(model, dtype)
     check_inputs(picture, prompt, family.needs_kinds)
     if settings.strength == 0:
-        prompt = replace(prompt, restore_mask=torch.zeros_like(prompt.restore_mask))
+        prompt = replace(prompt, restore_mask=torch.zeros_like(prompt.restore_mask), painted=None)
     prompts = [prompt.index(i) for i in range(len(picture))]
     plans = [TILINGS[family.tiling](run, settings, one) for one in prompts]
     passes = settings.steps + (getattr(model, "finish", None) is not None)

@@ -125,5 +125,6 @@ def check_inputs(picture: Tensor, prompt: Prompt, needs_kinds: bool) -> None:
         )
     if needs_kinds and prompt.kinds is None:
         raise ValueError(
-            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map"
+            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map, or say "
+            "the kinds (set_damage, the node Set Damage, --assume)"
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..grid import CELL, block_mask, cell_count, mirrored
+from ..grid import CELL, cell_count, mirrored
 from ..networks.family import Told
 from ..networks.registry import family_of
 from ..networks.runner import Runner
@@ -54,7 +54,7 @@ def exact_windows(run: Runner, settings: RestoreSettings, prompt: Prompt) -> Win
     height, width = prompt.quality.height, prompt.quality.width
     context = CELL * math.ceil(max(settings.overlap, run.model.receptive_radius) / CELL)
     shape = CELL * cell_count(height), CELL * cell_count(width)
-    layout = plan(active_tiles(prompt.restore_mask), *shape, settings.tile // TILE * TILE, context)
+    layout = plan(active_tiles(prompt.restore_mask, prompt.painted), *shape, settings.tile // TILE * TILE, context)
     return WindowPlan(tuple(batches(layout, settings.tile_batch)), shape, layout.tiles_total, layout.tiles_run)
 
 
@@ -72,7 +72,7 @@ def inner(found: Tensor, w: Window) -> Tensor:
 
 def mask_of(prompt: Prompt, w: Window) -> Tensor:
     """The restore mask [1, h, w] per pixel of a window's block."""
-    return block_mask(prompt.restore_mask, w.top, w.bottom, w.left, w.right)
+    return prompt.block_mask(0, w.top, w.bottom, w.left, w.right)
 
 
 def place_of(group: Group) -> str:
