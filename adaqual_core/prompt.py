@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from .checks import check_picture
+from .checks import check_number, check_numbers, check_picture
 from .grid import CELL, block_mask, block_of, pixel_mask
 from .image_statistics import global_statistics
 from .kinds import KINDS
@@ -36,6 +36,7 @@ class PromptSettings:
     factors: tuple[float, ...] = (1.0,) * len(KINDS)
 
     def __post_init__(self):
+        check_numbers(self)
         if not 0.1 <= self.gamma <= 5:
             raise ValueError(f"gamma: {self.gamma}; give 0.1 to 5 (1 = complexity grows evenly with severity)")
         if not 0 <= self.min_length <= self.max_length <= MAX_LENGTH:
@@ -44,6 +45,10 @@ class PromptSettings:
             )
         if not 1 <= self.preserve <= 5:
             raise ValueError(f"preserve: {self.preserve}; give a quality from 1 (keep everything) to 5")
+        if not isinstance(self.factors, tuple):
+            raise ValueError(f"factors: {self.factors!r}; give a tuple of numbers")
+        for factor in self.factors:
+            check_number("factors", factor)
         if len(self.factors) != len(KINDS) or not all(0 <= factor <= 1 for factor in self.factors):
             raise ValueError(
                 f"factors: {self.factors}; give one number from 0 (keep) to 1 (remove) for each of {', '.join(KINDS)}"

@@ -1,6 +1,7 @@
 """Model files: safetensors with the configuration in the header; every refusal names the file, the problem and a remedy."""
 
 import json
+import math
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -61,6 +62,15 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
         ) from None
 
 
+def _fits(value: object, default: object, most: int) -> bool:
+    """Whether a value of a configuration is of its default's kind and no whole number in it is above ``most``."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and len(value) <= most and all(_fits(one, default[0], most) for one in value)
+    if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
+        return False
+    return 0 <= value <= most if isinstance(default, int) else math.isfinite(value)
+
+
 def build(path: Path, config: dict, tensors: dict, network: type[Network], config_class: type, operations: Any) -> Network:
     """The network of this class with these tensors, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     known = {field.name for field in fields(config_class)}
@@ -70,17 +80,29 @@ def build(path: Path, config: dict, tensors: dict, network: type[Network], confi
         odd = _describe(set(config) ^ known)
         raise CheckpointError(f"{path}: configuration differs in {odd}; the file is of another version of AdaQual")
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    # Sizes and counts can be no larger than what lies in the file: a damaged one would build layers for hours.
+    most = max([len(tensors), *(side for tensor in tensors.values() for side in tensor.shape)])
+    odd = [name for name, value in config.items() if not _fits(value, getattr(config_class(), name), most)]
+    if odd:
+        raise CheckpointError(
+            f"{path}: impossible configuration ({odd[0]}: {config[odd[0]]}); the file is damaged: download it again"
+        )
     try:
         with torch.device("meta"):
             model = network(config_class(**config), operations=operations)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as problem:
         raise CheckpointError(f"{path}: impossible configuration ({problem}); the file is damaged: download it again") from None
     expected = model.state_dict()
     wrong = {key for key in set(expected) | set(tensors)
              if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape}  # fmt: skip
     if wrong:
         raise CheckpointError(f"{path}: missing, unexpected or wrongly shaped: {_describe(wrong)}; download it again")
-    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    whole = [key for key, tensor in tensors.items() if not tensor.is_floating_point()]
+    if whole:
+        raise CheckpointError(
+            f"{path}: {whole[0]} holds {tensors[whole[0]].dtype}, no floats; the file is damaged: download it again"
+        )
+    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.float()).all())]
     if bad:
         raise CheckpointError(f"{path}: NaN or infinity in {_describe(bad)}; the file is damaged: download it again")
     # Copied out of the file's memory, where they lie at odd addresses: the last bit of a product depends on the alignment.

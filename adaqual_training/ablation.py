@@ -6,7 +6,7 @@ reaches zero there), and measured on the held-out pictures with the true maps at
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,9 +30,10 @@ class NoGrid(nn.Module):
     def __init__(self, levels: int):
         super().__init__()
         self.levels = levels
+        self.place = nn.Parameter(torch.zeros(()), requires_grad=False)  # tells the sampler the device and type to compute in
 
     def forward(self, view: Tensor) -> Tensor:
-        return torch.zeros(len(view), 12, self.levels, 16, 16, device=view.device)
+        return self.place.expand(len(view), 12, self.levels, 16, 16)
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def shortened(recipe: Recipe, updates: int, loss: dict) -> Recipe:
     return replace(recipe, schedule=schedule, loss=recipe.loss | loss)
 
 
-def main() -> None:
-    """Train and measure the variants that are named, and print a table."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train and measure the variants that are named, and print a table; each row is also written to table.jsonl."""
     parser = argparse.ArgumentParser(prog="python -m adaqual_training.ablation", description=__doc__)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/nano.toml"))
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"))
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=1200)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="variants to train")
     parser.add_argument("--device")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name in args.only:
         variant = VARIANTS[name]
         recipe = shortened(read_recipe(args.recipe), args.updates, variant.loss)

@@ -7,6 +7,8 @@ from typing import Any
 
 import tomllib
 
+from adaqual_core.checks import check_numbers
+
 from .pool import PoolSettings
 from .scenes import SceneSettings
 
@@ -66,7 +68,12 @@ def _table(path: Path, content: dict, name: str, kind: type):
     if odd:
         what = "missing" if odd[0] in known else "unknown"
         raise ValueError(f"{path}: table [{name}]: {odd[0]} is {what}; it needs exactly {', '.join(sorted(known))}")
-    return kind(**given)
+    try:
+        table = kind(**given)
+        check_numbers(table)
+    except ValueError as problem:
+        raise ValueError(f"{path}: table [{name}]: {problem}") from None
+    return table
 
 
 def read_recipe(path: Path) -> Recipe:

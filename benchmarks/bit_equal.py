@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -107,12 +108,12 @@ def outputs(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in found.items()}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Write or compare; returns 1 where an output differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="file (.safetensors) to write, or to compare with where there is one")
     parser.add_argument("--photos", type=Path, help="folder of at least ten photos; needed where FILE is not there yet")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not args.file.exists():
         if args.photos is None:
             parser.error(f"--photos: {args.file} is not there yet, so give a folder of photos to make it from")

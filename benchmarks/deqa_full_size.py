@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -116,14 +116,14 @@ def compare(folder: Path, tiles: int, offload: bool) -> dict:
     }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write, measure, delete."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.deqa_full_size", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/deqa_full_size"), help="place for the shards")
     parser.add_argument("--layers", type=int, default=32, help="language layers, 1 to 32 (default 32, the published size)")
     parser.add_argument("--tiles", type=int, default=0, help="compare so many tiles at once with single scores")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.measure:
         runs = [partial(compare, args.folder, args.tiles, way) for way in (False, True)]
         for run in runs if args.tiles else [partial(measure, args.folder)]:

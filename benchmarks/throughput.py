@@ -8,7 +8,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,14 +21,14 @@ MADE = 30
 """Batches made beforehand; among them are as many that train the sampler's second step as in a run, nearly."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"))
     parser.add_argument("--updates", type=int, default=150, help="updates that are timed, after as many to warm up (default 150)")
     parser.add_argument("--device")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     recipe = read_recipe(args.recipe)
     task = TASKS[recipe.network](recipe, args.corpus)
     with tempfile.TemporaryDirectory() as folder:

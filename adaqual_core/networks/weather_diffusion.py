@@ -45,8 +45,8 @@ def read_config(shapes: Shapes, patch: int | None = None) -> WeatherConfig:
     Raises KeyError for a tensor that is needed and missing, ValueError for an impossible number of levels.
     """
     levels = 1 + max((int(m[1]) for key in shapes if (m := re.match(r"down\.(\d+)\.", key))), default=-1)
-    if levels < 1:
-        raise ValueError("no down levels")
+    if not 1 <= levels <= len(shapes):
+        raise ValueError(f"{levels} down levels in {len(shapes)} tensors")
     attention = tuple(f"down.{level}.attn.0.q.weight" in shapes for level in range(levels))
     if patch is None:
         patch = 16 << (attention.index(True) if True in attention else levels - 1)

@@ -41,6 +41,10 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
     return float((ours - reference).abs().max() / reference.abs().max().clamp_min(1e-12))
 
 
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
 class _File:
     """Tensors and header of a golden file; what it lacks is reported as :class:`CheckpointError`."""
 
@@ -210,7 +214,14 @@ def check_golden(path: Path) -> dict:
     file.weights()
     if file.family not in CHECKS:
         raise CheckpointError(f"{path}: no check for {file.family}; choose from {', '.join(CHECKS)}")
-    outputs = CHECKS[file.family](path)
+    try:
+        outputs = CHECKS[file.family](path)
+    except CheckpointError:
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as problem:
+        raise CheckpointError(
+            f"{path}: inputs, weights and header do not belong together ({_first_line(problem)}); get it again"
+        ) from None
     if not outputs:
         raise CheckpointError(f"{path}: holds no outputs; the golden file is of another form")
     tolerances = {name: SAMPLING_TOLERANCE if name in SAMPLED else TOLERANCE for name in outputs}

@@ -12,7 +12,6 @@ import pickle
 import re
 import tarfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +74,7 @@ def _read_pickle(path: Path) -> dict:
                 "Get the file from its authors, or a safetensors version of it"
             ) from None
         raise CheckpointError(f"{path}: not a readable checkpoint ({str(problem).splitlines()[0]}); {AGAIN}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError,
-            zipfile.BadZipFile, zlib.error) as problem:  # fmt: skip
+    except Exception as problem:  # damaged pickles and archives raise almost anything
         said = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise CheckpointError(f"{path}: not a readable checkpoint ({said}); {AGAIN}") from None
     if not isinstance(content, dict):
@@ -152,9 +150,14 @@ def read_published(path: Path) -> Published:
         groups[name] = groups.get(name, 0) + 1
     dropped += [f"{name}.* ({count} tensors that the network does not use)" for name, count in groups.items()]
     kept = {name: tensors[key] for name, key in found.keys.items()}
-    odd = [name for name, value in kept.items() if not value.is_floating_point() or value.layout != torch.strided]
+    odd = [
+        name
+        for name, value in kept.items()
+        if not value.is_floating_point() or value.layout != torch.strided or value.device.type != "cpu"
+    ]
     if odd:
-        raise CheckpointError(f"{path}: {odd[0]} is {kept[odd[0]].dtype}, no floats; download it again")
+        what = f"{kept[odd[0]].dtype}, {kept[odd[0]].layout} on {kept[odd[0]].device}"
+        raise CheckpointError(f"{path}: {odd[0]} is {what}, no stored floats; download it again")
     bad = [name for name, value in kept.items() if not bool(torch.isfinite(value.float()).all())]
     if bad:
         raise CheckpointError(f"{path}: NaN or infinity in {bad[0]}; the file is damaged: download it again")

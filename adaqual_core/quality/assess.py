@@ -36,7 +36,7 @@ def _configured(config: Path) -> str:
     """The kind of model that a config.json describes."""
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(f"{config}: cannot be read as JSON ({problem}); download it again") from None
     kind = found.get("model_type") if isinstance(found, dict) else None
     if kind == "clip":

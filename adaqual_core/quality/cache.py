@@ -49,7 +49,7 @@ class ScoreCache:
         except OSError as problem:
             warnings.warn(f"{file}: score cache not readable ({problem}); scoring again", stacklevel=2)
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
         file.unlink(missing_ok=True)
         return None

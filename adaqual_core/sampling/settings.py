@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..checks import check_picture
+from ..checks import check_numbers, check_picture
 from ..grid import cell_count
 from ..networks.registry import family_of
 from ..prompt import Prompt
@@ -40,6 +40,7 @@ class RestoreSettings:
     patch_batch: int = 16
 
     def __post_init__(self):
+        check_numbers(self)
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps: {self.steps}; give 1 to 1000 (2 is what the models are trained for)")
         if not 0 <= self.seed < 2**64:
@@ -52,8 +53,8 @@ class RestoreSettings:
             raise ValueError(f"strength: {self.strength}; give 0 (the input) to 1 (fully restored)")
         if self.tile < TILE:
             raise ValueError(f"tile: {self.tile}; give at least {TILE} px (512 suits most machines)")
-        if self.overlap < 0:
-            raise ValueError(f"overlap: {self.overlap}; give at least 0 px")
+        if not 0 <= self.overlap < 2**31:
+            raise ValueError(f"overlap: {self.overlap}; give 0 to 2^31 − 1 px")
         if self.tile_batch < 1:
             raise ValueError(f"tile_batch: {self.tile_batch}; give at least 1")
         if self.stride < 1:

@@ -5,6 +5,9 @@ from dataclasses import MISSING, dataclass, fields
 
 from ...errors import CheckpointError
 
+MOST, MOST_LAYERS = 10**6, 1000
+"""Largest size and number of layers that a configuration may state; the published ones are 32,000 and 32."""
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -65,7 +68,7 @@ class DeqaConfig:
 
 
 def _part(kind, found, source: str, where: str):
-    """``kind`` filled from the mapping ``found``; every value is a positive number."""
+    """``kind`` filled from the mapping ``found``; every value is a positive number that a network can have."""
     if not isinstance(found, dict):
         raise CheckpointError(f"{source}: no {where}; give the config.json that is published with the weights")
     values = {}
@@ -74,9 +77,10 @@ def _part(kind, found, source: str, where: str):
         if value is None and field.default is not MISSING:
             continue
         good = isinstance(value, (int, float) if field.type is float else int) and not isinstance(value, bool)
-        if not good or value <= 0:
+        most = MOST_LAYERS if field.name == "num_hidden_layers" else MOST
+        if not good or not 0 < value <= most:
             raise CheckpointError(
-                f"{source}: {where} {field.name} is {json.dumps(value)}, not a positive number; "
+                f"{source}: {where} {field.name} is {json.dumps(value)}, no number from above 0 to {most}; "
                 "give the config.json that is published with the weights"
             )
         values[field.name] = value

@@ -62,7 +62,7 @@ def _json(path: Path) -> dict:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise CheckpointError(f"{path}: cannot be read ({problem.strerror}); download it again") from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise CheckpointError(f"{path}: not JSON ({problem}); download it again") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: not a JSON object; download it again")
