@@ -13,6 +13,7 @@ from .checks import check_picture
 from .image_statistics import global_statistics
 from .kinds import KINDS
 from .quality.map import QualityMap
+from .visible import filled
 
 MAX_LENGTH = 16.0
 """Longest local prompt in tokens; the pools of our presets hold that many tokens each."""
@@ -121,6 +122,6 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         severity=severity,
         length=prompt_length(severity, settings),
         restore_mask=restore_mask(scores, settings.preserve),
-        statistics=global_statistics(picture[:, :3].detach().cpu().float().clamp(0, 1), severity),
+        statistics=global_statistics(filled(picture)[:, :3].detach().cpu().float().clamp(0, 1), severity),
         kinds=kinds,
     )

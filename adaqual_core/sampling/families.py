@@ -11,6 +11,7 @@ from ..networks.denoiser import Denoiser
 from ..networks.restorer import Restorer as SecondRestorer
 from ..networks.weather_diffusion import WeatherNet
 from ..prompt import Prompt
+from ..visible import filled, put_back
 from . import patches
 from . import regions as whole
 from .patches import restore_patches
@@ -67,6 +68,11 @@ def restore_with(
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
 ) -> Restored:
-    """Restore as :func:`restore.restore` does, with a network of any family and, by default, its own settings."""
+    """Restore as :func:`restore.restore` does, with a network of any family and, by default, its own settings.
+
+    No network sees colours under an alpha of 0. They, values beyond [0, 1] in kept places, and greyness come through.
+    """
     family = FAMILIES[type(model)]
-    return family.restore(model, picture, prompt, settings or family.own, dtype=dtype, progress=progress)
+    restored = family.restore(model, filled(picture), prompt, settings or family.own, dtype=dtype, progress=progress)
+    put_back(restored.picture, picture)
+    return restored
