@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .grid import CELL
 
-INVISIBLE = 1 / 512
-"""A place is invisible where alpha is below this value, which 8 bits store as 0."""
+INVISIBLE = 1 / 131070
+"""A place is invisible where alpha is below this value, which 16 bits store as 0."""
 
 _LUMA = (0.299, 0.587, 0.114)
 
