@@ -21,10 +21,13 @@ from .common import (
     AdaQualPrompt,
     AdaQualQuality,
     Report,
+    check_offered,
+    checked_image,
     frame,
     heatmap_image,
     join_maps,
     join_prompts,
+    offered,
     prompt_of,
     reporter,
     schema,
@@ -32,6 +35,7 @@ from .common import (
 )
 from .loaders import MODELS, open_network, use
 
+_SCHEDULES = ("auto", *SCHEDULES)
 _SEED = (
     "Start of the noise, 0 to 2^64 − 1, default 0. The same seed gives the same picture; change it only to see another "
     "variant of strongly damaged regions."
@@ -67,7 +71,7 @@ def _steps() -> io.Int.Input:
 
 
 def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings, report: Report) -> Tensor:
-    """An IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
+    """A checked IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
     count = len(image)
 
     def pictures() -> Iterator[Tensor]:
@@ -133,6 +137,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
     def execute(cls, image, quality, gamma, min_length, max_length, preserve) -> io.NodeOutput:
         """Build frame by frame."""
         settings = PromptSettings(gamma, min_length, max_length, preserve)
+        image = checked_image("image", image)
         count = len(image)
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
@@ -165,7 +170,7 @@ class AdaQualSampler(io.ComfyNode):
                 _seed(),
                 _steps(),
                 io.Combo.Input(
-                    "schedule", options=["auto", *SCHEDULES], default="auto",
+                    "schedule", options=list(_SCHEDULES), default="auto",
                     tooltip=(
                         "Which noise levels the steps visit. Default auto: the model's own. trailing: starts from pure "
                         "noise, which our models are trained for. official: ends at the cleanest level, as in the "
@@ -214,10 +219,17 @@ class AdaQualSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, schedule=None) -> bool | str:
+        """Refuse an unknown schedule before anything runs."""
+        return offered(schedule=(schedule, _SCHEDULES))
+
+    @classmethod
     def execute(
         cls, model, image, prompt, seed, steps, schedule, eta, strength, tile, overlap, stride=16, patch_batch=16
     ) -> io.NodeOutput:
         """Sample frame by frame."""
+        check_offered(schedule=(schedule, _SCHEDULES))
+        image = checked_image("image", image)
         settings = settings_for(
             model.model, steps=steps or None, seed=seed, schedule=None if schedule == "auto" else schedule, eta=eta,
             strength=strength, tile=tile, overlap=overlap, stride=stride, patch_batch=patch_batch,
@@ -267,7 +279,10 @@ class AdaQualRestore(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),
                 io.Image.Output(
                     display_name="heatmap",
-                    tooltip=("Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5."),
+                    tooltip=(
+                        "Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5. As large as "
+                        "the picture; for a batch or video a quarter as wide and high."
+                    ),
                 ),
                 io.Float.Output(display_name="quality_before", tooltip="Mean quality of the input over all pictures, 1 to 5."),
             ],
@@ -279,7 +294,7 @@ class AdaQualRestore(io.ComfyNode):
 
         Both move one bar, by their usual share of the time: an eighth for the embedded assessor, three quarters for others.
         """
-        wishes = PromptSettings(preserve=preserve)
+        image, wishes = checked_image("image", image), PromptSettings(preserve=preserve)
         model = model or open_network(MODELS)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         assessor, count = ready(assessor), len(image)
