@@ -68,7 +68,9 @@ def checked_image(name: str, image: Tensor) -> Tensor:
     if not image.is_floating_point():
         raise ValueError(f"{name}: {image.dtype}; an IMAGE holds floating-point values from 0 to 1, so divide 0..255 by 255")
     if any(float(one.max()) >= 2 and torch.equal(one, one.round()) for one in image):
-        raise ValueError(f"{name}: whole numbers up to {float(image.max()):g}; an IMAGE goes from 0 to 1, so divide 0..255 by 255")
+        raise ValueError(
+            f"{name}: whole numbers up to {float(image.max()):g}; an IMAGE goes from 0 to 1, so divide 0..255 by 255"
+        )
     return image.expand(-1, -1, -1, 3) if shape[3] == 1 else image
 
 
