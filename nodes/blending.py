@@ -4,12 +4,15 @@ from functools import partial
 
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..adaqual_core.checks import check_picture
 from ..adaqual_core.prompt import restore_mask
-from ..adaqual_core.steer.blend import best_per_region, blend
+from ..adaqual_core.quality.map import QualityMap
+from ..adaqual_core.quality.placement import fitted
+from ..adaqual_core.steer.blend import align_all, aligned, best_per_region, blend
 from .assessing import judged, ready
-from .common import AdaQualAssessor, AdaQualQuality, frame, reporter, schema, stack
+from .common import AdaQualAssessor, AdaQualQuality, checked_image, frame, reporter, schema, stack
 
 
 def _levels() -> io.Int.Input:
@@ -18,10 +21,14 @@ def _levels() -> io.Int.Input:
         "colours of one version reach too far into another; 0 is a plain mix."))  # fmt: skip
 
 
-def _one(image, index: int):
+def _one(image: Tensor, index: int) -> Tensor:
     picture = frame(image, index if len(image) > 1 else 0)
     check_picture(picture)
     return picture
+
+
+def _map_of(original: Tensor, quality: QualityMap) -> QualityMap:
+    return fitted(quality, *original.shape[1:3], "the original")
 
 
 class AdaQualBlend(io.ComfyNode):
@@ -35,39 +42,45 @@ class AdaQualBlend(io.ComfyNode):
             display_name="Quality Blend",
             description=(
                 "Puts the original back where it was good, without seams: after an upscaler, a restorer or any sampler that "
-                "also changed what needed no change. The processed picture may be larger by any factor."
+                "also changed what needed no change. The processed picture may be larger by any factor, or cropped at the "
+                "edges, as VAE Encode does: then the border comes from the original."
             ),
             search_aliases=["composite", "laplacian blend", "keep original"],
             inputs=[
-                io.Image.Input("original", tooltip="The pictures before; resized to the processed ones."),
-                io.Image.Input("processed", tooltip="The pictures after, at any scale; the result has their size."),
+                io.Image.Input("original", tooltip="The pictures before; the result shows all that they show."),
+                io.Image.Input("processed", lazy=True, tooltip=(
+                    "The pictures after, at any scale, which the result has. A crop at the edges is put back in its place.")),
                 AdaQualQuality.Input("quality", tooltip="Map of the original: one for all pictures, or one per picture."),
                 io.Float.Input("preserve", default=4.5, min=1.0, max=5.0, step=0.1, tooltip=(
                     "Quality from which the original returns, 1 to 5, default 4.5. Lower it to keep more of the original, "
                     "raise it to keep less.")),
                 _levels(),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The blended pictures, as large as the processed ones.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The blended pictures, at the scale of the processed ones.")],
         )  # fmt: skip
 
     @classmethod
+    def check_lazy_status(cls, original, quality, preserve, levels, processed=None) -> list[str]:
+        """Refuse a map that is not the original's before the processed picture is made, which may take minutes."""
+        if original is not None and quality is not None:
+            _map_of(checked_image("original", original), quality)
+        return ["processed"]
+
+    @classmethod
     def execute(cls, original, processed, quality, preserve, levels) -> io.NodeOutput:
-        """Blend frame by frame."""
+        """Blend frame by frame; where the processed picture lies is found in the first."""
+        original, processed = checked_image("original", original), checked_image("processed", processed)
         count = len(processed)
         for name, given in (("original", len(original)), ("quality", quality.batch)):
             if given not in (1, count):
                 raise ValueError(f"{name}: {given} for {count} processed pictures; give one, or one per picture")
-        if (quality.height, quality.width) != tuple(original.shape[1:3]):
-            raise ValueError(
-                f"quality: the map of a {quality.width}×{quality.height} picture, but original is "
-                f"{original.shape[2]}×{original.shape[1]}; connect the map of the original"
-            )
-        masks, report = restore_mask(quality.cells(), preserve), reporter(count)
+        region = aligned(_one(original, 0)[0], _one(processed, 0)[0], ("original", "processed"))
+        masks, report = restore_mask(_map_of(original, quality).cells(), preserve), reporter(count)
 
         def pictures():
             for index in range(count):
                 mask = masks[index if len(masks) > 1 else 0][None]
-                yield blend(_one(original, index)[0], _one(processed, index)[0], mask, levels)
+                yield blend(_one(original, index)[0], _one(processed, index)[0], mask, levels, region)
                 report(index, 1, 1)
 
         return io.NodeOutput(stack(pictures(), count))
@@ -79,7 +92,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        more = "Another version of the same pictures, at any scale; as many pictures as image_1, or one for all."
+        more = "Another version of the same pictures, at any scale or cropped at the edges; as many as image_1, or one for all."
         return schema(
             node_id="AdaQualBestPerRegion",
             display_name="Best Per Region",
@@ -98,7 +111,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
                     "From Load Quality Assessor. Default: the shipped one when nothing is connected.")),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The joined pictures, as large as the largest version."),
+                io.Image.Output(display_name="image", tooltip="The joined pictures, at the scale of the largest version."),
                 io.Mask.Output(display_name="choice", tooltip=(
                     "Which version was taken, in even steps from 0 (the first) to 1 (the last).")),
             ],
@@ -107,15 +120,19 @@ class AdaQualBestPerRegion(io.ComfyNode):
     @classmethod
     def execute(cls, image_1, levels, image_2=None, image_3=None, image_4=None, assessor=None) -> io.NodeOutput:
         """Judge and join picture by picture."""
-        versions = [one for one in (image_1, image_2, image_3, image_4) if one is not None]
+        given = {"image_1": image_1, "image_2": image_2, "image_3": image_3, "image_4": image_4}
+        versions = [checked_image(name, one) for name, one in given.items() if one is not None]
         if len(versions) == 1:
             versions = list(image_1.split(1))
         if len(versions) < 2:
-            raise ValueError("image_1: one picture only; give a batch of versions, or connect image_2")
+            raise ValueError(
+                "image_1: one picture only; give a batch of versions (join those of a list to a batch), or connect image_2"
+            )
         count = max(len(one) for one in versions)
         for index, one in enumerate(versions):
             if len(one) not in (1, count):
                 raise ValueError(f"version {index + 1}: {len(one)} pictures beside {count}; give one, or as many as the others")
+        regions = align_all([_one(one, 0)[0] for one in versions])
         assessor = ready(assessor)
         report, choices = reporter(count), []
 
@@ -123,7 +140,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
             for index in range(count):
                 pieces = [_one(one, index) for one in versions]
                 maps = [judged(assessor, piece, partial(report, index)) for piece in pieces]
-                picture, chosen = best_per_region([piece[0] for piece in pieces], maps, levels)
+                picture, chosen = best_per_region([piece[0] for piece in pieces], maps, levels, regions)
                 choices.append(chosen.to(torch.float32) / (len(versions) - 1))
                 yield picture
                 report(index, 1, 1)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.checks import check_picture
 from ..adaqual_core.damage import KINDS, degrade
 from ..adaqual_core.visible import filled, put_back
@@ -80,6 +81,7 @@ class AdaQualDegrade(io.ComfyNode):
         check_offered(kind=(kind, KINDS), second_kind=(second_kind, (_NONE, *KINDS)))
         image, mask = checked_image("image", image), None if mask is None else checked_mask("mask", mask)
         count, (height, width) = len(image), image.shape[1:3]
+        mask = None if mask is None else mask_on_picture(mask, height, width)
         kinds = [kind] if second_kind in (_NONE, kind) else [kind, second_kind]
         if mask is not None and len(mask) not in (1, count):
             raise ValueError(f"mask: {len(mask)} masks for {count} pictures; give one mask, or one per picture")

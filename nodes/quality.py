@@ -5,6 +5,7 @@ from functools import partial
 
 from comfy_api.latest import io, ui
 
+from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.quality.map import edit_quality, quality_from_severity
 from .assessing import judged, ready
 from .common import (
@@ -138,9 +139,11 @@ class AdaQualEditQuality(io.ComfyNode):
     @classmethod
     def execute(cls, quality, override_quality, minimum, maximum, gain, blur, override=None) -> io.NodeOutput:
         """Edit the scores."""
+        if override is not None:
+            override = mask_on_picture(checked_mask("override", override), quality.height, quality.width)
         edited = edit_quality(
             quality,
-            override=None if override is None else checked_mask("override", override),
+            override=override,
             override_quality=override_quality,
             minimum=minimum,
             maximum=maximum,
@@ -202,7 +205,9 @@ class AdaQualMaskToQuality(io.ComfyNode):
     @classmethod
     def execute(cls, mask, image=None) -> io.NodeOutput:
         """Convert."""
-        quality = quality_from_severity(checked_mask("mask", mask))
-        if image is not None:
-            quality = replace(quality, height=image.shape[1], width=image.shape[2])
-        return io.NodeOutput(quality)
+        mask = checked_mask("mask", mask)
+        if image is None:
+            return io.NodeOutput(quality_from_severity(mask))
+        height, width = checked_image("image", image).shape[1:3]
+        quality = quality_from_severity(mask_on_picture(mask, height, width))
+        return io.NodeOutput(replace(quality, height=height, width=width))

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..adaqual_core.grid import CELL
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
 from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
 from ..adaqual_core.sampling.settings import RestoreSettings
@@ -141,6 +142,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
         count = len(image)
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
+        quality = fitted(quality, *image.shape[1:3], "image")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
         prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
         height, width = image.shape[1:3]

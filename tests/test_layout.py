@@ -11,7 +11,7 @@ CORE = REPOSITORY / "adaqual_core"
 
 LAYERS = (
     ("kinds", "errors", "grid", "filters", "console"),
-    ("checks", "image_statistics", "visible", "weight_files", "imageio"),
+    ("checks", "image_statistics", "alignment", "visible", "weight_files", "imageio"),
     ("damage", "evaluate"),
     ("quality",),
     ("prompt", "steer"),
