@@ -5,9 +5,11 @@ remainder of each side, halved and rounded down, goes at the top and left). Othe
 crop to the proportions asked for. Sizes alone often leave several of these possible, so the contents decide between them.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,6 +27,9 @@ _AGREEMENT = 0.3
 
 _ADVANTAGE = 0.8
 """How much less must remain unexplained at another place for it to be preferred to the most plausible one."""
+
+_COMPARED = 2**20
+"""Px at which contents are compared: a shift of a pixel of a larger picture still shows, by interpolation."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,28 @@ def _crops(size: tuple[int, int]) -> Iterator[Region]:
             yield Region(*((side - part) // 2 for side, part in zip(size, inner, strict=True)), *inner)
 
 
+def _scaled_crops(size: tuple[int, int], other: tuple[int, int]) -> Iterator[Region]:
+    """The picture scaled to any size (its sides rounded), then cropped around the centre to the next smaller multiples of 8."""
+    long = 0 if size[0] > size[1] else 1
+    if any(side % MULTIPLES[0] for side in other):
+        return
+    for side in range(other[long], other[long] + MULTIPLES[0]):
+        short = side / size[long] * size[1 - long]
+        for rounded in sorted({math.floor(short), math.ceil(short)}):
+            scaled = (side, rounded) if long == 0 else (rounded, side)
+            cut = [of - part for of, part in zip(scaled, other, strict=True)]
+            if all(0 <= one < MULTIPLES[0] for one in cut):
+                yield Region(cut[0] // 2, cut[1] // 2, *other).within(whole(scaled), size)
+
+
+def similar(size: tuple[int, int], other: tuple[int, int], part: float = _SLIGHT) -> bool:
+    """Whether the sides of two sizes differ by at most that part of the first and by less than 64 px."""
+    return all(abs(a - b) <= min(part * a, max(MULTIPLES) - 1) for a, b in zip(size, other, strict=True))
+
+
 def _near(size: tuple[int, int], other: tuple[int, int], part: float) -> Iterator[Region]:
     """The same px with at most ``part`` of a side, and less than 64 px, cut off or added: around, or at the bottom and right."""
-    if all(abs(a - b) <= min(part * a, max(MULTIPLES) - 1) for a, b in zip(size, other, strict=True)):
+    if similar(size, other, part):
         yield Region(*((a - b) // 2 if a >= b else -((b - a) // 2) for a, b in zip(size, other, strict=True)), *other)
         yield whole(other)
 
@@ -104,6 +128,7 @@ def possible_regions(size: tuple[int, int], other: tuple[int, int], part: float 
     found += [whole(size)] if proportional(size, other) else []
     found += [crop for crop in crops if proportional((crop.height, crop.width), other)]
     found += larger
+    found += [] if _integral(size, other) else _scaled_crops(size, other)
     found += _near(size, other, part)
     covering = _covering(size, other)
     found += [covering] if covering.excess(size) <= _SLIGHT else []
@@ -112,20 +137,42 @@ def possible_regions(size: tuple[int, int], other: tuple[int, int], part: float 
     return list(dict.fromkeys(found))
 
 
-def _detail(picture: Tensor) -> Tensor:
-    """Detail of a few px, [1, H, W], of a picture [3, H, W]: what shows a shift, and stays when tone changes."""
-    grey = picture.mean(0, keepdim=True)
+def sampled(field: Tensor, size: tuple[int, int], region: Region, rows: int, columns: int) -> Tensor:
+    """A field [B, N, h, w] over a picture of ``size``, sampled on rows × columns of one of its regions: [B, N, rows, columns].
+
+    Values are interpolated between the field's cells, repeat beyond the picture, and stay within their range.
+    """
+    y = region.top + (torch.arange(rows) + 0.5) / rows * region.height
+    x = region.left + (torch.arange(columns) + 0.5) / columns * region.width
+    y, x = (2 * place / side - 1 for place, side in zip((y, x), size, strict=True))
+    places = torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns)), -1).expand(len(field), -1, -1, -1)
+    found = F.grid_sample(field, places.to(field), mode="bilinear", padding_mode="border", align_corners=False)
+    return found.clamp(field.min(), field.max())
+
+
+def _detail(grey: Tensor) -> Tensor:
+    """Detail of a few px of a grey picture [1, H, W]: what shows a shift, and stays when tone changes."""
     return box_filter(grey, 1) - box_filter(grey, 8)
 
 
 def _agreement(original: Tensor, other: Tensor, region: Region) -> float:
-    """Correlation in [0, 1] of the detail of ``original`` [3, h, w] and of ``other`` [3, H, W], if that shows this region."""
-    top, left, height, width = (round(side) for side in (region.top, region.left, region.height, region.width))
-    other = F.interpolate(other[None], (height, width), mode="bilinear", antialias=True)[0]
-    rows = slice(max(0, top), min(original.shape[1], top + height))
-    columns = slice(max(0, left), min(original.shape[2], left + width))
-    a = _detail(original[:, rows, columns])
-    b = _detail(other[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left])
+    """Correlation in [0, 1] of the detail of grey ``original`` [1, h, w] and ``other`` [1, H, W], if that shows this region.
+
+    They are compared at the coarser of their scales and at no more than _COMPARED px.
+    """
+    size = original.shape[1], original.shape[2]
+    sides = [min(side, of) for side, of in zip((region.height, region.width), other.shape[1:], strict=True)]
+    part = min(1.0, (_COMPARED / (sides[0] * sides[1])) ** 0.5)
+    rows, columns = (max(1, round(part * side)) for side in sides)
+    smaller = [min(of, round(of * cells / side)) for of, cells, side in zip(
+        size, (rows, columns), (region.height, region.width), strict=True)]  # fmt: skip
+    original = F.interpolate(original[None], smaller, mode="bilinear", antialias=True)
+    a = sampled(original, size, region, rows, columns)[0]
+    b = F.interpolate(other[None], (rows, columns), mode="bilinear", antialias=True)[0]
+    y = region.top + (torch.arange(rows) + 0.5) / rows * region.height
+    x = region.left + (torch.arange(columns) + 0.5) / columns * region.width
+    inside = ((y > 0) & (y < size[0]))[:, None] & ((x > 0) & (x < size[1]))
+    a, b = _detail(a) * inside, _detail(b) * inside
     energy = float(a.square().sum()) * float(b.square().sum())
     return abs(float((a * b).sum())) / energy**0.5 if energy > 0 else 0.0
 
@@ -140,7 +187,7 @@ def region_shown(original: Tensor, other: Tensor) -> Region | None:
     regions = possible_regions(*sizes, part=1)
     if regions == [whole(sizes[0])]:
         return regions[0]
-    seen = [filled(one[None])[0, :3].float() for one in (original, other)]
+    seen = [filled(one[None])[0, :3].float().mean(0, keepdim=True) for one in (original, other)]
     agreements = [_agreement(*seen, region) for region in regions]
     unexplained = [(1 - agreement**2) * (1 if i == 0 else 1 / _ADVANTAGE) for i, agreement in enumerate(agreements)]
     for i in sorted(range(len(regions)), key=lambda i: unexplained[i]):

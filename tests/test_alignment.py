@@ -66,9 +66,24 @@ def test_a_margin_is_cut_off_and_a_stretch_is_told_from_a_crop(size):
         assert (blend(original, version, torch.ones(1, 1, 2, 2), 3) - original).abs().max() <= 1e-5
     for stretched in (scaled(original, *up), scaled(original, *(side // 16 * 16 for side in size))):
         assert region_shown(original, stretched) == whole(size)
+        kept = blend(original, stretched, torch.zeros(1, 1, 2, 2), 0)
+        assert kept.shape == stretched.shape or torch.equal(kept, original)  # about as large means as large
     assert region_shown(original, scaled(original, 3 * size[0], 3 * size[1])) == whole(size)
     other_way = region_shown(centred, original)
     assert place(other_way) == (bottom // 2, right // 2, *size)
+
+
+@pytest.mark.parametrize("factor", [1.0667, 1.37, 0.83])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_was_scaled_before_it_was_encoded_lies_where_it_was(size, factor):
+    original = photo(*size)
+    version = scaled(original, *(round(factor * side) for side in size))
+    crop = encoded(version, 8)
+    found = region_shown(original, crop)
+    factors = [side / of for side, of in zip(version.shape[1:], size, strict=True)]
+    true = [part / by for part, by in zip([side % 8 // 2 for side in version.shape[1:]], factors, strict=True)]
+    true += [part / by for part, by in zip(crop.shape[1:], factors, strict=True)]
+    assert max(abs(a - b) for a, b in zip(vars(found).values(), true, strict=True)) <= 1.01
 
 
 @pytest.mark.parametrize("cut", [(0, 1), (1, 0), (1, 1), (3, 5)])

@@ -2,25 +2,10 @@
 
 from dataclasses import replace
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..alignment import Region, possible_regions, whole
+from ..alignment import Region, possible_regions, sampled, whole
 from .map import QualityMap
-
-
-def sampled(field: Tensor, size: tuple[int, int], region: Region, rows: int, columns: int) -> Tensor:
-    """A field [B, N, h, w] over a picture of ``size``, sampled on rows × columns of one of its regions: [B, N, rows, columns].
-
-    Values are interpolated between the field's cells, repeat beyond the picture, and stay within their range.
-    """
-    y = region.top + (torch.arange(rows) + 0.5) / rows * region.height
-    x = region.left + (torch.arange(columns) + 0.5) / columns * region.width
-    y, x = (2 * place / side - 1 for place, side in zip((y, x), size, strict=True))
-    places = torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns)), -1).expand(len(field), -1, -1, -1)
-    found = F.grid_sample(field, places.to(field), mode="bilinear", padding_mode="border", align_corners=False)
-    return found.clamp(field.min(), field.max())
 
 
 def map_of_region(quality: QualityMap, region: Region, height: int, width: int) -> QualityMap:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..alignment import Region, region_shown, whole
+from ..alignment import Region, region_shown, similar, whole
 from ..filters import gaussian_blur
 from ..quality.map import QualityMap
 from ..quality.placement import map_of_region
@@ -115,14 +115,16 @@ def _mixed(versions: Callable[[Callable[[Tensor], Tensor]], Tensor], weights: Te
 def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: int, region: Region | None = None) -> Tensor:
     """Put the original [C, h, w] back into the processed [C', H, W] where ``restored_part`` [1, 1, h', w'] in [0, 1] is 0.
 
-    The result shows all that the original shows, at the processed picture's scale: where the processed one is a crop, the border
-    comes from the original, and what it shows beyond the original is cut off. ``region`` is the part of the original that the
-    processed picture shows; by default :func:`adaqual_core.alignment.region_shown` finds it. The result has the processed
-    picture's alpha, or the original's where only that has one. Raises ValueError for pictures that cannot be aligned.
+    The result shows all that the original shows, at the processed picture's scale, or in the original's size where that is about
+    the same. Where the processed one is a crop, the border comes from the original; what it shows beyond that is cut off.
+    ``region`` is the part of the original that the processed picture shows; by default
+    :func:`adaqual_core.alignment.region_shown` finds it. The result has the processed picture's alpha, or the original's where
+    only that has one. Raises ValueError for pictures that cannot be aligned.
     """
     region = region or aligned(original, processed, ("original", "processed"))
     (height, width), (rows, columns) = original.shape[1:], processed.shape[1:]
     size = max(1, round(height * rows / region.height)), max(1, round(width * columns / region.width))
+    size = (height, width) if similar((height, width), size) else size
     frame = whole((height, width))
 
     def versions(prepare: Callable[[Tensor], Tensor]) -> Tensor:

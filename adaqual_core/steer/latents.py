@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..alignment import Region, proportional
+from ..alignment import Region, proportional, sampled
 from ..quality.map import QualityMap
-from ..quality.placement import sampled
 
 CELLS = (4, 8, 16, 32, 64)
 """Px that a latent's cell can be wide and high."""
