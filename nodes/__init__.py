@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .assessing import AdaQualScoreAndSort
-from .blending import AdaQualBestPerRegion, AdaQualBlend
+from .blending import AdaQualBestPerRegion, AdaQualBlend, AdaQualScaleToMultiple
 from .degradation import AdaQualDegrade
 from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
 from .quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality, AdaQualQualityToMask
@@ -27,6 +27,7 @@ NODES: list[type[io.ComfyNode]] = [
     AdaQualBlend,
     AdaQualBestPerRegion,
     AdaQualScoreAndSort,
+    AdaQualScaleToMultiple,
 ]
 
 

@@ -1,8 +1,12 @@
-"""Several versions of a picture into one: the original back where it is good, or the best version of each region."""
+"""Several versions of a picture into one: the original back where it is good, or the best version of each region.
+
+Before that, pictures get sizes that autoencoders do not crop.
+"""
 
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -11,6 +15,7 @@ from ..adaqual_core.prompt import restore_mask
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.steer.blend import align_all, aligned, best_per_region, blend
+from ..adaqual_core.visible import filled
 from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, checked_image, frame, reporter, schema, stack
 
@@ -147,3 +152,41 @@ class AdaQualBestPerRegion(io.ComfyNode):
 
         joined = stack(pictures(), count)
         return io.NodeOutput(joined, stack(choices, count))
+
+
+class AdaQualScaleToMultiple(io.ComfyNode):
+    """Pictures → the same with sides that VAE Encode does not crop."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualScaleToMultiple",
+            display_name="Scale to Multiple",
+            description=(
+                "Scales pictures down by the few pixels that make both sides multiples of a number. Put it before VAE Encode, "
+                "which would cut off what is over, and nothing of the picture is lost."
+            ),
+            search_aliases=["resize", "divisible by 8", "multiple of 64", "VAE crop"],
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures before VAE Encode, any size; alpha stays."),
+                io.Int.Input("multiple", default=8, min=1, max=256, tooltip=(
+                    "Both sides become multiples of this number of px, 1 to 256, default 8, which Stable Diffusion 1.5 and XL "
+                    "need. Raise it to 16, 32 or 64 for models that crop to those; a side shorter than it is enlarged to it.")),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The scaled pictures, unchanged where the sizes suit.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image, multiple) -> io.NodeOutput:
+        """Scale frame by frame."""
+        image = checked_image("image", image)
+        height, width = (max(multiple, side // multiple * multiple) for side in image.shape[1:3])
+        if (height, width) == tuple(image.shape[1:3]):
+            return io.NodeOutput(image)
+
+        def scaled(picture: Tensor) -> Tensor:
+            result = F.interpolate(filled(picture), (height, width), mode="bicubic", antialias=True)
+            return result[0].clamp(picture.min(), picture.max())
+
+        return io.NodeOutput(stack((scaled(_one(image, i)) for i in range(len(image))), len(image)))

@@ -44,7 +44,10 @@ class AdaQualEstimateQuality(io.ComfyNode):
             is_output_node=True,
             search_aliases=["image quality", "blur detection", "noise map", "IQA"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture or video frames to judge, any size; alpha is ignored."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The picture or video frames to judge, any size. Colours that an alpha of 0 hides do not count.",
+                ),
                 AdaQualAssessor.Input(
                     "assessor",
                     optional=True,

@@ -261,7 +261,13 @@ class AdaQualRestore(io.ComfyNode):
             ),
             search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "repair photo", "clean up"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture or video frames to restore, any size; size and alpha are kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip=(
+                        "The picture or video frames to restore, any size; size and alpha are kept, and colours that an alpha "
+                        "of 0 hides do not count."
+                    ),
+                ),
                 _strength(),
                 _preserve(),
                 _seed(),

@@ -85,6 +85,7 @@ INTERFACE = {
         "assessor:ADAQUAL_ASSESSOR",
         "kept:IMAGE rejected:IMAGE kept_scores:FLOAT rejected_scores:FLOAT report:STRING",
     ),
+    "AdaQualScaleToMultiple": ("image:IMAGE multiple:INT", "", "image:IMAGE"),
 }
 
 
