@@ -28,7 +28,7 @@ _AGREEMENT = 0.3
 _ADVANTAGE = 0.8
 """How much less must remain unexplained at another place for it to be preferred to the most plausible one."""
 
-_COMPARED = 2**20
+_COMPARED = 2**18
 """Px at which contents are compared: a shift of a pixel of a larger picture still shows, by interpolation."""
 
 

@@ -60,24 +60,14 @@ def _on_canvas(region: Region, frame: Region, size: tuple[int, int]) -> tuple[in
     return round((region.top - frame.top) * rows), round((region.left - frame.left) * columns), height, width
 
 
-def _placed(picture: Tensor, region: Region, frame: Region, size: tuple[int, int], beside: Tensor | None = None) -> Tensor:
-    """A picture [C, H, W] that shows ``region`` on a canvas [C, *size] that shows ``frame``.
-
-    Beyond the region its border repeats. Where ``beside`` [C', *size] is given, a version that fills the canvas, its content is
-    continued there instead, with the difference that the two have along the border: so their blend has no edge.
-    """
+def _placed(picture: Tensor, region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
+    """A picture [C, H, W] that shows ``region`` on a canvas [C, *size] that shows ``frame``; its border repeats beyond it."""
     top, left, height, width = _on_canvas(region, frame, size)
     picture = enlarged(picture[None], height, width)[0]
     if (top, left, height, width) == (0, 0, *size):
         return picture
-    rows = torch.arange(size[0]).clamp(max(0, top), min(size[0], top + height) - 1)
-    columns = torch.arange(size[1]).clamp(max(0, left), min(size[1], left + width) - 1)
-    canvas = picture[:, rows - top][:, :, columns - left]
-    if beside is not None:
-        shared = beside[: len(canvas)]
-        continued = (shared + canvas[: len(shared)] - shared[:, rows][:, :, columns]).clamp(picture.min(), picture.max())
-        canvas[: len(shared)] = torch.where(_inside(region, frame, size)[0] > 0, canvas[: len(shared)], continued)
-    return canvas
+    rows = (torch.arange(size[0]) - top).clamp(0, height - 1)
+    return picture[:, rows][:, :, (torch.arange(size[1]) - left).clamp(0, width - 1)]
 
 
 def _inside(region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
@@ -100,15 +90,27 @@ def aligned(original: Tensor, version: Tensor, names: tuple[str, str]) -> Region
     return region
 
 
-def _mixed(versions: Callable[[Callable[[Tensor], Tensor]], Tensor], weights: Tensor, levels: int) -> Tensor:
+def _mixed(versions: Callable[[Callable[[Tensor], Tensor]], Tensor], weights: Tensor, inside: Tensor, levels: int) -> Tensor:
     """The blend of ``versions(prepare)`` [N, C, H, W], which applies ``prepare`` to each picture, by weights [N, 1, H, W].
 
-    Colours that nobody can see do not mix with others; they are the weighted means of those at the same place.
+    ``inside`` [N, 1, H, W] is 1 where a version shows anything. Bands are mixed where all do, so that nothing of one that was cut
+    off there reaches the border, which is a plain mean of the others. Colours that nobody can see do not mix with others; they
+    are the plain means of those at the same place.
     """
-    mixed = multiband(versions(lambda picture: filled(picture[None])[0]), weights, levels)
+
+    def plain(pictures: Tensor) -> Tensor:
+        return (pictures * weights).sum(0)
+
+    pictures, common = versions(lambda picture: filled(picture[None])[0]), inside.amin(0)[0]
+    rows, columns = (slice(int(at[0]), int(at[-1]) + 1) for at in (common.amax(1).nonzero(), common.amax(0).nonzero()))
+    mixed = multiband(pictures[..., rows, columns], weights[..., rows, columns], levels)
+    if not bool(common.all()):
+        bordered = plain(pictures)
+        bordered[:, rows, columns] = mixed
+        mixed = bordered
     hidden = invisible(mixed[None])
     if hidden is not None:
-        mixed[:3] = torch.where(hidden[0], (versions(lambda picture: picture)[:, :3] * weights).sum(0), mixed[:3])
+        mixed[:3] = torch.where(hidden[0], plain(versions(lambda picture: picture))[:3], mixed[:3])
     return mixed
 
 
@@ -128,16 +130,15 @@ def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: in
     frame = whole((height, width))
 
     def versions(prepare: Callable[[Tensor], Tensor]) -> Tensor:
-        before = _placed(prepare(original), frame, frame, size)
-        after = _placed(prepare(processed), region, frame, size, before)
+        before, after = (_placed(prepare(one), part, frame, size) for one, part in ((original, frame), (processed, region)))
         if len(before) != len(after):
             alpha = after[3:] if len(after) == 4 else before[3:]
             before, after = (torch.cat((one[:3], alpha)) for one in (before, after))
         return torch.stack((before, after))
 
-    weight = F.interpolate(restored_part, size, mode="bilinear", align_corners=False).clamp(0, 1)
-    weight = weight * _inside(region, frame, size)
-    return _mixed(versions, torch.cat((1 - weight, weight)), levels)
+    inside = _inside(region, frame, size)
+    weight = F.interpolate(restored_part, size, mode="bilinear", align_corners=False).clamp(0, 1) * inside
+    return _mixed(versions, torch.cat((1 - weight, weight)), torch.cat((torch.ones_like(inside), inside)), levels)
 
 
 def choose(maps: Sequence[QualityMap]) -> Tensor:
@@ -185,13 +186,8 @@ def best_per_region(
     channels = max(len(one) for one in versions)
 
     def placed(prepare: Callable[[Tensor], Tensor]) -> Tensor:
-        ready = [prepare(_opaque(one, channels)) for one in versions]
-        canvases = [_placed(one, region, frame, size) for one, region in zip(ready, regions, strict=True)]
-        full = next((one for one, part in zip(canvases, inside, strict=True) if bool((part > 0).all())), None)
-        return torch.stack([
-            canvas if full is None else _placed(one, region, frame, size, full)
-            for canvas, one, region in zip(canvases, ready, regions, strict=True)
-        ])  # fmt: skip
+        ready = (prepare(_opaque(one, channels)) for one in versions)
+        return torch.stack([_placed(one, region, frame, size) for one, region in zip(ready, regions, strict=True)])
 
     cells = [
         map_of_region(one, frame.within(region, own), round(frame.height), round(frame.width))
@@ -199,8 +195,8 @@ def best_per_region(
     ]
     chosen = choose(cells)
     inside = torch.cat([_inside(region, frame, size) for region in regions])
-    inside = torch.where(inside.sum(0) > 0, inside, 1)  # a corner of the frame that no version shows is the repeated border
     parts = F.one_hot(chosen, len(versions)).movedim(-1, 0)[:, None].float()
     weights = F.interpolate(parts, size, mode="bilinear", align_corners=False) * inside
-    weights = weights + (1 - weights.sum(0)) * inside / inside.sum(0)
-    return _mixed(placed, weights, levels), weights.argmax(0)[0]
+    shown = inside.sum(0)  # 0 in a corner of the frame that no version shows: there the repeated borders count
+    weights = weights + (1 - weights.sum(0)) * torch.where(shown > 0, inside / shown.clamp_min(1), 1 / len(versions))
+    return _mixed(placed, weights, inside, levels), weights.argmax(0)[0]

@@ -186,6 +186,31 @@ def test_alpha_is_carried_through_every_node_that_gives_pictures(server):
     assert np.unique(np.asarray(saved)[..., 3]).tolist() == [191]
 
 
+def test_colours_that_a_files_alpha_hides_change_nothing_and_come_back(server):
+    rng, seen = np.random.default_rng(0), {}
+    pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((96, 64), Image.BICUBIC)).copy()
+    hidden = np.zeros((64, 96), bool)
+    hidden[:24, :40] = hidden[40:44, 60:90] = True
+    for colour in (0, 255):
+        pixels[hidden] = colour
+        file = np.dstack((pixels, np.where(hidden, 0, 255).astype(np.uint8)))
+        Image.fromarray(file).save(server.base / "input" / f"cutout{colour}.png")
+        prompt = {
+            "load": node("LoadImage", image=f"cutout{colour}.png"),
+            "rgba": node("JoinImageWithAlpha", image=["load", 0], alpha=["load", 1]),
+            "sort": node("AdaQualScoreAndSort", image=["rgba", 0], threshold=1.0, order="as given"),
+            "sample": node("AdaQualRestore", image=["sort", 0], strength=1.0, preserve=5.0, seed=0, steps=1),
+            "save": node("SaveImage", images=["sample", 0], filename_prefix=f"cutout{colour}"),
+            "score": node("PreviewAny", source=["sample", 2]),
+        }
+        outputs = run(server.address, prompt)
+        (saved,) = (server.base / "output" / one["filename"] for one in outputs["save"]["images"])
+        found = np.asarray(Image.open(saved))
+        assert np.array_equal(found[hidden], file[hidden]) and not np.array_equal(found, file)
+        seen[colour] = found[~hidden].tobytes(), outputs["score"]["text"], outputs["sort"]["text"]
+    assert seen[0] == seen[255]
+
+
 def blended(server, name: str, severity: float, size: tuple[int, int]):
     prompt = {
         "load": node("LoadImage", image=name),
