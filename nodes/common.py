@@ -23,9 +23,24 @@ AdaQualAssessor = io.Custom("ADAQUAL_ASSESSOR")
 AdaQualQuality = io.Custom("ADAQUAL_QUALITY")
 AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 
+NAMES = {
+    "low": "low light",
+    "rain": "rain",
+    "snow": "snow",
+    "haze": "haze",
+    "raindrops": "raindrops on the lens",
+    "blur": "blur",
+    "noise": "noise",
+    "jpeg": "JPEG damage",
+}
+"""What tooltips call each kind of damage."""
+
 Report = Callable[..., None]
 _PREVIEW_SECONDS = 0.2
-_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds")
+OF_A_BATCH = 4
+"""Divisor of the sides of pictures that only show a map, where there are several: ComfyUI keeps them whether or not anything is
+connected, and they must not take as much memory as a video itself."""
+_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted")
 
 
 def schema(**wanted) -> io.Schema:
@@ -145,12 +160,12 @@ def severity_mask(quality: QualityMap) -> Tensor:
 def heatmap_image(quality: QualityMap) -> Tensor:
     """The map in the fixed colours of qualities 1 to 5 with a legend below, as an IMAGE.
 
-    One picture's is as large as the picture. Those of a batch have a quarter of its sides, which shows every cell of 16 px:
-    ComfyUI keeps them whether or not anything is connected, and they must not take as much memory as a video itself.
+    One picture's is as large as the picture. Those of a batch have a quarter of its sides, which shows every cell of 16 px.
     """
-    part = 1 if quality.batch == 1 else 4
-    quality = replace(quality, height=-(-quality.height // part), width=-(-quality.width // part))
-    return stack((heatmap(quality.index(i))[0] for i in range(quality.batch)), quality.batch)
+    part = 1 if quality.batch == 1 else OF_A_BATCH
+    height, width = -(-quality.height // part), -(-quality.width // part)
+    singles = (quality.index(i).resized(height, width) for i in range(quality.batch))
+    return stack((heatmap(QualityMap(scores, height, width, quality.assessor))[0] for scores in singles), quality.batch)
 
 
 def stop_if_cancelled(*_) -> None:

@@ -5,22 +5,30 @@ from dataclasses import replace
 from torch import Tensor
 
 from ..alignment import Region, possible_regions, sampled, whole
-from .map import QualityMap
+from .map import QualityMap, resampled
 
 
 def map_of_region(quality: QualityMap, region: Region, height: int, width: int) -> QualityMap:
     """The map of a picture of that size which shows ``region`` of the map's picture; cells keep about their size in px."""
     size = (quality.height, quality.width)
-    if region == whole(size):
-        return replace(quality, height=height, width=width)
 
-    def part(field: Tensor) -> Tensor:
+    def cells(field: Tensor) -> Tensor:
         rows, columns = field.shape[-2:]
         grid = max(1, round(rows * region.height / size[0])), max(1, round(columns * region.width / size[1]))
-        return sampled(field, size, region, *grid)
+        return field if region == whole(size) else sampled(field, size, region, *grid)
 
-    kinds = None if quality.kinds is None else part(quality.kinds)
-    return replace(quality, scores=part(quality.scores), kinds=kinds, height=height, width=width)
+    def per_pixel(field: Tensor) -> Tensor:
+        return resampled(field, height, width) if region == whole(size) else sampled(field, size, region, height, width)
+
+    return replace(
+        quality,
+        scores=cells(quality.scores),
+        height=height,
+        width=width,
+        kinds=None if quality.kinds is None else cells(quality.kinds),
+        pixels=None if quality.pixels is None else per_pixel(quality.pixels),
+        painted={kind: per_pixel(damage) for kind, damage in quality.painted.items()},
+    )
 
 
 def fitted(quality: QualityMap, height: int, width: int, picture: str) -> QualityMap:

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..alignment import Region, proportional, sampled
+from ..alignment import Region, proportional
 from ..quality.map import QualityMap
+from ..quality.placement import map_of_region
 
 CELLS = (4, 8, 16, 32, 64)
 """Px that a latent's cell can be wide and high."""
@@ -46,7 +47,9 @@ def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
             f"quality: the map of a {quality.width}×{quality.height} picture does not fit a latent of {width}×{height} cells; "
             "connect the map of the picture that was encoded, with the same proportions"
         )
-    scores = sampled(quality.scores, size, crop, height, width) if crop else quality.resized(height, width)
+    if crop is not None:
+        quality = map_of_region(quality, crop, round(crop.height), round(crop.width))
+    scores = quality.resized(height, width)
     if len(shape) == 4:
         if quality.batch not in (1, batch):
             raise ValueError(f"quality: {quality.batch} maps for {batch} latents; give one map, or one per latent")

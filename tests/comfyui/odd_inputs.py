@@ -20,6 +20,7 @@ from pack.adaqual_core.quality.map import QualityMap
 from pack.nodes.assessing import AdaQualScoreAndSort
 from pack.nodes.blending import AdaQualBestPerRegion, AdaQualBlend
 from pack.nodes.common import previews_wanted
+from pack.nodes.damage_kinds import AdaQualDamageKinds, AdaQualSetDamage
 from pack.nodes.degradation import AdaQualDegrade
 from pack.nodes.loaders import MODELS, open_network
 from pack.nodes.quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality
@@ -120,6 +121,7 @@ def check_masks_of_every_layout():
         "mask": lambda given: map_of(given).args[0].scores,
         "override": lambda given: AdaQualEditQuality.execute(flat(image, 5.0), 1.0, 1.0, 5.0, 1.0, 0.0, given).args[0].scores,
         "mask ": lambda given: degrade(image, given)[0],
+        " mask": lambda given: AdaQualSetDamage.execute(flat(image, 5.0), "haze", 0.5, given).args[0].painted["haze"],
     }
     for name, use in users.items():
         wanted = use(mask)
@@ -202,6 +204,7 @@ def check_lists_are_sorted_as_wholes():
 def check_unknown_choices_are_refused():
     refused("order: 'best' is not offered; choose one of best first", lambda: sort([picture()], order="best"))
     refused("kind: 'fog' is not offered", lambda: degrade(picture(), kind="fog"))
+    refused("kind: 'fog' is not offered", lambda: AdaQualSetDamage.execute(flat(picture(), 5.0), "fog", 0.5))
     network, image = open_network(MODELS), picture()
     refused("schedule: 'karras' is not offered", lambda: AdaQualSampler.execute(network, image, prompt(image), 0, 1, "karras",
                                                                                0.0, 1.0, 512, 64))  # fmt: skip
@@ -212,6 +215,10 @@ def check_the_heatmaps_of_a_video_are_small():
     edited = AdaQualEditQuality.execute(AdaQualEstimateQuality.execute(video).args[0], 1.0, 1.0, 5.0, 1.0, 0.0).args[1]
     for heat in (AdaQualEstimateQuality.execute(video).args[2], AdaQualRestore.execute(video, 0.0, 5.0, 0, 1).args[1], edited):
         assert heat.shape[0] == 12 and heat.shape[2] == 24 and heat.numel() <= video.numel() / 8
+    painted = AdaQualSetDamage.execute(AdaQualEstimateQuality.execute(video).args[0], "haze", 0.7, torch.ones(1, 64, 96)).args[0]
+    sheets = AdaQualDamageKinds.execute(painted).args[8]
+    first = AdaQualDamageKinds.execute(painted.index(0)).args[8]
+    assert len(sheets) == 12 and sheets[0].numel() <= first.numel() / 15
     alone = AdaQualEstimateQuality.execute(video[:1]).args[2]
     assert alone.shape[2] == 96 and alone.shape[1] > 64
 
