@@ -14,6 +14,7 @@ from .grid import CELL, block_mask, block_of, pixel_mask
 from .image_statistics import global_statistics
 from .kinds import KINDS
 from .quality.map import QualityMap, worst_of_cells
+from .visible import filled
 
 MAX_LENGTH = 16.0
 """Longest local prompt in tokens; the pools of our presets hold that many tokens each."""
@@ -157,7 +158,7 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         severity=severity,
         length=prompt_length(severity, settings),
         restore_mask=cell_mask,
-        statistics=global_statistics(picture[:, :3].detach().cpu().float().clamp(0, 1), severity),
+        statistics=global_statistics(filled(picture)[:, :3].detach().cpu().float().clamp(0, 1), severity),
         kinds=kinds,
         painted=_painted_mask(quality, settings, cell_mask, share),
     )

@@ -19,7 +19,7 @@ from ..adaqual_core.networks.shipped import SHIPPED_DENOISER
 from ..adaqual_core.published.read import load_restorer
 from ..adaqual_core.quality.assess import family_of, open_assessor
 from ..adaqual_core.quality.bundled import SHIPPED_ASSESSOR
-from .common import AdaQualAssessor, AdaQualModel, schema
+from .common import AdaQualAssessor, AdaQualModel, check_offered, offered, schema
 
 
 @dataclass(frozen=True)
@@ -213,9 +213,10 @@ class AdaQualLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name) -> bool | str:
-        """Name folder, file and remedy when the chosen file is not there."""
-        return _valid(MODELS, model_name)
+    def validate_inputs(cls, model_name=None, mode=None) -> bool | str:
+        """Name folder, file and remedy when the chosen file is not there; refuse an unknown mode."""
+        answer = offered(mode=(mode, list(PUBLISHED_MODES)))
+        return _valid(MODELS, model_name) if answer is True else answer
 
     @classmethod
     def fingerprint_inputs(cls, model_name, mode="as published") -> str:
@@ -225,6 +226,7 @@ class AdaQualLoadModel(io.ComfyNode):
     @classmethod
     def execute(cls, model_name, mode="as published") -> io.NodeOutput:
         """Read the file."""
+        check_offered(mode=(mode, list(PUBLISHED_MODES)))
         return io.NodeOutput(open_network(MODELS, model_name, mode=PUBLISHED_MODES[mode]))
 
 
@@ -272,9 +274,10 @@ class AdaQualLoadAssessor(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, assessor_name) -> bool | str:
-        """Name folder, file and remedy when the chosen file is not there."""
-        return _valid(ASSESSORS, assessor_name)
+    def validate_inputs(cls, assessor_name=None, weights=None) -> bool | str:
+        """Name folder, file and remedy when the chosen file is not there; refuse an unknown choice of weights."""
+        answer = offered(weights=(weights, list(BITS)))
+        return _valid(ASSESSORS, assessor_name) if answer is True else answer
 
     @classmethod
     def fingerprint_inputs(cls, assessor_name, weights="as in the files") -> str:
@@ -284,4 +287,5 @@ class AdaQualLoadAssessor(io.ComfyNode):
     @classmethod
     def execute(cls, assessor_name, weights="as in the files") -> io.NodeOutput:
         """Read the file."""
+        check_offered(weights=(weights, list(BITS)))
         return io.NodeOutput(open_network(ASSESSORS, assessor_name, bits=BITS[weights]))

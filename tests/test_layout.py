@@ -19,7 +19,7 @@ BELOW = {
 
 LAYERS = (
     ("kinds", "errors", "grid", "filters", "console"),
-    ("checks", "image_statistics", "weight_files", "imageio"),
+    ("checks", "image_statistics", "alignment", "visible", "weight_files", "imageio"),
     ("damage", "evaluate"),
     ("quality",),
     ("prompt", "steer", "choice"),

@@ -146,10 +146,13 @@ def test_the_input_is_left_alone():
     assert torch.equal(pixels, copy)
 
 
-def test_values_outside_the_range_are_clamped():
+def test_values_outside_the_range_change_as_their_clamped_ones():
     pixels = picture(40, 60) * 3 - 1
-    found = run(pixels).picture
-    assert found.min() >= 0 and found.max() <= 1
+    clamped = pixels.clamp(0, 1)
+    found, expected = run(pixels).picture, run(clamped).picture
+    assert torch.equal(found[pixels == clamped], expected[pixels == clamped])
+    assert torch.allclose(found - pixels, expected - clamped, atol=1e-6)
+    assert torch.equal(run(pixels, severity=0.0).picture, pixels)
 
 
 def test_progress_counts_every_batch_of_every_step():

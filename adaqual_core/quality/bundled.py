@@ -19,6 +19,7 @@ from ..errors import NumericalError
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
 from ..kinds import KINDS
+from ..visible import filled, without_invisible
 from ..weight_files import WEIGHTS, build, kind_in, read
 from .estimator import CELL_STATISTICS, EstimatorConfig, QualityEstimator, cell_statistics
 from .map import QualityMap, without_faint_regions
@@ -128,7 +129,7 @@ def estimate_quality(
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one picture and one tile at a time.
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1], one picture and one tile at a time; alpha only says what is invisible.
 
     Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the network's
     receptive field around them, so the map does not depend on them. Of the first generation's scores, regions that are faintly
@@ -139,6 +140,7 @@ def estimate_quality(
     if tile < CELL:
         raise ValueError(f"tile: {tile}; give at least {CELL} px (1024 suits most machines)")
     check_picture(picture)
+    picture = filled(picture)
     weights = next(net.parameters())
     height, width = picture.shape[-2:]
     rows, columns = cell_count(height), cell_count(width)
@@ -170,7 +172,8 @@ def estimate_quality(
             kinds[b, :, y : y + step, x : x + step] = inner[1:]
         if progress is not None:
             progress(done + 1, len(corners))
-    return QualityMap(scores if named else without_faint_regions(scores), height, width, "embedded", kinds)
+    scores = without_invisible(scores if named else without_faint_regions(scores), picture)
+    return QualityMap(scores, height, width, "embedded", None if kinds is None else without_invisible(kinds, picture))
 
 
 def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..checks import check_picture
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
+from ..visible import filled, without_invisible
 from .cache import ScoreCache, cache_key
 from .deqa.preprocess import normalised, quantised, whole_picture
 from .map import QualityMap
@@ -117,7 +118,7 @@ def score_pictures(
     Other arguments as for :func:`estimate_quality_by_tiles`.
     """
     check_picture(picture)
-    return _score(scorer, picture, [], {"kind": "whole"}, batch, cache, progress)[:, 0]
+    return _score(scorer, filled(picture), [], {"kind": "whole"}, batch, cache, progress)[:, 0]
 
 
 def estimate_quality_by_tiles(
@@ -130,7 +131,7 @@ def estimate_quality_by_tiles(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one score per cell of 16 px.
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1], one score per cell of 16 px; alpha only says what is invisible.
 
     ``overlap``: part of a tile that its neighbour covers too, at least, in [0, 0.9]; more is finer and slower.
     ``blend`` in [0, 1]: how far the whole picture's score replaces the local one. ``batch`` tiles run at once.
@@ -145,6 +146,7 @@ def estimate_quality_by_tiles(
     if batch < 1:
         raise ValueError(f"batch: {batch}; give at least 1")
     check_picture(picture)
+    picture = filled(picture)
     height, width = picture.shape[-2:]
     ys, xs = (tile_starts(side, scorer.size, overlap) for side in (height, width))
     corners = [(top, left) for top in ys for left in xs]
@@ -152,4 +154,4 @@ def estimate_quality_by_tiles(
     whole, tiles = scores[:, 0], scores[:, 1:].view(-1, 1, len(ys), len(xs))
     local = tile_weights(height, ys, scorer.size) @ tiles @ tile_weights(width, xs, scorer.size).T
     blended = local + blend * (whole.view(-1, 1, 1, 1) - local)
-    return QualityMap(blended.clamp(LOWEST, HIGHEST), height, width, scorer.name)
+    return QualityMap(without_invisible(blended.clamp(LOWEST, HIGHEST), picture), height, width, scorer.name)

@@ -16,6 +16,7 @@ from ..networks.family import Family, Told
 from ..networks.registry import family_of
 from ..networks.runner import Runner
 from ..prompt import Prompt
+from ..visible import filled, put_back
 from .ddim import ddim, timesteps
 from .finish import finish
 from .patches import PatchPlan, averaged_patches
@@ -90,8 +91,10 @@ def restore(
     ``model``: what :func:`published.read.load_restorer` gives; ``settings``: by default those that it is made for. Runs on the
     device of the model's weights, in ``dtype`` (theirs where not given), one picture at a time. The noise of every picture is
     drawn from the seed on the CPU: a frame's result does not depend on its batch. Where the prompt's restore mask is 0 pixels
-    return unchanged. ``progress(done, total, preview)`` is called after every run of the network; what it raises cancels.
-    Raises ValueError for bad input before any work, :class:`NumericalError` if the network gives NaN.
+    return unchanged, also beyond [0, 1]. No network sees colours under an alpha of 0, and grey pictures stay grey.
+
+    ``progress(done, total, preview)`` is called after every run of the network; what it raises cancels. Raises ValueError for bad
+    input before any work, :class:`NumericalError` if the network gives NaN.
     """
     family, settings, run = family_of(model), settings or settings_for(model), Runner(model, dtype)
     check_inputs(picture, prompt, family.needs_kinds)
@@ -101,10 +104,11 @@ def restore(
     plans = [TILINGS[family.tiling](run, settings, one) for one in prompts]
     passes = settings.steps + (getattr(model, "finish", None) is not None)
     advance = counted(progress, passes * sum(plan.runs for plan in plans))
-    result = torch.empty(picture.shape, dtype=torch.float32)
+    visible, result = filled(picture), torch.empty(picture.shape, dtype=torch.float32)
     for index, (plan, one) in enumerate(zip(plans, prompts, strict=True)):
-        result[index] = picture[index].detach()
+        result[index] = visible[index].detach()
         source = result[index, :3].clamp_(0, 1)
         if plan.runs:
             source.copy_(restore_picture(run, plan, family.told(run, source, one), source, one, settings, advance))
+    put_back(result, picture)
     return Restored(result, sum(plan.tiles_total for plan in plans), sum(plan.tiles_run for plan in plans))
