@@ -8,14 +8,16 @@ STAMP := .venv/.installed-$(shell cat requirements.txt requirements-dev.txt pypr
 
 export PYTHON
 
-.PHONY: help setup venv app browser comfyui stop demo test lint weights clean
+.PHONY: help setup venv app browser comfyui stop demo test unit lint texts weights clean
 
 help:
 	@echo "make setup    install everything into .venv, unpack a ComfyUI into .comfyui (once, some minutes)"
 	@echo "make demo     restore the example photo in a real ComfyUI; pictures are left under output/"
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
 	@echo "make test     unit, server and browser tests"
+	@echo "make unit     the tests that need neither server nor browser"
 	@echo "make lint     ruff, and the registry's own validation"
+	@echo "make texts    write locales/en and the tables of the help pages from the nodes' schemas"
 	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
 	@echo "make clean    remove .venv, .comfyui and caches"
 
@@ -50,6 +52,12 @@ demo: venv app
 
 test: setup
 	@$(BIN)/pytest
+
+unit: venv
+	@$(BIN)/pytest --ignore tests/comfyui
+
+texts: venv app
+	@$(BIN)/python scripts/make_texts.py
 
 lint: venv
 	$(BIN)/ruff check .

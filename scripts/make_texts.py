@@ -1,0 +1,128 @@
+"""Writes what is said of the nodes from their schemas: ``.venv/bin/python scripts/make_texts.py [--check]``.
+
+A node's schema is the one source of its name, its description and its tooltips. From it come ``locales/en/nodeDefs.json`` and,
+on each page of ``web/docs``, the title, the first paragraph and the tables of inputs and outputs; all other text of a page stays
+as it is. A node without a page gets one. Translations are written by hand: the script lists what they lack or have too much of.
+
+``--check`` writes nothing. The exit status is 1 if a file was out of date or a translation is incomplete.
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+
+from comfy_server import REPOSITORY, comfyui_folder
+
+LOCALES, PAGES = REPOSITORY / "locales", REPOSITORY / "web" / "docs"
+GROUPS = ("required", "optional")
+
+
+def schemas() -> dict[str, dict]:
+    """What ComfyUI tells its front end of each node of the pack, by node id. ComfyUI is imported into this process."""
+    sys.path.insert(0, str(comfyui_folder()))
+    sys.argv[1:] = ["--cpu"]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    pack = importlib.util.spec_from_file_location(
+        "pack", REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
+    )
+    sys.modules["pack"] = importlib.util.module_from_spec(pack)
+    pack.loader.exec_module(sys.modules["pack"])
+    from pack.nodes import NODES
+
+    return {node.GET_SCHEMA().node_id: node.GET_NODE_INFO_V1() for node in NODES}
+
+
+def inputs(info: dict) -> list[tuple[str, str, str, bool]]:
+    """Name, type, tooltip and whether it is optional, of each input in order."""
+    found = []
+    for group in GROUPS:
+        for name in info["input_order"].get(group, []):
+            kind, options = info["input"][group][name][:2]
+            found.append((name, kind, options["tooltip"], group == "optional"))
+    return found
+
+
+def outputs(info: dict) -> list[tuple[str, str, str]]:
+    """Name, type and tooltip of each output in order."""
+    return list(zip(info["output_name"], info["output"], info["output_tooltips"], strict=True))
+
+
+def english(nodes: dict[str, dict]) -> dict[str, dict]:
+    """The content of ``locales/en/nodeDefs.json``."""
+
+    def entry(name: str, tooltip: str) -> dict[str, str]:
+        return {"name": name.replace("_", " "), "tooltip": tooltip}
+
+    return {
+        node: {
+            "display_name": info["display_name"],
+            "description": info["description"],
+            "inputs": {name: entry(name, tooltip) for name, _, tooltip, _ in inputs(info)},
+            "outputs": {str(index): entry(name, tooltip) for index, (name, _, tooltip) in enumerate(outputs(info))},
+        }
+        for node, info in nodes.items()
+    }
+
+
+def _table(rows: list[tuple[str, str, str]]) -> str:
+    lines = ["| Name | Type | Meaning |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *("| {} | {} | {} |".format(*(cell.replace("|", "\\|") for cell in row)) for row in rows)])
+
+
+def help_page(info: dict, page: str) -> str:
+    """A node's help page: ``page`` with the title, first paragraph and tables that its schema asks for, all other text kept."""
+    before, *rest = re.split(r"(?m)^## ", page)
+    sections = {title: text.strip() for title, _, text in (part.partition("\n") for part in rest)}
+    named = [(f"`{name}`" + " (optional)" * optional, kind, tooltip) for name, kind, tooltip, optional in inputs(info)]
+    tables = {"Inputs": named, "Outputs": [(f"`{name}`", kind, tooltip) for name, kind, tooltip in outputs(info)]}
+    for title, rows in tables.items():
+        below = re.sub(r"\A(\|.*\n?)*", "", sections.get(title, "")).strip()
+        sections[title] = "\n\n".join(filter(None, [_table(rows), below]))
+    paragraphs = [f"# {info['display_name']}", info["description"], *before.strip().split("\n\n")[2:]]
+    return "\n\n".join([*paragraphs, *(f"## {title}\n\n{text}" for title, text in sections.items())]) + "\n"
+
+
+def lacking(source: dict, translation: dict, where: str = "") -> list[str]:
+    """What a translation lacks, has too much of, leaves empty, or has in English where the source has a sentence."""
+    found = [f"{where}{key}: missing" for key in source.keys() - translation.keys()]
+    found += [f"{where}{key}: no longer there" for key in translation.keys() - source.keys()]
+    for key in source.keys() & translation.keys():
+        text, translated = source[key], translation[key]
+        if isinstance(text, dict):
+            found += lacking(text, translated, f"{where}{key}.")
+        elif not translated or (translated == text and " " in text and key != "name"):
+            found.append(f"{where}{key}: not translated")
+    return sorted(found)
+
+
+def main() -> int:
+    """Write or check all files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; say which files are out of date")
+    check = parser.parse_args().check
+    nodes = schemas()
+    source = english(nodes)
+    wanted = {LOCALES / "en" / "nodeDefs.json": json.dumps(source, indent=2, ensure_ascii=False) + "\n"}
+    for node, info in nodes.items():
+        path = PAGES / f"{node}.md"
+        wanted[path] = help_page(info, path.read_text(encoding="utf-8") if path.is_file() else "")
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{path.relative_to(REPOSITORY)}: {'out of date' if check else 'written'}")
+        if not check:
+            path.write_text(wanted[path], encoding="utf-8")
+    gaps = 0
+    for path in sorted(LOCALES.glob("*/nodeDefs.json")):
+        if path.parent.name != "en":
+            for gap in lacking(source, json.loads(path.read_text(encoding="utf-8"))):
+                print(f"{path.relative_to(REPOSITORY)}: {gap}")
+                gaps += 1
+    return int(bool(gaps or (check and stale)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

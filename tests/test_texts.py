@@ -1,0 +1,77 @@
+"""The script that writes locales/en and the tables of the help pages from the nodes' schemas."""
+
+import json
+
+import pytest
+from comfy_server import REPOSITORY
+from make_texts import english, help_page, lacking
+
+INFO = {
+    "display_name": "Sharpen | Blur",
+    "description": "Does one or the other.",
+    "input": {
+        "required": {"image": ["IMAGE", {"tooltip": "The picture."}], "how_much": ["FLOAT", {"tooltip": "From -1 | to 1."}]},
+        "optional": {"mask": ["MASK", {"tooltip": "Where."}]},
+    },
+    "input_order": {"required": ["image", "how_much"], "optional": ["mask"]},
+    "output": ["IMAGE"],
+    "output_name": ["image"],
+    "output_tooltips": ["The result."],
+}
+
+
+def test_a_new_node_gets_a_page_and_running_again_changes_nothing():
+    page = help_page(INFO, "")
+    assert page.startswith("# Sharpen | Blur\n\nDoes one or the other.\n\n## Inputs\n\n| Name | Type | Meaning |\n")
+    assert "| `how_much` | FLOAT | From -1 \\| to 1. |" in page and "| `mask` (optional) | MASK | Where. |" in page
+    assert page.endswith("## Outputs\n\n| Name | Type | Meaning |\n| --- | --- | --- |\n| `image` | IMAGE | The result. |\n")
+    assert help_page(INFO, page) == page
+
+
+def test_what_people_wrote_stays():
+    page = help_page(INFO, "")
+    written = page.replace("other.\n", "other.\n\nA second paragraph.\n").replace(
+        "## Outputs", "Masks are enlarged.\n\n## Outputs"
+    )
+    written += "\n## Tips\n\n- One.\n\n### More\n\n| a | table |\n"
+    old = (
+        written.replace("Does one", "Did one").replace("| `mask` (optional) | MASK | Where. |\n", "").replace("Sharpen", "Soften")
+    )
+    assert old.count("\n") == written.count("\n") - 1
+    assert help_page(INFO, old) == written
+
+
+def test_english_is_the_schema():
+    (node,) = english({"X": INFO}).values()
+    assert node["inputs"]["how_much"] == {"name": "how much", "tooltip": "From -1 | to 1."}
+    assert node["outputs"] == {"0": {"name": "image", "tooltip": "The result."}}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda t: t.pop("outputs"), "X.outputs: missing"),
+        (lambda t: t["inputs"].pop("mask"), "X.inputs.mask: missing"),
+        (lambda t: t["inputs"].update(old={}), "X.inputs.old: no longer there"),
+        (lambda t: t["inputs"]["mask"].update(tooltip=""), "X.inputs.mask.tooltip: not translated"),
+        (lambda t: t.update(description="Does one or the other."), "X.description: not translated"),
+    ],
+)
+def test_gaps_of_a_translation_are_named(change, said):
+    german = {
+        "display_name": "Schärfen | Weichzeichnen",
+        "description": "Tut das eine oder das andere.",
+        "inputs": {name: {"name": name, "tooltip": "Ein Satz."} for name in ("image", "how_much", "mask")},
+        "outputs": {"0": {"name": "image", "tooltip": "Das Ergebnis."}},
+    }
+    assert not lacking(english({"X": INFO}), {"X": german})
+    change(german)
+    assert lacking(english({"X": INFO}), {"X": german}) == [said]
+
+
+def test_every_translation_is_complete():
+    locales = {path.parent.name: json.loads(path.read_text("utf-8")) for path in REPOSITORY.glob("locales/*/nodeDefs.json")}
+    source = locales.pop("en")
+    assert "de" in locales
+    for language, texts in locales.items():
+        assert not lacking(source, texts), language
