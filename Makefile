@@ -8,15 +8,16 @@ STAMP := .venv/.installed-$(shell cat requirements.txt requirements-dev.txt pypr
 
 export PYTHON
 
-.PHONY: help setup venv app browser comfyui stop demo test unit lint texts weights clean
+.PHONY: help setup venv app browser comfyui stop demo test unit lint types texts weights clean
 
 help:
 	@echo "make setup    install everything into .venv, unpack a ComfyUI into .comfyui (once, some minutes)"
 	@echo "make demo     restore the example photo in a real ComfyUI; pictures are left under output/"
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
-	@echo "make test     unit, server and browser tests"
+	@echo "make test     make lint, then unit, server and browser tests"
 	@echo "make unit     the tests that need neither server nor browser"
-	@echo "make lint     ruff, and the registry's own validation"
+	@echo "make lint     ruff (rules and format), and the registry's own validation"
+	@echo "make types    pyright on adaqual_core and nodes"
 	@echo "make texts    write locales/en and the tables of the help pages from the nodes' schemas"
 	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
 	@echo "make clean    remove .venv, .comfyui and caches"
@@ -50,8 +51,12 @@ stop:
 demo: venv app
 	@$(BIN)/python scripts/demo.py
 
-test: setup
+test: setup lint
 	@$(BIN)/pytest
+
+# pyright in the packaging of basedpyright, which brings its own node.js and needs pip alone; the rules are pyright's "basic".
+types: venv
+	$(BIN)/basedpyright
 
 unit: venv
 	@$(BIN)/pytest --ignore tests/comfyui
@@ -61,6 +66,7 @@ texts: venv app
 
 lint: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	DO_NOT_TRACK=1 $(BIN)/comfy --skip-prompt node validate
 
 # Everything that the shipped weights are made of, from the photos on: days on two cores. Each step goes on where it stopped.

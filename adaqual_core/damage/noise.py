@@ -201,7 +201,7 @@ def _one_colour(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor,
     if draws.chance(0.6):
         weights = [draws.uniform(0.0, 0.3) for _ in range(3)]
         weights[draws.choose(0, 1, 2)] = 1.0
-    return _finished(picture, picture + _scaled(grain * colour(*weights, picture.device), rms_of(severity)))
+    return _finished(picture, picture + _scaled(grain * colour(*weights, device=picture.device), rms_of(severity)))
 
 
 GENERATORS = {

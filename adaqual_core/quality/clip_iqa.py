@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -32,11 +33,12 @@ class ClipIqa(nn.Module):
 
     name = "CLIP-IQA"
     layer_count = 1
+    direction: Tensor
 
-    def __init__(self, clip: nn.Module, texts: Tensor, fingerprint: str):
+    def __init__(self, clip: Any, texts: Tensor, fingerprint: str):
         super().__init__()
         self.vision, self.projection = clip.vision_model, clip.visual_projection
-        self.size = clip.config.vision_config.image_size
+        self.size: int = clip.config.vision_config.image_size
         self.fingerprint = fingerprint
         # good − bad, with the temperature: the difference of the two logits is one product
         self.register_buffer("direction", (texts[0] - texts[1]) * clip.logit_scale.detach().exp())
@@ -105,7 +107,7 @@ def load_clip_iqa(folder: Path) -> ClipIqa:
     source = folder / "config.json"
     try:
         found = json.loads(source.read_text(encoding="utf-8"))
-        model = CLIPModel(CLIPConfig.from_dict(found))
+        model: Any = CLIPModel(CLIPConfig.from_dict(found))
     except OSError as problem:
         raise CheckpointError(f"{source}: cannot be read ({problem.strerror}); {AGAIN}") from None
     except Exception as problem:  # transformers raises almost anything for sizes that cannot be

@@ -24,20 +24,37 @@ Progress = Callable[[int, int], None]
 
 
 class Scorer(Protocol):
-    """What gives one score to a square picture: a DeQA-Score or a CLIP-IQA.
+    """An assessor that gives one score to a square picture: DeQA-Score or CLIP-IQA."""
 
-    ``size``: the square's side in px. ``fingerprint`` and ``dtype`` name the weights and the arithmetic in the cache.
-    ``layer_count``: how often ``score`` reports each picture to ``tick``.
-    """
+    @property
+    def name(self) -> str:
+        """The assessor's name, which its maps carry."""
+        ...
 
-    name: str
-    size: int
-    dtype: torch.dtype
-    fingerprint: str
-    layer_count: int
+    @property
+    def size(self) -> int:
+        """Side in px of the square."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the network computes; it is part of a score's key in the cache."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights; it is part of a score's key in the cache."""
+        ...
+
+    @property
+    def layer_count(self) -> int:
+        """Number of times that :meth:`score` reports each picture to ``tick``."""
+        ...
 
     def score(self, count: int, prepare: Callable[[int], Tensor], batch: int, tick: Callable[[int], None]) -> Tensor:
-        """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``."""
+        """Return the scores [count] in [1, 5], float32 on the CPU, of the pictures that ``prepare(0)`` to ``prepare(count - 1)``
+        give: normalised, [3, size, size]. ``batch`` of them run at once, and ``tick(n)`` is told when n have passed a layer."""
+        ...
 
 
 def tile_starts(length: int, tile: int, overlap: float) -> list[int]:

@@ -11,6 +11,9 @@ from .config import DeqaConfig
 class _Attention(nn.Module):
     """Queries [B, N, W] look at themselves and the picture; positions are fixed sin-cos buffers of the file."""
 
+    q_pos_embed: Tensor
+    k_pos_embed: Tensor
+
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
         own = config.abstractor

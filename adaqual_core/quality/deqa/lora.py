@@ -111,7 +111,7 @@ def _merged(base: Shards, adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
     for file in sorted(set(base.files.values())):
         with safe_open(file, "pt") as opened:
             for key in (key for key, place in base.files.items() if place == file):
-                tensor = adapter.whole.get(key, opened.get_tensor(key))
+                tensor: Tensor = adapter.whole[key] if key in adapter.whole else opened.get_tensor(key)
                 if key in adapter.pairs:
                     a, b = adapter.pairs[key]
                     tensor = tensor.float() + adapter.scale * (b.float() @ a.float())

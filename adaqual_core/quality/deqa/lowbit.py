@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import CheckpointError
+from .network import DeqaNet
 
 BLOCKS = {8: 256, 4: 64}
 """Weights that share a scale, by bits."""
@@ -61,6 +62,9 @@ def pack(weight: Tensor, bits: int) -> dict[str, Tensor]:
 class LowBitLinear(nn.Module):
     """x·Wᵀ with W [outputs, inputs] packed; it is unpacked for each call where ``x`` is, in its type."""
 
+    packed: Tensor
+    scales: Tensor
+
     def __init__(self, inputs: int, outputs: int, bits: int):
         super().__init__()
         self.shape, self.bits, count = (outputs, inputs), bits, inputs * outputs
@@ -86,7 +90,7 @@ def packable(key: str, shape: tuple[int, ...]) -> bool:
     return key.startswith("model.layers.") and len(shape) == 2
 
 
-def make_room(net: nn.Module, bits: int) -> None:
+def make_room(net: DeqaNet, bits: int) -> None:
     """Replace the linear modules of the language layers by :class:`LowBitLinear` without content."""
     for parent in list(net.model.layers.modules()):
         for name, child in list(parent.named_children()):

@@ -47,8 +47,10 @@ class Shards:
         for key, shape in self.shapes.items():
             rows = {EMBEDDINGS: len(prompt.before + prompt.after), HEAD: len(prompt.levels)}.get(key)
             size = prod(shape if rows is None else (rows, *shape[1:]))
-            short = bits is not None and packable(key, shape)
-            total += packed_bytes(size, bits) if short else size * (dtype or self.types[key]).itemsize
+            if bits is not None and packable(key, shape):
+                total += packed_bytes(size, bits)
+            else:
+                total += size * (dtype or self.types[key]).itemsize
         return total
 
 
