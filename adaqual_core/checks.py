@@ -1,4 +1,4 @@
-"""What every stage demands of a picture, and the error for networks that fail."""
+"""This module checks the pictures that enter a stage."""
 
 import torch
 from torch import Tensor

@@ -7,6 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def luma(picture: Tensor) -> Tensor:
+    """Return the BT.601 luma [..., 1, H, W] of RGB pictures [..., 3, H, W]."""
+    red, green, blue = picture.unbind(-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
+
+
 def box_filter(field: Tensor, radius: int) -> Tensor:
     """Return the mean of [C, H, W] over windows of (2·radius + 1)² px; at the border only pixels of the picture are averaged."""
     if radius < 1:

@@ -9,6 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from adaqual_core.grid import severity_of
 from adaqual_core.kinds import KINDS
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.weight_files import save_model
@@ -71,7 +72,7 @@ class AssessorTask:
 
     def batch(self, scenes: dict[str, Tensor], numbers: list, update: int) -> dict[str, Tensor]:
         """Whole scenes: the estimator sees what a user's whole picture would give it."""
-        severity = torch.cat(((5 - scenes["quality"]) / 4, scenes["severity"]), 1)
+        severity = torch.cat((severity_of(scenes["quality"]), scenes["severity"]), 1)
         return {
             "picture": as_picture(scenes["degraded"]),
             "levels": scenes["levels"],

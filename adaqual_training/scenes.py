@@ -19,7 +19,7 @@ from torch import Tensor
 from adaqual_core.damage import degrade_batch
 from adaqual_core.damage.draws import Draws
 from adaqual_core.damage.fields import region_mask
-from adaqual_core.grid import CELL
+from adaqual_core.grid import CELL, severity_of
 from adaqual_core.image_statistics import levels_and_detail
 from adaqual_core.kinds import KINDS
 from adaqual_core.quality.bundled import estimate_quality
@@ -175,7 +175,7 @@ def composed(
 def estimated(assessor: QualityEstimator, degraded: Tensor) -> Tensor:
     """What the product's assessor says of 8-bit pixels [3, H, W]: overall severity and severity by kind, [9, h, w]."""
     quality = estimate_quality(assessor, degraded[None].float() / 255)
-    return torch.cat(((5 - quality.scores) / 4, quality.kinds), 1)[0]
+    return torch.cat((severity_of(quality.scores), quality.kinds), 1)[0]
 
 
 def make_scene(

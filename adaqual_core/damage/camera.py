@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, luma
 from .draws import Draws
-from .fields import colour, luma
+from .fields import colour
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, luma
 from .depth import scene_distance, sky
 from .draws import Draws
-from .fields import axes, colour, encoded, guided_filter, linear_light, luma, octave_noise, percentiles, smoothstep
+from .fields import axes, colour, encoded, guided_filter, linear_light, octave_noise, percentiles, smoothstep
 
 
 def haze(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..filters import box_filter
+from ..filters import box_filter, luma
 from .draws import Draws
 from .fields import (
     axes,
@@ -27,7 +27,6 @@ from .fields import (
     guided_filter,
     linear_light,
     local_mean,
-    luma,
     octave_noise,
     percentiles,
     ramp,

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, luma
 from .compression import encoded_as
 from .draws import Draws
-from .fields import colour, encoded, linear_light, local_mean, luma
+from .fields import colour, encoded, linear_light, local_mean
 
 _WINDOW = 32
 

@@ -1,4 +1,5 @@
-"""One interface to all assessors: open whatever lies at a path, and ask it for a map or for one score per picture."""
+"""This module is the one interface to all assessors: it opens the model at a path, and asks it for a map or for one score per
+picture."""
 
 import json
 import os
@@ -24,12 +25,12 @@ EMBEDDED, CLIP_IQA, DEQA = "embedded", "CLIP-IQA", "DeQA-Score"
 
 
 def cache_folder() -> Path:
-    """Where the command line keeps scores: ``adaqual/scores`` in $XDG_CACHE_HOME, or else in ~/.cache."""
+    """Return the folder in which the command line keeps scores: ``adaqual/scores`` in $XDG_CACHE_HOME, otherwise in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaqual" / "scores"
 
 
 def _configured(config: Path) -> str:
-    """The kind of model that a config.json describes."""
+    """Return the kind of model that a config.json describes."""
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
@@ -43,9 +44,9 @@ def _configured(config: Path) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """What lies at ``path``, from names and headers: an AdaQual assessor's file, or a CLIP's or DeQA-Score's folder or file.
+    """Return which kind of assessor lies at ``path``: EMBEDDED, CLIP_IQA or DEQA, told from names and headers.
 
-    A file that is none of these counts as embedded: reading it says what is wrong with it.
+    A file that is none of these counts as embedded, because reading it as such reports what is wrong with it.
     """
     path = Path(path)
     config = (path if path.is_dir() else path.parent) / "config.json"
@@ -68,13 +69,14 @@ def kind_of(path: Path) -> str:
 
 
 def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
-    """Raise :class:`CheckpointError` where ``bits`` are asked for of an assessor that has no language model."""
+    """Raise :class:`CheckpointError` if ``bits`` are asked for of an assessor that has no language model."""
     if bits is not None and kind != DEQA:
         raise CheckpointError(f"{path}: {kind}; only DeQA-Score can have its weights in {bits} bits: leave them as in the file")
 
 
 def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
-    """The assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raises :class:`CheckpointError`.
+    """Return the assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raise :class:`CheckpointError` if it cannot be
+    used.
 
     ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes.
     """
@@ -90,10 +92,10 @@ def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | No
 def assess(
     assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
+    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
 
-    ``cache`` keeps what the slow assessors found; the embedded one is as fast as a cache. ``progress(done, total)`` is called
-    as work goes on; what it raises cancels.
+    ``cache`` keeps the scores of slow assessors; the embedded one is as fast as a cache. ``progress(done, total)`` is called
+    while the work goes on; an exception in it cancels.
     """
     if isinstance(assessor, AssessorNet | QualityEstimator):
         return estimate_quality(assessor, picture, progress=progress)
@@ -101,7 +103,11 @@ def assess(
 
 
 def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
-    """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
+    """Return one score per picture, [B] in [1, 5].
+
+    The embedded assessor's score is the mean of its map; the others score the picture as a whole. Arguments are those of
+    :func:`assess`.
+    """
     if isinstance(assessor, AssessorNet | QualityEstimator):
         return estimate_quality(assessor, picture, progress=progress).mean
     return score_pictures(assessor, picture, cache=cache, progress=progress)

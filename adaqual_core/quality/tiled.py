@@ -1,9 +1,9 @@
-"""Scores of whole pictures, and a dense map from overlapping tiles at native resolution (our definition).
+"""This module scores whole pictures with a large assessor, and makes dense maps from overlapping tiles (our definition).
 
-A tile is as large as what the network sees (448 px for DeQA-Score, 224 for most CLIPs), so its pixels reach the network
-unscaled. A cell's local score is the mean of the tiles over it, weighted by sin² of the position in the tile, which fades
-tiles in and out and sums to one. A small tile alone misleads: flat sky has no detail and reads as bad. So every cell is
-moved toward the score of the whole picture: Q = local + blend · (whole − local).
+A tile is as large as the network's input (448 px for DeQA-Score, 224 px for most CLIPs), so its pixels reach the network
+unscaled. A cell's local score is the mean of the tiles over it, weighted by sin² of the cell's position in the tile. These
+weights fade tiles in and out, and they sum to one. A small tile alone misleads: flat sky has no detail and scores low. So every
+cell is moved toward the score of the whole picture: Q = local + blend · (whole − local).
 """
 
 import math
@@ -58,7 +58,7 @@ class Scorer(Protocol):
 
 
 def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
-    """Evenly spread starts of the fewest tiles that cover ``length`` px and overlap by at least ``overlap`` of a tile.
+    """Return evenly spread starts of the fewest tiles that cover ``length`` px and overlap by at least ``overlap`` of a tile.
 
     A side shorter than a tile gets one tile around its centre, which begins before 0.
     """
@@ -70,7 +70,7 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
 
 
 def tile_weights(length: int, starts: list[int], tile: int) -> Tensor:
-    """How much each tile counts in each cell of a side, [cells, tiles]; the rows sum to 1."""
+    """Return the weight of each tile in each cell of a side, [cells, tiles]. The rows sum to 1."""
     centres = (torch.arange(cell_count(length)) * CELL + CELL / 2).clamp(max=length - 0.5)
     position = (centres[:, None] - torch.tensor(starts)) / tile
     # the floor decides where tiles only touch and all sines are 0
@@ -79,7 +79,7 @@ def tile_weights(length: int, starts: list[int], tile: int) -> Tensor:
 
 
 def _prepare(pixels: Tensor, corners: list[tuple[int, int]], size: int, number: int) -> Tensor:
-    """Input ``number`` of a picture: the whole for 0, then its tiles."""
+    """Return input ``number`` of a picture: the whole picture for 0, its tiles for 1 and above."""
     if number == 0:
         return whole_picture(pixels, size)
     top, left = corners[number - 1]
@@ -97,7 +97,7 @@ def _score(
     cache: ScoreCache | None,
     progress: Progress | None,
 ) -> Tensor:
-    """Scores [B, 1 + tiles] of each picture and of its tiles at ``corners``, cached ones not computed."""
+    """Return the scores [B, 1 + tiles] of each picture and of its tiles at ``corners``. Cached scores are not computed again."""
     settings = {**settings, "dtype": str(scorer.dtype)}
     count, every, missing = 1 + len(corners), [], []
     keys = [cache_key(quantised(one[:3]), scorer.fingerprint, settings) for one in picture] if cache else []
@@ -129,9 +129,9 @@ def score_pictures(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """One score per picture, [B] in [1, 5], of pictures [B, 3 or 4, H, W] in [0, 1]: what the network says of the whole.
+    """Return one score per picture, [B] in [1, 5], of pictures [B, 3 or 4, H, W] in [0, 1] as a whole.
 
-    Other arguments as for :func:`estimate_quality_by_tiles`.
+    The other arguments are those of :func:`estimate_quality_by_tiles`.
     """
     check_picture(picture)
     return _score(scorer, picture, [], {"kind": "whole"}, batch, cache, progress)[:, 0]
@@ -147,13 +147,12 @@ def estimate_quality_by_tiles(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one score per cell of 16 px.
+    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one score per cell of 16 px.
 
-    ``overlap``: part of a tile that its neighbour covers too, at least, in [0, 0.9]; more is finer and slower.
-    ``blend`` in [0, 1]: how far the whole picture's score replaces the local one. ``batch`` tiles run at once.
-    ``cache``: scores of these pixels with these weights are kept there; ``blend`` may change without scoring again.
-    ``progress(done, total)`` counts layers × tiles; what it raises cancels. Raises ValueError for bad input before any
-    work.
+    ``overlap`` in [0, 0.9]: share of a tile that its neighbour covers too, at least; more is finer and slower. ``blend`` in [0,
+    1]: how far a cell is moved toward the whole picture's score. ``batch``: number of tiles run at once. ``cache`` keeps the
+    scores of these pixels with these weights; changing ``blend`` needs no new scores. ``progress(done, total)`` counts layers ×
+    tiles; an exception in it cancels. ValueError is raised for bad input before any work.
     """
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"overlap: {overlap}; give a part of a tile in [0, 0.9] (0.5 suits most pictures)")
