@@ -1,8 +1,8 @@
-"""Writes what is said of the nodes from their schemas: ``.venv/bin/python scripts/make_texts.py [--check]``.
+"""This script writes what is said of the nodes from their schemas: ``.venv/bin/python scripts/make_texts.py [--check]``.
 
-A node's schema is the one source of its name, its description and its tooltips. From it come ``locales/en/nodeDefs.json`` and,
-on each page of ``web/docs``, the title, the first paragraph and the tables of inputs and outputs; all other text of a page stays
-as it is. A node without a page gets one. Translations are written by hand: the script lists what they lack or have too much of.
+A node's schema is the one source of its name, its description and its tooltips. From it come ``locales/en/nodeDefs.json`` and, on
+each page of ``web/docs``, the title, the first paragraph and the tables of inputs and outputs; all other text of a page stays as
+it is. A node without a page gets one. Translations are written by hand: the script lists what they lack or have too much of.
 
 ``--check`` writes nothing. The exit status is 1 if a file was out of date or a translation is incomplete.
 """
@@ -20,7 +20,7 @@ GROUPS = ("required", "optional")
 
 
 def schemas() -> dict[str, dict]:
-    """What ComfyUI tells its front end of each node of the pack, by node id. ComfyUI is imported into this process."""
+    """Return what ComfyUI tells its front end of each node of the pack, by node id. ComfyUI is imported into this process."""
     sys.path.insert(0, str(comfyui_folder()))
     sys.argv[1:] = ["--cpu"]
     import comfy.options
@@ -37,7 +37,7 @@ def schemas() -> dict[str, dict]:
 
 
 def inputs(info: dict) -> list[tuple[str, str, str, bool]]:
-    """Name, type, tooltip and whether it is optional, of each input in order."""
+    """Return name, type and tooltip of each input in order, and whether it is optional."""
     found = []
     for group in GROUPS:
         for name in info["input_order"].get(group, []):
@@ -47,12 +47,12 @@ def inputs(info: dict) -> list[tuple[str, str, str, bool]]:
 
 
 def outputs(info: dict) -> list[tuple[str, str, str]]:
-    """Name, type and tooltip of each output in order."""
+    """Return name, type and tooltip of each output in order."""
     return list(zip(info["output_name"], info["output"], info["output_tooltips"], strict=True))
 
 
 def english(nodes: dict[str, dict]) -> dict[str, dict]:
-    """The content of ``locales/en/nodeDefs.json``."""
+    """Return the content of ``locales/en/nodeDefs.json``."""
 
     def entry(name: str, tooltip: str) -> dict[str, str]:
         return {"name": name.replace("_", " "), "tooltip": tooltip}
@@ -74,7 +74,7 @@ def _table(rows: list[tuple[str, str, str]]) -> str:
 
 
 def help_page(info: dict, page: str) -> str:
-    """A node's help page: ``page`` with the title, first paragraph and tables that its schema asks for, all other text kept."""
+    """Return a node's help page: ``page`` with the title, first paragraph and tables of its schema; all other text is kept."""
     before, *rest = re.split(r"(?m)^## ", page)
     sections = {title: text.strip() for title, _, text in (part.partition("\n") for part in rest)}
     named = [(f"`{name}`" + " (optional)" * optional, kind, tooltip) for name, kind, tooltip, optional in inputs(info)]
@@ -87,7 +87,7 @@ def help_page(info: dict, page: str) -> str:
 
 
 def lacking(source: dict, translation: dict, where: str = "") -> list[str]:
-    """What a translation lacks, has too much of, leaves empty, or has in English where the source has a sentence."""
+    """Return a line for every text that a translation lacks, has too much of, leaves empty, or has in English."""
     found = [f"{where}{key}: missing" for key in source.keys() - translation.keys()]
     found += [f"{where}{key}: no longer there" for key in translation.keys() - source.keys()]
     for key in source.keys() & translation.keys():

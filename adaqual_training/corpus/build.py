@@ -1,6 +1,7 @@
-"""Build the corpus of clean photos: packages, folders and repositories in, PNG files, a manifest and a list out.
+"""This module builds the corpus of clean photos from packages, folders and repositories, and writes PNG files, a manifest and a
+list.
 
-python -m adaqual_training.corpus --out runs/corpus [--folder DIR ...] [--git [BASE]] [--reserved DIR ...] [--cache DIR]
+    python -m adaqual_training.corpus --out runs/corpus [--folder DIR ...] [--git [BASE]] [--reserved DIR ...] [--cache DIR]
 """
 
 import argparse
@@ -49,7 +50,8 @@ class Kept:
 
 
 def fetch(cache: Path) -> tuple[list[Candidate], Counter]:
-    """Download and unpack every package not yet in ``cache``/x; its candidates, and how many were left out by hand, by reason."""
+    """Download and unpack every package that is not yet in ``cache``/x. Return its candidates, and the number left out by hand,
+    by reason."""
     listed, dropped = [], Counter()
     for package in sources.SOURCES:
         refuse_reserved(package, "package")
@@ -61,7 +63,7 @@ def fetch(cache: Path) -> tuple[list[Candidate], Counter]:
 
 
 def distinct(passed: list[tuple[int, Candidate, Examined]], reserved: list[int]) -> tuple[list[Kept], Counter]:
-    """One of each photo, and the number of others by reason.
+    """Return one picture of each photo, and the number of others by reason.
 
     Held-out sources come first, then larger photos. A photo within SAME bits of a reserved one or of one that is kept is left
     out, and so is a photo to train on within RELATED bits of a held-out one. Other related photos share a photo id.
@@ -91,7 +93,7 @@ def distinct(passed: list[tuple[int, Candidate, Examined]], reserved: list[int])
 
 
 def _described(kept: list[Kept], part: Path) -> list[dict]:
-    """The manifest's pictures; their files in ``part`` get their final names."""
+    """Return the manifest's pictures, and give their files in ``part`` their final names."""
     pictures = []
     for photo in kept:
         candidate = photo.candidate
@@ -167,7 +169,7 @@ def build(
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line; ValueError for what cannot work."""
+    """Parse the command line; ValueError is raised for arguments that cannot work."""
     parser = argparse.ArgumentParser(prog="python -m adaqual_training.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="new folder for the PNG files, manifest and list")
     parser.add_argument(
@@ -202,7 +204,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: build the corpus from packages, folders and repositories; returns 0, or 2 when an argument is at fault."""
+    """Build the corpus from packages, folders and repositories. Return 0, or 2 if an argument is at fault."""
     try:
         args = _arguments(arguments)
         reserved = [*args.reserved, *([folder] if (folder := skimage_data()) else [])]
