@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import PictureError
+from .filters import gaussian_line
 from .imageio import find_pictures, picture_shape, read_picture
 
 BEST_PSNR = 100.0
@@ -42,14 +43,12 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     if min(first.shape[-2:]) < SMALLEST:
         height, width = first.shape[-2:]
         raise ValueError(f"pictures: {height}×{width}; SSIM needs at least {SMALLEST} px on both sides")
-    x = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64, device=first.device)
-    kernel = torch.exp(-0.5 * (x / 1.5) ** 2)
-    kernel = kernel / kernel.sum()
+    a, b = (picture.double().flatten(0, 1)[:, None] for picture in (first, second))
+    kernel = gaussian_line(1.5, _RADIUS, a)
 
     def mean(field: Tensor) -> Tensor:
         return F.conv2d(F.conv2d(field, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
-    a, b = (picture.double().flatten(0, 1)[:, None] for picture in (first, second))
     mean_a, mean_b = mean(a), mean(b)
     variances = mean(a * a) - mean_a**2 + mean(b * b) - mean_b**2
     covariance = mean(a * b) - mean_a * mean_b

@@ -1,8 +1,9 @@
-"""Run by steering.py inside ComfyUI's Python: cost per step of the Quality Guider and of ComfyUI's CFGGuider, in turns.
+"""This script, which steering.py runs inside ComfyUI's Python, times the steps of the Quality Guider and of ComfyUI's CFGGuider
+in turns.
 
-Both sample the same latent with the same conditioning; the Quality Guider has an uneven map and preservation on. Times are
-the processor's, which other work on the machine lengthens least, and those of the clock. Of each step the time inside the
-network is taken apart: both guiders ask it for the same, and all that can differ is the rest.
+Both sample the same latent with the same conditioning; the Quality Guider has an uneven map and preservation on. Two times are
+taken: the processor's, which other work on the machine changes least, and the clock's. The time inside the network is subtracted
+from each step. Both guiders ask the network for the same, so only the rest can differ.
 """
 
 import importlib.util
@@ -29,7 +30,7 @@ from pack.nodes.guider import QualityGuider  # noqa: E402
 
 
 def clocks() -> torch.Tensor:
-    """Seconds of the processor and of the clock."""
+    """Return the seconds of the processor and of the clock."""
     return torch.tensor([time.process_time(), time.perf_counter()], dtype=torch.float64)
 
 
@@ -43,7 +44,7 @@ inside, asked = torch.zeros(2, dtype=torch.float64), []
 
 
 def timed(apply_model, given):
-    """What ComfyUI calls in the network's place."""
+    """Return the function that ComfyUI calls instead of the network."""
     start = clocks()
     result = apply_model(given["input"], given["timestep"], **given["c"])
     inside.add_(clocks() - start)
@@ -61,7 +62,8 @@ for guider in GUIDERS.values():
 
 
 def steps(guider) -> list[torch.Tensor]:
-    """Of each counted step [2, 2]: whole and outside the network, in seconds of the processor and of the clock."""
+    """Return, for each counted step, the whole time and the time outside the network, in seconds of the processor and of the
+    clock: [2, 2]."""
     marks = []
     asked.clear()
     with torch.inference_mode():

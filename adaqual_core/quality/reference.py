@@ -9,14 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import luma
+from ..filters import gaussian_line, luma
 from ..grid import CELL, quality_of
 
 
 def _window(field: Tensor, sigma: float = 1.5, radius: int = 5) -> Tensor:
-    x = torch.arange(-radius, radius + 1, dtype=field.dtype, device=field.device)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = kernel / kernel.sum()
+    kernel = gaussian_line(sigma, radius, field)
     field = F.pad(field, (radius,) * 4, mode="replicate")
     return F.conv2d(F.conv2d(field, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
