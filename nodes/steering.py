@@ -1,9 +1,13 @@
 """The quality map steers other diffusion models: through their conditioning, their guidance and their noise mask."""
 
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..adaqual_core.grid import severity_of
+from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import graded, latent_scores, merged
 from ..adaqual_core.steer.text import DIRECTIVES, PRESERVE, band_masks, band_weights, compose_bands, describe
 from .common import AdaQualQuality, schema
@@ -16,15 +20,15 @@ _GAMMA = (
 _MAP = "From Estimate or Edit Quality Map, made from the picture that is sampled: one map for all, or one per picture."
 
 
-def _number(name: str, default: float, low: float, high: float, step: float, tooltip: str):
+def _number(name: str, default: float, low: float, high: float, step: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip)
 
 
-def _text(name: str, default: str, tooltip: str):
+def _text(name: str, default: str, tooltip: str) -> io.String.Input:
     return io.String.Input(name, default=default, multiline=True, tooltip=tooltip)
 
 
-def _latent(samples: dict):
+def _latent(samples: dict) -> Tensor:
     latent = samples["samples"]
     if getattr(latent, "is_nested", False):
         raise ValueError("samples: holds several latents at once (video with sound); give a latent of pictures or video")
@@ -86,9 +90,19 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip, quality, bands, softness, global_text, caption, preserve_text, directives, strength_good, strength_bad,
-        samples=None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        clip: CLIP | None,
+        quality: QualityMap,
+        bands: int,
+        softness: float,
+        global_text: str,
+        caption: str,
+        preserve_text: str,
+        directives: str,
+        strength_good: float,
+        strength_bad: float,
+        samples: dict | None = None,
+    ) -> io.NodeOutput:
         """Encode the whole picture's text and those of the bands that occur."""
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
@@ -105,7 +119,7 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
         masks = places = band_masks(quality, bands, softness)
         if samples is not None:
             places = band_weights(severity_of(latent_scores(quality, _latent(samples).shape)), bands, softness)
-        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(whole)) if whole else []
+        conditioning: list = clip.encode_from_tokens_scheduled(clip.tokenize(whole)) if whole else []
         for index, band in enumerate(composed):
             mask = places[:, index]
             if not bool(mask.any()) or band.strength == 0:
@@ -155,7 +169,18 @@ class AdaQualGuider(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model, quality, positive, low, high, gamma, preservation, preserve, negative=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: ModelPatcher,
+        quality: QualityMap,
+        positive: list,
+        low: float,
+        high: float,
+        gamma: float,
+        preservation: float,
+        preserve: float,
+        negative: list | None = None,
+    ) -> io.NodeOutput:
         """Set the guider up; it works when the sampler calls it."""
         guider = QualityGuider(model, quality, low, high, gamma, preservation, preserve)
         guider.inner_set_conds({"positive": positive} | ({} if negative is None else {"negative": negative}))
@@ -191,7 +216,7 @@ class AdaQualDenoiseMask(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, samples, quality, low, high, gamma) -> io.NodeOutput:
+    def execute(cls, samples: dict, quality: QualityMap, low: float, high: float, gamma: float) -> io.NodeOutput:
         """Grade the mask on the latent's cells."""
         mask = graded(severity_of(latent_scores(quality, _latent(samples).shape)), low, high, gamma)
         if samples.get("noise_mask") is not None:

@@ -8,6 +8,7 @@ computed once. Therefore a map made in tiles equals the map of the whole picture
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -177,7 +178,7 @@ def estimate_quality(
     return QualityMap(scores if named else without_faint_regions(scores), height, width, "embedded", kinds)
 
 
-def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
+def load_assessor(path: Path = SHIPPED_ASSESSOR, operations: Any = nn) -> AssessorNet | QualityEstimator:
     """Return the embedded assessor stored in ``path``, of either generation, float32 on the CPU, in evaluation mode.
 
     :class:`CheckpointError` is raised for a file that cannot be used.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -105,7 +106,7 @@ def load_deqa(
     bits: int | None = None,
     free: Callable[[torch.device], int | None] = free_bytes,
     prompt: Prompt = PUBLISHED_PROMPT,
-    operations=nn,
+    operations: Any = nn,
 ) -> DeqaScorer:
     """Return the DeQA-Score in ``path``: a folder with config.json and safetensors shards, an index file, or one file.
 
