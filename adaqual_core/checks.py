@@ -1,4 +1,4 @@
-"""This module checks the pictures that enter a stage."""
+"""What every stage demands of a picture, and the error for networks that fail."""
 
 import torch
 from torch import Tensor

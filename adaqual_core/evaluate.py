@@ -1,7 +1,7 @@
-"""This module measures pictures beside their clean originals, and evaluates a folder of degraded pictures.
+"""Full-reference measures, and the evaluation of a folder of degraded pictures beside their clean originals.
 
-PSNR and SSIM are computed on RGB in [0, 1]. That is the protocol of CDD-11; papers on weather use the Y channel instead. SSIM is
-as ``skimage.metrics`` computes it with Gaussian weights, σ = 1.5 px and population covariance (Wang et al. 2004).
+PSNR and SSIM are those of RGB in [0, 1] (the protocol of CDD-11, not the Y channel of the weather papers), as
+``skimage.metrics`` computes them with Gaussian weights, σ = 1.5 px and population covariance (Wang et al. 2004).
 """
 
 from collections.abc import Callable, Iterable
@@ -13,15 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import PictureError
-from .filters import gaussian_line
 from .imageio import find_pictures, picture_shape, read_picture
 
 BEST_PSNR = 100.0
-"""PSNR in dB that equal pictures get, so that averages stay finite."""
+"""What equal pictures get, in dB, so that averages stay finite."""
 
 _RADIUS = 5
 SMALLEST = 2 * _RADIUS + 1
-"""Shortest side in px for which SSIM is defined: the side of its window."""
+"""Shortest side in px of a picture whose SSIM is defined: the window's."""
 
 
 def _check(first: Tensor, second: Tensor) -> None:
@@ -30,25 +29,26 @@ def _check(first: Tensor, second: Tensor) -> None:
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:
-    """Return the peak signal to noise ratio [B] in dB of pictures [B, C, H, W] in [0, 1], at most :data:`BEST_PSNR`."""
+    """Peak signal to noise ratio [B] in dB of pictures [B, C, H, W] in [0, 1], at most :data:`BEST_PSNR`."""
     _check(first, second)
     error = (first.double() - second.double()).square().mean((1, 2, 3))
     return -10 * torch.log10(error.clamp_min(10 ** (-BEST_PSNR / 10)))
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Return the structural similarity [B] of pictures [B, C, H, W] in [0, 1], averaged over channels and over windows that
-    fit."""
+    """Structural similarity [B] of pictures [B, C, H, W] in [0, 1], averaged over channels and whole windows."""
     _check(first, second)
     if min(first.shape[-2:]) < SMALLEST:
         height, width = first.shape[-2:]
         raise ValueError(f"pictures: {height}×{width}; SSIM needs at least {SMALLEST} px on both sides")
-    a, b = (picture.double().flatten(0, 1)[:, None] for picture in (first, second))
-    kernel = gaussian_line(1.5, _RADIUS, a)
+    x = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64, device=first.device)
+    kernel = torch.exp(-0.5 * (x / 1.5) ** 2)
+    kernel = kernel / kernel.sum()
 
     def mean(field: Tensor) -> Tensor:
         return F.conv2d(F.conv2d(field, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
+    a, b = (picture.double().flatten(0, 1)[:, None] for picture in (first, second))
     mean_a, mean_b = mean(a), mean(b)
     variances = mean(a * a) - mean_a**2 + mean(b * b) - mean_b**2
     covariance = mean(a * b) - mean_a * mean_b
@@ -60,7 +60,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pair:
-    """A degraded file, its clean original, and the name of its class."""
+    """A degraded file, its clean original and its class."""
 
     group: str
     degraded: Path
@@ -69,8 +69,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Measures:
-    """What restoring changed, for one picture or on average: PSNR in dB, SSIM, and quality, the assessor's mean score in [1,
-    5]."""
+    """What restoring one picture, or the average of several, changed; quality is the assessor's mean score."""
 
     psnr_before: float
     psnr_after: float
@@ -83,10 +82,9 @@ class Measures:
 
 
 def find_pairs(clean: Path, degraded: Path) -> list[Pair]:
-    """Return each degraded picture with the clean one of the same name; endings may differ.
+    """Degraded pictures, in ``degraded`` itself or in one folder per class, with the clean one of the same name.
 
-    Degraded pictures lie in ``degraded`` itself or in one folder per class. :class:`PictureError` is raised before any work if a
-    partner is missing or has another size.
+    The ending may differ. Raises :class:`PictureError` before any work if a partner is missing or of another size.
     """
     originals = {path.stem: path for path in find_pictures(clean)}
     if not degraded.is_dir():
@@ -111,9 +109,9 @@ def find_pairs(clean: Path, degraded: Path) -> list[Pair]:
 
 
 def measure(pair: Pair, restored: Callable[[Tensor], tuple[Tensor, float, float]]) -> Measures:
-    """Restore one picture, round it to 8 bits as it would be written, and compare it with its original.
+    """Restore one picture and compare it, rounded to 8 bit as it would be written, with its original.
 
-    ``restored`` maps a picture [1, 3, H, W] in [0, 1] to the restored picture and the assessor's mean scores before and after.
+    ``restored``: picture [1, 3, H, W] in [0, 1] → (restored picture, assessor's mean score before, after).
     """
     clean, before = (read_picture(path)[:, :3] for path in (pair.clean, pair.degraded))
     after, quality_before, quality_after = restored(before)
@@ -133,13 +131,13 @@ def measure(pair: Pair, restored: Callable[[Tensor], tuple[Tensor, float, float]
 
 
 def average(measures: Iterable[Measures]) -> Measures:
-    """Return the mean of every measure over pictures."""
+    """The mean of every measure over pictures."""
     rows = torch.tensor([list(asdict(one).values()) for one in measures], dtype=torch.float64)
     return Measures(*rows.mean(0).tolist())
 
 
 def table(groups: dict[str, list[Measures]]) -> str:
-    """Return a text table with one line for each class and one for the average over all pictures."""
+    """Text with one line per class and one for the average over all pictures."""
     everything = [one for group in groups.values() for one in group]
     width = max(len(name) for name in (*groups, "average"))
     titles = ("psnr", "restored", "gain", "ssim", "restored", "gain", "quality", "restored")

@@ -87,7 +87,7 @@ class AdaQualScoreAndSort(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image: Tensor, threshold: float, order: str, assessor: ModelPatcher | None = None) -> io.NodeOutput:
+    def execute(cls, image, threshold, order, assessor=None) -> io.NodeOutput:
         """Score frame by frame, then sort."""
         assessor, count = ready(assessor), len(image)
         report = reporter(count)

@@ -3,13 +3,10 @@
 from functools import partial
 
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..adaqual_core.checks import check_picture
 from ..adaqual_core.prompt import restore_mask
-from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.blend import best_per_region, blend
 from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, frame, reporter, schema, stack
@@ -21,7 +18,7 @@ def _levels() -> io.Int.Input:
         "colours of one version reach too far into another; 0 is a plain mix."))  # fmt: skip
 
 
-def _one(image: Tensor, index: int) -> Tensor:
+def _one(image, index: int):
     picture = frame(image, index if len(image) > 1 else 0)
     check_picture(picture)
     return picture
@@ -54,7 +51,7 @@ class AdaQualBlend(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, original: Tensor, processed: Tensor, quality: QualityMap, preserve: float, levels: int) -> io.NodeOutput:
+    def execute(cls, original, processed, quality, preserve, levels) -> io.NodeOutput:
         """Blend frame by frame."""
         count = len(processed)
         for name, given in (("original", len(original)), ("quality", quality.batch)):
@@ -108,15 +105,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
-        cls,
-        image_1: Tensor,
-        levels: int,
-        image_2: Tensor | None = None,
-        image_3: Tensor | None = None,
-        image_4: Tensor | None = None,
-        assessor: ModelPatcher | None = None,
-    ) -> io.NodeOutput:
+    def execute(cls, image_1, levels, image_2=None, image_3=None, image_4=None, assessor=None) -> io.NodeOutput:
         """Judge and join picture by picture."""
         versions = [one for one in (image_1, image_2, image_3, image_4) if one is not None]
         if len(versions) == 1:

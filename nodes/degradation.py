@@ -69,9 +69,7 @@ class AdaQualDegrade(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
-        cls, image: Tensor, kind: str, second_kind: str, severity: float, seed: int, mask: Tensor | None = None
-    ) -> io.NodeOutput:
+    def execute(cls, image, kind, second_kind, severity, seed, mask=None) -> io.NodeOutput:
         """Damage frame by frame."""
         count, (height, width) = len(image), image.shape[1:3]
         kinds = [kind] if second_kind in (_NONE, kind) else [kind, second_kind]

@@ -214,17 +214,17 @@ class AdaQualLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str) -> bool | str:
+    def validate_inputs(cls, model_name) -> bool | str:
         """Name folder, file and remedy when the chosen file is not there."""
         return _valid(MODELS, model_name)
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, mode: str = "as published") -> str:
+    def fingerprint_inputs(cls, model_name, mode="as published") -> str:
         """Load again when the file or the mode changes."""
         return f"{_changed(MODELS, model_name)} {mode}"
 
     @classmethod
-    def execute(cls, model_name: str, mode: str = "as published") -> io.NodeOutput:
+    def execute(cls, model_name, mode="as published") -> io.NodeOutput:
         """Read the file."""
         return io.NodeOutput(open_network(MODELS, model_name, mode=PUBLISHED_MODES[mode]))
 
@@ -273,16 +273,16 @@ class AdaQualLoadAssessor(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, assessor_name: str) -> bool | str:
+    def validate_inputs(cls, assessor_name) -> bool | str:
         """Name folder, file and remedy when the chosen file is not there."""
         return _valid(ASSESSORS, assessor_name)
 
     @classmethod
-    def fingerprint_inputs(cls, assessor_name: str, weights: str = "as in the files") -> str:
+    def fingerprint_inputs(cls, assessor_name, weights="as in the files") -> str:
         """Load again when the file or the choice of weights changes."""
         return f"{_changed(ASSESSORS, assessor_name)} {weights}"
 
     @classmethod
-    def execute(cls, assessor_name: str, weights: str = "as in the files") -> io.NodeOutput:
+    def execute(cls, assessor_name, weights="as in the files") -> io.NodeOutput:
         """Read the file."""
         return io.NodeOutput(open_network(ASSESSORS, assessor_name, bits=BITS[weights]))

@@ -4,9 +4,8 @@ from dataclasses import replace
 from functools import partial
 
 from comfy_api.latest import io, ui
-from torch import Tensor
 
-from ..adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
+from ..adaqual_core.quality.map import edit_quality, quality_from_severity
 from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualQuality, frame, heatmap_image, join_maps, reporter, schema, severity_mask
 
@@ -121,16 +120,7 @@ class AdaQualEditQuality(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
-        cls,
-        quality: QualityMap,
-        override_quality: float,
-        minimum: float,
-        maximum: float,
-        gain: float,
-        blur: float,
-        override: Tensor | None = None,
-    ) -> io.NodeOutput:
+    def execute(cls, quality, override_quality, minimum, maximum, gain, blur, override=None) -> io.NodeOutput:
         """Edit the scores."""
         edited = edit_quality(
             quality,
@@ -162,7 +152,7 @@ class AdaQualQualityToMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, quality: QualityMap) -> io.NodeOutput:
+    def execute(cls, quality) -> io.NodeOutput:
         """Convert."""
         return io.NodeOutput(severity_mask(quality))
 
@@ -194,7 +184,7 @@ class AdaQualMaskToQuality(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, mask: Tensor, image: Tensor | None = None) -> io.NodeOutput:
+    def execute(cls, mask, image=None) -> io.NodeOutput:
         """Convert."""
         quality = quality_from_severity(mask)
         if image is not None:

@@ -75,8 +75,7 @@ def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
 
 
 def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
-    """Return the assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raise :class:`CheckpointError` if it cannot be
-    used.
+    """The assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raises :class:`CheckpointError`.
 
     ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes.
     """

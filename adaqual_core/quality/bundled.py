@@ -8,7 +8,6 @@ computed once. Therefore a map made in tiles equals the map of the whole picture
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn as nn
@@ -133,13 +132,13 @@ def estimate_quality(
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> QualityMap:
-    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored).
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one picture and one tile at a time.
 
-    One tile of one picture is run at a time, on the device of the network's weights, in ``dtype`` (by default the weights' own).
-    Each tile of ``tile`` px is run with the network's receptive field around it, so the map does not depend on the tiles. Regions
-    of the first generation's map that are faintly damaged throughout are left out (:func:`quality.map.without_faint_regions`); a
-    :class:`QualityEstimator` also names the kinds of damage. ``progress(done, total)`` is called after each tile; an exception in
-    it cancels. ValueError is raised for bad input before any work.
+    Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the network's
+    receptive field around them, so the map does not depend on them. Of the first generation's scores, regions that are faintly
+    damaged throughout are left out (:func:`quality.map.without_faint_regions`); a :class:`QualityEstimator` also names the
+    kinds of damage. ``progress(done, total)`` is called after each; what it raises cancels. Raises ValueError for bad input
+    before any work.
     """
     if tile < CELL:
         raise ValueError(f"tile: {tile}; give at least {CELL} px (1024 suits most machines)")
@@ -178,11 +177,8 @@ def estimate_quality(
     return QualityMap(scores if named else without_faint_regions(scores), height, width, "embedded", kinds)
 
 
-def load_assessor(path: Path = SHIPPED_ASSESSOR, operations: Any = nn) -> AssessorNet | QualityEstimator:
-    """Return the embedded assessor stored in ``path``, of either generation, float32 on the CPU, in evaluation mode.
-
-    :class:`CheckpointError` is raised for a file that cannot be used.
-    """
+def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
+    """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     if kind_in(path) == QualityEstimator.file_kind:
         return build(path, *read(path, QualityEstimator.file_kind), QualityEstimator, EstimatorConfig, operations)
     return build(path, *read(path, "assessor"), AssessorNet, AssessorConfig, operations)

@@ -147,12 +147,13 @@ def estimate_quality_by_tiles(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> QualityMap:
-    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one score per cell of 16 px.
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one score per cell of 16 px.
 
-    ``overlap`` in [0, 0.9]: share of a tile that its neighbour covers too, at least; more is finer and slower. ``blend`` in [0,
-    1]: how far a cell is moved toward the whole picture's score. ``batch``: number of tiles run at once. ``cache`` keeps the
-    scores of these pixels with these weights; changing ``blend`` needs no new scores. ``progress(done, total)`` counts layers ×
-    tiles; an exception in it cancels. ValueError is raised for bad input before any work.
+    ``overlap``: part of a tile that its neighbour covers too, at least, in [0, 0.9]; more is finer and slower.
+    ``blend`` in [0, 1]: how far the whole picture's score replaces the local one. ``batch`` tiles run at once.
+    ``cache``: scores of these pixels with these weights are kept there; ``blend`` may change without scoring again.
+    ``progress(done, total)`` counts layers × tiles; what it raises cancels. Raises ValueError for bad input before any
+    work.
     """
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"overlap: {overlap}; give a part of a tile in [0, 0.9] (0.5 suits most pictures)")
