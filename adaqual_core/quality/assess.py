@@ -91,10 +91,10 @@ def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | No
 def assess(
     assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
 ) -> QualityMap:
-    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
 
-    ``cache`` keeps the scores of slow assessors; the embedded one is as fast as a cache. ``progress(done, total)`` is called
-    while the work goes on; an exception in it cancels.
+    ``cache`` keeps what the slow assessors found; the embedded one is as fast as a cache. ``progress(done, total)`` is called
+    as work goes on; what it raises cancels.
     """
     if isinstance(assessor, AssessorNet | QualityEstimator):
         return estimate_quality(assessor, picture, progress=progress)
@@ -102,11 +102,7 @@ def assess(
 
 
 def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
-    """Return one score per picture, [B] in [1, 5].
-
-    The embedded assessor's score is the mean of its map; the others score the picture as a whole. Arguments are those of
-    :func:`assess`.
-    """
+    """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
     if isinstance(assessor, AssessorNet | QualityEstimator):
         return estimate_quality(assessor, picture, progress=progress).mean
     return score_pictures(assessor, picture, cache=cache, progress=progress)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..grid import quality_of, severity_of
 from ..quality.map import QualityMap
 
 LEAST_BANDS, MOST_BANDS = 2, 6
@@ -62,7 +61,7 @@ def band_weights(severity: Tensor, bands: int, softness: float) -> Tensor:
 
 def band_masks(quality: QualityMap, bands: int, softness: float) -> Tensor:
     """The weights of :func:`band_weights` at the picture's size, [B, bands, height, width]."""
-    return band_weights(severity_of(quality.resized(quality.height, quality.width)), bands, softness)
+    return band_weights((5 - quality.resized(quality.height, quality.width)) / 4, bands, softness)
 
 
 def compose_bands(
@@ -97,7 +96,5 @@ def describe(bands: Sequence[Band], whole: str = "") -> str:
     """The composed prompt for people: one line for the whole picture, one per band with its qualities."""
     lines = [f"whole picture: {whole}"] if whole else []
     for band in bands:
-        lines.append(
-            f"quality {quality_of(band.low):.2f} to {quality_of(band.high):.2f} (strength {band.strength:.2f}): {band.text}"
-        )
+        lines.append(f"quality {5 - 4 * band.low:.2f} to {5 - 4 * band.high:.2f} (strength {band.strength:.2f}): {band.text}")
     return "\n".join(lines)

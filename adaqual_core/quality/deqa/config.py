@@ -65,8 +65,7 @@ class DeqaConfig:
 
 
 def _part(kind, found, source: str, where: str):
-    """Return a ``kind`` filled from the mapping ``found``; raise :class:`CheckpointError` unless every value is a positive
-    number."""
+    """``kind`` filled from the mapping ``found``; every value is a positive number."""
     if not isinstance(found, dict):
         raise CheckpointError(f"{source}: no {where}; give the config.json that is published with the weights")
     values = {}
@@ -74,8 +73,8 @@ def _part(kind, found, source: str, where: str):
         value = found.get(field.name)
         if value is None and field.default is not MISSING:
             continue
-        numbers = (int, float) if field.type is float else (int,)
-        if not isinstance(value, numbers) or isinstance(value, bool) or value <= 0:
+        good = isinstance(value, (int, float) if field.type is float else int) and not isinstance(value, bool)
+        if not good or value <= 0:
             raise CheckpointError(
                 f"{source}: {where} {field.name} is {json.dumps(value)}, not a positive number; "
                 "give the config.json that is published with the weights"
