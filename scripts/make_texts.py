@@ -1,6 +1,6 @@
 """This script writes what is said of the nodes from their schemas: ``.venv/bin/python scripts/make_texts.py [--check]``.
 
-A node's schema is the one source of its name, its description and its tooltips. From it come ``locales/en/nodeDefs.json`` and, on
+A node's schema is the one source of its name, description and tooltips. From it come ``locales/en/nodeDefs.json`` and, on
 each page of ``web/docs``, the title, the first paragraph and the tables of inputs and outputs; all other text of a page stays as
 it is. A node without a page gets one. Translations are written by hand: the script lists what they lack or have too much of.
 
@@ -51,18 +51,26 @@ def outputs(info: dict) -> list[tuple[str, str, str]]:
     return list(zip(info["output_name"], info["output"], info["output_tooltips"], strict=True))
 
 
-def english(nodes: dict[str, dict]) -> dict[str, dict]:
-    """Return the content of ``locales/en/nodeDefs.json``."""
+def english(nodes: dict[str, dict], written: dict[str, dict]) -> dict[str, dict]:
+    """Return the content of ``locales/en/nodeDefs.json``.
 
-    def entry(name: str, tooltip: str) -> dict[str, str]:
-        return {"name": name.replace("_", " "), "tooltip": tooltip}
+    A schema gives no label for an input or output, only its identifier. So the labels that are ``written`` there stay, and new
+    ones are the identifiers with blanks.
+    """
+
+    def entry(node: str, group: str, key: str, name: str, tooltip: str) -> dict[str, str]:
+        kept = written.get(node, {}).get(group, {}).get(key, {})
+        return {"name": kept.get("name") or name.replace("_", " "), "tooltip": tooltip}
 
     return {
         node: {
             "display_name": info["display_name"],
             "description": info["description"],
-            "inputs": {name: entry(name, tooltip) for name, _, tooltip, _ in inputs(info)},
-            "outputs": {str(index): entry(name, tooltip) for index, (name, _, tooltip) in enumerate(outputs(info))},
+            "inputs": {name: entry(node, "inputs", name, name, tooltip) for name, _, tooltip, _ in inputs(info)},
+            "outputs": {
+                str(index): entry(node, "outputs", str(index), name, tooltip)
+                for index, (name, _, tooltip) in enumerate(outputs(info))
+            },
         }
         for node, info in nodes.items()
     }
@@ -105,8 +113,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; say which files are out of date")
     check = parser.parse_args().check
     nodes = schemas()
-    source = english(nodes)
-    wanted = {LOCALES / "en" / "nodeDefs.json": json.dumps(source, indent=2, ensure_ascii=False) + "\n"}
+    ours = LOCALES / "en" / "nodeDefs.json"
+    source = english(nodes, json.loads(ours.read_text(encoding="utf-8")))
+    wanted = {ours: json.dumps(source, indent=2, ensure_ascii=False) + "\n"}
     for node, info in nodes.items():
         path = PAGES / f"{node}.md"
         wanted[path] = help_page(info, path.read_text(encoding="utf-8") if path.is_file() else "")

@@ -41,10 +41,16 @@ def test_what_people_wrote_stays():
     assert help_page(INFO, old) == written
 
 
-def test_english_is_the_schema():
-    (node,) = english({"X": INFO}).values()
+def test_english_is_the_schema_with_labels_chosen_by_people():
+    (node,) = english({"X": INFO}, {}).values()
     assert node["inputs"]["how_much"] == {"name": "how much", "tooltip": "From -1 | to 1."}
     assert node["outputs"] == {"0": {"name": "image", "tooltip": "The result."}}
+    written = {
+        "X": {"description": "Old.", "inputs": {"mask": {"name": "where to", "tooltip": "Old."}, "gone": {"name": "gone"}}}
+    }
+    (node,) = english({"X": INFO}, written).values()
+    assert node["inputs"]["mask"] == {"name": "where to", "tooltip": "Where."} and "gone" not in node["inputs"]
+    assert node["description"] == INFO["description"]
 
 
 @pytest.mark.parametrize(
@@ -64,9 +70,9 @@ def test_gaps_of_a_translation_are_named(change, said):
         "inputs": {name: {"name": name, "tooltip": "Ein Satz."} for name in ("image", "how_much", "mask")},
         "outputs": {"0": {"name": "image", "tooltip": "Das Ergebnis."}},
     }
-    assert not lacking(english({"X": INFO}), {"X": german})
+    assert not lacking(english({"X": INFO}, {}), {"X": german})
     change(german)
-    assert lacking(english({"X": INFO}), {"X": german}) == [said]
+    assert lacking(english({"X": INFO}, {}), {"X": german}) == [said]
 
 
 def test_every_translation_is_complete():
