@@ -1,8 +1,9 @@
 """This script writes what is said of the nodes from their schemas: ``.venv/bin/python scripts/make_texts.py [--check]``.
 
-A node's schema is the one source of its name, description and tooltips. From it come ``locales/en/nodeDefs.json`` and, on
-each page of ``web/docs``, the title, the first paragraph and the tables of inputs and outputs; all other text of a page stays as
-it is. A node without a page gets one. Translations are written by hand: the script lists what they lack or have too much of.
+A node's schema is the one source of its name, description and tooltips. From it come ``locales/en/nodeDefs.json`` and, on each
+page of ``web/docs``, the title, the first paragraph and the tables of inputs and outputs; all other text of a page stays as it
+is. A node without a page gets one. Translations are written by hand: ``locales/LANGUAGE`` gives the tables of the pages
+``web/docs/NODE/LANGUAGE.md``, and the script lists what a translation lacks or has too much of.
 
 ``--check`` writes nothing. The exit status is 1 if a file was out of date or a translation is incomplete.
 """
@@ -17,6 +18,11 @@ from comfy_server import REPOSITORY, comfyui_folder
 
 LOCALES, PAGES = REPOSITORY / "locales", REPOSITORY / "web" / "docs"
 GROUPS = ("required", "optional")
+WORDS = {
+    "en": ("Inputs", "Outputs", "| Name | Type | Meaning |", "optional"),
+    "de": ("Eingänge", "Ausgänge", "| Name | Typ | Bedeutung |", "wahlweise"),
+}
+"""By language: the headings of the two tables, their first row, and the word beside optional inputs."""
 
 
 def schemas() -> dict[str, dict]:
@@ -76,22 +82,41 @@ def english(nodes: dict[str, dict], written: dict[str, dict]) -> dict[str, dict]
     }
 
 
-def _table(rows: list[tuple[str, str, str]]) -> str:
-    lines = ["| Name | Type | Meaning |", "| --- | --- | --- |"]
+def _table(head: str, rows: list[tuple[str, str, str]]) -> str:
+    lines = [head, "| --- | --- | --- |"]
     return "\n".join([*lines, *("| {} | {} | {} |".format(*(cell.replace("|", "\\|") for cell in row)) for row in rows)])
 
 
-def help_page(info: dict, page: str) -> str:
-    """Return a node's help page: ``page`` with the title, first paragraph and tables of its schema; all other text is kept."""
+def help_page(info: dict, page: str, texts: dict, language: str = "en") -> str:
+    """Return a node's help page: ``page`` with title, first paragraph and tables from ``texts``; all other text is kept.
+
+    ``texts`` is the node's entry in the language's nodeDefs.json. Beside English, the tables show labels and identifiers.
+    """
+    taken, given, head, optional = WORDS[language]
     before, *rest = re.split(r"(?m)^## ", page)
     sections = {title: text.strip() for title, _, text in (part.partition("\n") for part in rest)}
-    named = [(f"`{name}`" + " (optional)" * optional, kind, tooltip) for name, kind, tooltip, optional in inputs(info)]
-    tables = {"Inputs": named, "Outputs": [(f"`{name}`", kind, tooltip) for name, kind, tooltip in outputs(info)]}
+
+    def name(identifier: str, label: str) -> str:
+        return f"`{identifier}`" if language == "en" else f"{label} (`{identifier}`)"
+
+    tables = {taken: [], given: []}
+    for identifier, kind, _, may_miss in inputs(info):
+        entry = texts["inputs"][identifier]
+        shown = name(identifier, entry["name"]) + (f" ({optional})" if may_miss else "")
+        tables[taken].append((shown, kind, entry["tooltip"]))
+    for index, (identifier, kind, _) in enumerate(outputs(info)):
+        entry = texts["outputs"][str(index)]
+        tables[given].append((name(identifier, entry["name"]), kind, entry["tooltip"]))
     for title, rows in tables.items():
         below = re.sub(r"\A(\|.*\n?)*", "", sections.get(title, "")).strip()
-        sections[title] = "\n\n".join(filter(None, [_table(rows), below]))
-    paragraphs = [f"# {info['display_name']}", info["description"], *before.strip().split("\n\n")[2:]]
+        sections[title] = "\n\n".join(filter(None, [_table(head, rows), below]))
+    paragraphs = [f"# {texts['display_name']}", texts["description"], *before.strip().split("\n\n")[2:]]
     return "\n\n".join([*paragraphs, *(f"## {title}\n\n{text}" for title, text in sections.items())]) + "\n"
+
+
+def outline(page: str) -> list[str]:
+    """Return the marks with which the lines of a page begin: headings, points, numbers and rows. Translations have the same."""
+    return re.findall(r"(?m)^(?: *- | *\d+\. |#+ |\|)", page)
 
 
 def lacking(source: dict, translation: dict, where: str = "") -> list[str]:
@@ -114,22 +139,26 @@ def main() -> int:
     check = parser.parse_args().check
     nodes = schemas()
     ours = LOCALES / "en" / "nodeDefs.json"
-    source = english(nodes, json.loads(ours.read_text(encoding="utf-8")))
+    locales = {path.parent.name: json.loads(path.read_text("utf-8")) for path in LOCALES.glob("*/nodeDefs.json")}
+    source = locales["en"] = english(nodes, locales["en"])
     wanted = {ours: json.dumps(source, indent=2, ensure_ascii=False) + "\n"}
-    for node, info in nodes.items():
-        path = PAGES / f"{node}.md"
-        wanted[path] = help_page(info, path.read_text(encoding="utf-8") if path.is_file() else "")
-    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    gaps = []
+    for language, texts in sorted(locales.items(), key=lambda item: item[0] != "en"):
+        gaps += [f"locales/{language}/nodeDefs.json: {gap}" for gap in lacking(source, texts)] if language != "en" else []
+        for node, info in nodes.items():
+            path = PAGES / f"{node}.md" if language == "en" else PAGES / node / f"{language}.md"
+            if language != "en" and lacking(source[node], texts.get(node, {})):
+                continue  # its table would have holes
+            wanted[path] = help_page(info, path.read_text("utf-8") if path.is_file() else "", texts[node], language)
+            if outline(wanted[path]) != outline(wanted[PAGES / f"{node}.md"]):
+                gaps.append(f"{path.relative_to(REPOSITORY)}: has other headings, points or rows than the English page")
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in stale:
         print(f"{path.relative_to(REPOSITORY)}: {'out of date' if check else 'written'}")
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(wanted[path], encoding="utf-8")
-    gaps = 0
-    for path in sorted(LOCALES.glob("*/nodeDefs.json")):
-        if path.parent.name != "en":
-            for gap in lacking(source, json.loads(path.read_text(encoding="utf-8"))):
-                print(f"{path.relative_to(REPOSITORY)}: {gap}")
-                gaps += 1
+    print("".join(f"{gap}\n" for gap in gaps), end="")
     return int(bool(gaps or (check and stale)))
 
 

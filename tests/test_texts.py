@@ -1,10 +1,11 @@
 """The script that writes locales/en and the tables of the help pages from the nodes' schemas."""
 
+import copy
 import json
 
 import pytest
 from comfy_server import REPOSITORY
-from make_texts import english, help_page, lacking
+from make_texts import WORDS, english, help_page, lacking, outline
 
 INFO = {
     "display_name": "Sharpen | Blur",
@@ -18,18 +19,25 @@ INFO = {
     "output_name": ["image"],
     "output_tooltips": ["The result."],
 }
+TEXTS = english({"X": INFO}, {})["X"]
+GERMAN = {
+    "display_name": "Schärfen | Weichzeichnen",
+    "description": "Tut das eine oder das andere.",
+    "inputs": {name: {"name": name.title(), "tooltip": "Ein Satz."} for name in ("image", "how_much", "mask")},
+    "outputs": {"0": {"name": "Bild", "tooltip": "Das Ergebnis."}},
+}
 
 
 def test_a_new_node_gets_a_page_and_running_again_changes_nothing():
-    page = help_page(INFO, "")
+    page = help_page(INFO, "", TEXTS)
     assert page.startswith("# Sharpen | Blur\n\nDoes one or the other.\n\n## Inputs\n\n| Name | Type | Meaning |\n")
     assert "| `how_much` | FLOAT | From -1 \\| to 1. |" in page and "| `mask` (optional) | MASK | Where. |" in page
     assert page.endswith("## Outputs\n\n| Name | Type | Meaning |\n| --- | --- | --- |\n| `image` | IMAGE | The result. |\n")
-    assert help_page(INFO, page) == page
+    assert help_page(INFO, page, TEXTS) == page
 
 
 def test_what_people_wrote_stays():
-    page = help_page(INFO, "")
+    page = help_page(INFO, "", TEXTS)
     written = page.replace("other.\n", "other.\n\nA second paragraph.\n").replace(
         "## Outputs", "Masks are enlarged.\n\n## Outputs"
     )
@@ -38,7 +46,7 @@ def test_what_people_wrote_stays():
         written.replace("Does one", "Did one").replace("| `mask` (optional) | MASK | Where. |\n", "").replace("Sharpen", "Soften")
     )
     assert old.count("\n") == written.count("\n") - 1
-    assert help_page(INFO, old) == written
+    assert help_page(INFO, old, TEXTS) == written
 
 
 def test_english_is_the_schema_with_labels_chosen_by_people():
@@ -64,20 +72,29 @@ def test_english_is_the_schema_with_labels_chosen_by_people():
     ],
 )
 def test_gaps_of_a_translation_are_named(change, said):
-    german = {
-        "display_name": "Schärfen | Weichzeichnen",
-        "description": "Tut das eine oder das andere.",
-        "inputs": {name: {"name": name, "tooltip": "Ein Satz."} for name in ("image", "how_much", "mask")},
-        "outputs": {"0": {"name": "image", "tooltip": "Das Ergebnis."}},
-    }
+    german = copy.deepcopy(GERMAN)
     assert not lacking(english({"X": INFO}, {}), {"X": german})
     change(german)
     assert lacking(english({"X": INFO}, {}), {"X": german}) == [said]
 
 
+def test_a_page_in_another_language_has_its_labels_and_words():
+    page = help_page(INFO, "", GERMAN, "de")
+    assert page.startswith(
+        "# Schärfen | Weichzeichnen\n\nTut das eine oder das andere.\n\n## Eingänge\n\n| Name | Typ | Bedeutung |\n"
+    )
+    assert "| Mask (`mask`) (wahlweise) | MASK | Ein Satz. |" in page and "| Bild (`image`) | IMAGE | Das Ergebnis. |" in page
+    assert help_page(INFO, page, GERMAN, "de") == page
+    assert outline(page) == outline(help_page(INFO, "", TEXTS)) != outline(page + "\n## Hinweise\n")
+
+
 def test_every_translation_is_complete():
     locales = {path.parent.name: json.loads(path.read_text("utf-8")) for path in REPOSITORY.glob("locales/*/nodeDefs.json")}
+    assert set(locales) == set(WORDS)
     source = locales.pop("en")
-    assert "de" in locales
     for language, texts in locales.items():
         assert not lacking(source, texts), language
+        for node in source:
+            assert (REPOSITORY / "web" / "docs" / node / f"{language}.md").is_file(), (
+                "run scripts/make_texts.py, then add its tips"
+            )

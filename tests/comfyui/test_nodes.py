@@ -127,10 +127,13 @@ def test_every_node_is_frozen_documented_and_translated(server, object_info):
     assert not lacking(texts["en"], texts["de"])
     served = get_json(server.address, "/i18n")
     for name, info in ours.items():
-        with urllib.request.urlopen(f"{server.address}/extensions/{PACK}/docs/{name}.md", timeout=60) as answer:
-            page = answer.read().decode()
-        assert page == help_page(info, page), f"web/docs/{name}.md is out of date: run scripts/make_texts.py"
-        assert all(served[language]["nodeDefs"][name] == texts[language][name] for language in texts)
+        for language in texts:
+            path = f"{name}.md" if language == "en" else f"{name}/{language}.md"
+            with urllib.request.urlopen(f"{server.address}/extensions/{PACK}/docs/{path}", timeout=60) as answer:
+                page = answer.read().decode()
+            current = help_page(info, page, texts[language][name], language)
+            assert page == current, f"web/docs/{path} is out of date: run scripts/make_texts.py"
+            assert served[language]["nodeDefs"][name] == texts[language][name]
 
 
 def test_the_template_browser_finds_workflow_and_picture(server):
