@@ -57,7 +57,11 @@ def text_of(name: str) -> str:
 
 def missing_files(name: str, text: str) -> set[str]:
     """The paths, pages and links in a text that lead to no file of the repository; NAME in capitals stands for any name."""
-    paths = {path for path in A_PATH.findall(text) if path not in present() and not Path(path).stem.isupper()}
+    paths = {
+        path
+        for path in A_PATH.findall(text)
+        if path not in present() and not any(Path(part).stem.isupper() for part in Path(path).parts)
+    }
     names = {Path(file).name for file in present()}
     pages = {page for page in A_PAGE.findall(text) if page not in names}
     links = {link for link in A_LINK.findall(text) if not (REPOSITORY / name).parent.joinpath(link).exists()}
