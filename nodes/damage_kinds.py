@@ -1,9 +1,11 @@
 """Kinds of damage: looking at what the assessor found, and saying what it missed."""
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.quality.heatmap import kinds_sheet
+from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.set_damage import set_damage
 from .common import NAMES, AdaQualQuality, schema, stack
 
@@ -44,7 +46,7 @@ class AdaQualDamageKinds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, quality) -> io.NodeOutput:
+    def execute(cls, quality: QualityMap) -> io.NodeOutput:
         """Draw the sheet, then make the masks kind by kind."""
         singles = [quality.index(i) for i in range(quality.batch)]
         sheet = stack((kinds_sheet(one)[0] for one in singles), quality.batch)
@@ -96,6 +98,6 @@ class AdaQualSetDamage(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, quality, kind, severity, mask=None) -> io.NodeOutput:
+    def execute(cls, quality: QualityMap, kind: str, severity: float, mask: Tensor | None = None) -> io.NodeOutput:
         """Add the damage to the map."""
         return io.NodeOutput(set_damage(quality, kind, severity, mask))
