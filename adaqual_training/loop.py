@@ -81,8 +81,15 @@ class Run:
         """Log the values ``measured``, and write the state and the average's ``weights``, whole or not at all."""
         log_line(self.folder / "log.jsonl", iteration=self.done.iteration, hours=round(self.done.hours, 3), **measured)
         partial = self.state.with_suffix(".partial")
-        torch.save({"model": self.model.state_dict(), "average": self.average.state_dict(),
-                    "optimizer": self.optimizer.state_dict(), **vars(self.done)}, partial)  # fmt: skip
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                **vars(self.done),
+            },
+            partial,
+        )
         os.replace(partial, self.state)
         card = {"iterations": self.done.iteration, "hours": round(self.done.hours, 2)}
         save_model(self.average, self.folder / weights, card)

@@ -28,9 +28,16 @@ from adaqual_core.quality.estimator import QualityEstimator
 from adaqual_core.quality.reference import reference_quality
 
 WEATHER = (
-    ("low", "haze"), ("low", "rain"), ("low", "snow"), ("haze", "rain"), ("haze", "snow"),
-    ("low", "haze", "rain"), ("low", "haze", "snow"), ("rain", "raindrops"), ("haze", "raindrops"),
-)  # fmt: skip
+    ("low", "haze"),
+    ("low", "rain"),
+    ("low", "snow"),
+    ("haze", "rain"),
+    ("haze", "snow"),
+    ("low", "haze", "rain"),
+    ("low", "haze", "snow"),
+    ("rain", "raindrops"),
+    ("haze", "raindrops"),
+)
 """Compositions of weather: those of CDD-11 (OneRestore), and raindrops on the lens with rain or haze."""
 
 CAMERA = (

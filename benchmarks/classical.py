@@ -81,6 +81,11 @@ def guided(picture: np.ndarray) -> np.ndarray:
 
 
 METHODS = {
-    "dark channel prior": dark_channel, "gamma": gamma, "CLAHE": clahe, "LIME-style": lime,
-    "non-local means": non_local_means, "median 5×5": median, "guided filter": guided,
-}  # fmt: skip
+    "dark channel prior": dark_channel,
+    "gamma": gamma,
+    "CLAHE": clahe,
+    "LIME-style": lime,
+    "non-local means": non_local_means,
+    "median 5×5": median,
+    "guided filter": guided,
+}

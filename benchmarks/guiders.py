@@ -67,8 +67,15 @@ def steps(guider) -> list[torch.Tensor]:
     marks = []
     asked.clear()
     with torch.inference_mode():
-        guider.sample(torch.ones_like(latent), latent, comfy.samplers.sampler_object("euler"), torch.linspace(5, 0, STEPS + 1),
-                      disable_pbar=True, callback=lambda *_: marks.append((clocks(), inside.clone())), seed=0)  # fmt: skip
+        guider.sample(
+            torch.ones_like(latent),
+            latent,
+            comfy.samplers.sampler_object("euler"),
+            torch.linspace(5, 0, STEPS + 1),
+            disable_pbar=True,
+            callback=lambda *_: marks.append((clocks(), inside.clone())),
+            seed=0,
+        )
     if asked != [2] * STEPS:
         raise RuntimeError(f"the network was asked for {asked} pictures, not for both texts once per step")
     pairs = zip(marks[:-1], marks[1:], strict=True)
@@ -87,15 +94,22 @@ runs = {name: torch.stack(runs)[:, :, 0, 0].sum(1) for name, runs in found.items
 of_pairs = [float(a / b) - 1 for a, b in zip(runs["Quality Guider"], runs["CFGGuider"], strict=True)]
 least = {name: times.amin(0) for name, times in whole.items()}
 rest = {name: times.median(0).values for name, times in outside.items()}
-print(json.dumps({
-    "parameters": sum(parameter.numel() for parameter in model.model.diffusion_model.parameters()),
-    "pairs": PAIRS, "steps": PAIRS * (STEPS - 1), "threads": torch.get_num_threads(),
-    "processor seconds per step, least": {name: round(float(times[0]), 4) for name, times in least.items()},
-    "clock seconds per step, least": {name: round(float(times[1]), 4) for name, times in least.items()},
-    "processor seconds per step outside the network, median": {name: round(float(t[0]), 5) for name, t in rest.items()},
-    "overhead, processor, of the least": round(float(least["Quality Guider"][0] / least["CFGGuider"][0]) - 1, 4),
-    "overhead, processor, median of pairs": round(statistics.median(of_pairs), 4),
-    "overhead, clock, of the least": round(float(least["Quality Guider"][1] / least["CFGGuider"][1]) - 1, 4),
-    "overhead outside the network, processor, of a whole step": round(
-        float((rest["Quality Guider"][0] - rest["CFGGuider"][0]) / least["CFGGuider"][0]), 5),
-}))  # fmt: skip
+print(
+    json.dumps(
+        {
+            "parameters": sum(parameter.numel() for parameter in model.model.diffusion_model.parameters()),
+            "pairs": PAIRS,
+            "steps": PAIRS * (STEPS - 1),
+            "threads": torch.get_num_threads(),
+            "processor seconds per step, least": {name: round(float(times[0]), 4) for name, times in least.items()},
+            "clock seconds per step, least": {name: round(float(times[1]), 4) for name, times in least.items()},
+            "processor seconds per step outside the network, median": {name: round(float(t[0]), 5) for name, t in rest.items()},
+            "overhead, processor, of the least": round(float(least["Quality Guider"][0] / least["CFGGuider"][0]) - 1, 4),
+            "overhead, processor, median of pairs": round(statistics.median(of_pairs), 4),
+            "overhead, clock, of the least": round(float(least["Quality Guider"][1] / least["CFGGuider"][1]) - 1, 4),
+            "overhead outside the network, processor, of a whole step": round(
+                float((rest["Quality Guider"][0] - rest["CFGGuider"][0]) / least["CFGGuider"][0]), 5
+            ),
+        }
+    )
+)

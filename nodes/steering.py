@@ -52,41 +52,84 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the model that samples, from its loader."),
                 AdaQualQuality.Input("quality", tooltip=_MAP),
-                io.Int.Input("bands", default=4, min=2, max=6, tooltip=(
-                    "Number of quality bands, 2 to 6, default 4. Raise it for finer steps; each band that occurs costs "
-                    "one more prediction per step. Lower it for speed.")),
-                _number("softness", 0.5, 0.0, 1.0, 0.05,
+                io.Int.Input(
+                    "bands",
+                    default=4,
+                    min=2,
+                    max=6,
+                    tooltip=(
+                        "Number of quality bands, 2 to 6, default 4. Raise it for finer steps; each band that occurs costs "
+                        "one more prediction per step. Lower it for speed."
+                    ),
+                ),
+                _number(
+                    "softness",
+                    0.5,
+                    0.0,
+                    1.0,
+                    0.05,
                     "Width of the soft borders between bands, 0 (hard) to 1 (softest), default 0.5. Raise it when "
-                    "borders show; lower it to separate the texts."),
-                _text("global_text", "high quality photograph, natural, detailed",
+                    "borders show; lower it to separate the texts.",
+                ),
+                _text(
+                    "global_text",
+                    "high quality photograph, natural, detailed",
                     "Text for the whole picture, with weight 1 beside the bands. Default: a quality phrase; empty leaves it "
-                    "out. Lengthen it when regions fall apart."),
-                _text("caption", "",
+                    "out. Lengthen it when regions fall apart.",
+                ),
+                _text(
+                    "caption",
+                    "",
                     "What the picture shows, put before every band's text. Default: empty. Describe the scene when the "
-                    "model invents things."),
-                _text("preserve_text", PRESERVE,
+                    "model invents things.",
+                ),
+                _text(
+                    "preserve_text",
+                    PRESERVE,
                     "Text of the best band. Keep it short; default: a preserving phrase. Lengthen it only when good "
-                    "regions change too much."),
-                _text("directives", "\n".join(DIRECTIVES),
+                    "regions change too much.",
+                ),
+                _text(
+                    "directives",
+                    "\n".join(DIRECTIVES),
                     "One directive per line, gentlest first; default 10 lines. A band says the first lines in proportion "
-                    "to its damage, the worst says all. Add lines for damage of your own, remove what never occurs."),
-                _number("strength_good", 1.0, 0.0, 10.0, 0.05,
+                    "to its damage, the worst says all. Add lines for damage of your own, remove what never occurs.",
+                ),
+                _number(
+                    "strength_good",
+                    1.0,
+                    0.0,
+                    10.0,
+                    0.05,
                     "Strength of the best band's text, 0 to 10, default 1. Raise it to hold good regions to their text; "
-                    "lower it to leave them to the global text."),
-                _number("strength_bad", 1.0, 0.0, 10.0, 0.05,
+                    "lower it to leave them to the global text.",
+                ),
+                _number(
+                    "strength_bad",
+                    1.0,
+                    0.0,
+                    10.0,
+                    0.05,
                     "Strength of the worst band's text, 0 to 10, default 1; the bands between are spaced evenly. Raise "
-                    "it to restore harder, lower it for the global text to prevail."),
-                io.Latent.Input("samples", optional=True, tooltip=(
-                    "The latent that is sampled. Connect it for a video with one map per frame, or to have a map that does not "
-                    "fit it refused. Default: not connected; ComfyUI then stretches the masks to the latent.")),
+                    "it to restore harder, lower it for the global text to prevail.",
+                ),
+                io.Latent.Input(
+                    "samples",
+                    optional=True,
+                    tooltip=(
+                        "The latent that is sampled. Connect it for a video with one map per frame, or to have a map that does "
+                        "not fit it refused. Default: not connected; ComfyUI then stretches the masks to the latent."
+                    ),
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="conditioning", tooltip="For the positive input of a sampler or guider."),
                 io.Mask.Output(
-                    display_name="masks", tooltip="The bands of the first picture, then of the next; best band first."),
+                    display_name="masks", tooltip="The bands of the first picture, then of the next; best band first."
+                ),
                 io.String.Output(display_name="prompt", tooltip="The composed texts with their qualities and strengths."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -113,9 +156,12 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
                 "or give a strength above 0"
             )
         composed = compose_bands(
-            bands, preserve=preserve_text, directives=directives.splitlines(), caption=caption,
+            bands,
+            preserve=preserve_text,
+            directives=directives.splitlines(),
+            caption=caption,
             strengths=(strength_good, strength_bad),
-        )  # fmt: skip
+        )
         masks = places = band_masks(quality, bands, softness)
         if samples is not None:
             places = band_weights(severity_of(latent_scores(quality, _latent(samples).shape)), bands, softness)
@@ -148,25 +194,54 @@ class AdaQualGuider(io.ComfyNode):
                 io.Model.Input("model", tooltip="Any diffusion model of ComfyUI, with its LoRAs and other patches."),
                 AdaQualQuality.Input("quality", tooltip=_MAP),
                 io.Conditioning.Input("positive", tooltip="What is wanted, from Adaptive Conditioning or any text node."),
-                _number("low", 2.0, 0.0, 100.0, 0.1,
+                _number(
+                    "low",
+                    2.0,
+                    0.0,
+                    100.0,
+                    0.1,
                     "Guidance scale where the picture is perfect, 0 to 100, default 2. Raise it when good regions look "
-                    "washed out, lower it when they are overdone."),
-                _number("high", 7.0, 0.0, 100.0, 0.1,
+                    "washed out, lower it when they are overdone.",
+                ),
+                _number(
+                    "high",
+                    7.0,
+                    0.0,
+                    100.0,
+                    0.1,
                     "Guidance scale where the picture is destroyed, 0 to 100, default 7. Raise it to follow the prompt more "
-                    "strictly there, lower it when colours burn."),
+                    "strictly there, lower it when colours burn.",
+                ),
                 _number("gamma", 1.0, 0.1, 5.0, 0.05, _GAMMA),
-                _number("preservation", 0.0, 0.0, 1.0, 0.05,
+                _number(
+                    "preservation",
+                    0.0,
+                    0.0,
+                    1.0,
+                    0.05,
                     "How much good regions are held to the encoded original at every step, 0 (off) to 1 (kept), default "
-                    "0. Raise it when good regions change; it needs a latent from VAE Encode."),
-                _number("preserve", 4.5, 1.0, 5.0, 0.1,
+                    "0. Raise it when good regions change; it needs a latent from VAE Encode.",
+                ),
+                _number(
+                    "preserve",
+                    4.5,
+                    1.0,
+                    5.0,
+                    0.1,
                     "Quality from which a region counts as good for preservation, 1 to 5, default 4.5. Lower it to keep "
-                    "more of the picture, raise it to keep less."),
-                io.Conditioning.Input("negative", optional=True, tooltip=(
-                    "What is not wanted. Leave it open for models without a negative prompt (Flux): then low and high "
-                    "have no effect, and preservation works as ever.")),
+                    "more of the picture, raise it to keep less.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip=(
+                        "What is not wanted. Leave it open for models without a negative prompt (Flux): then low and high "
+                        "have no effect, and preservation works as ever."
+                    ),
+                ),
             ],
             outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -202,18 +277,32 @@ class AdaQualDenoiseMask(io.ComfyNode):
             ),
             search_aliases=["differential diffusion", "noise mask", "inpaint mask"],
             inputs=[
-                io.Latent.Input("samples", tooltip=(
-                    "The encoded picture or video. A noise mask that it has already is multiplied with the new one.")),
+                io.Latent.Input(
+                    "samples",
+                    tooltip=("The encoded picture or video. A noise mask that it has already is multiplied with the new one."),
+                ),
                 AdaQualQuality.Input("quality", tooltip=_MAP),
-                _number("low", 0.0, 0.0, 1.0, 0.05,
+                _number(
+                    "low",
+                    0.0,
+                    0.0,
+                    1.0,
+                    0.05,
                     "Mask where the picture is perfect, 0 (kept) to 1 (free), default 0. Raise it when good and bad "
-                    "regions end up looking different."),
-                _number("high", 1.0, 0.0, 1.0, 0.05,
-                    "Mask where the picture is destroyed, 0 to 1, default 1. Lower it to keep more of the bad regions."),
+                    "regions end up looking different.",
+                ),
+                _number(
+                    "high",
+                    1.0,
+                    0.0,
+                    1.0,
+                    0.05,
+                    "Mask where the picture is destroyed, 0 to 1, default 1. Lower it to keep more of the bad regions.",
+                ),
                 _number("gamma", 1.0, 0.1, 5.0, 0.05, _GAMMA),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The same latent with the mask, for any sampler.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, samples: dict, quality: QualityMap, low: float, high: float, gamma: float) -> io.NodeOutput:

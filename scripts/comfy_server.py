@@ -93,16 +93,31 @@ def start(base: Path, port: int = 0) -> Server:
     port = port or free_port()
     log = base / "comfyui.log"
     command = [
-        sys.executable, "-S", "-u", "main.py", "--cpu", "--port", str(port), "--base-directory", str(base),
-        "--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}", "--disable-api-nodes",
+        sys.executable,
+        "-S",
+        "-u",
+        "main.py",
+        "--cpu",
+        "--port",
+        str(port),
+        "--base-directory",
+        str(base),
+        "--database-url",
+        f"sqlite:///{base / 'user' / 'comfyui.db'}",
+        "--disable-api-nodes",
         "--disable-auto-launch",
-    ]  # fmt: skip
+    ]
     environment = {**os.environ, "PYTHONPATH": sysconfig.get_paths()["purelib"], "DO_NOT_TRACK": "1"}
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            command,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
     server = Server(f"http://127.0.0.1:{port}", process.pid, base, log)
     try:
         _wait_until_up(server, process)

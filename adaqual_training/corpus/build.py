@@ -105,11 +105,23 @@ def _described(kept: list[Kept], part: Path) -> list[dict]:
             file = f"{unique}-{number}.png"
             (part / f"raw{photo.number:05d}-{number}.png").rename(part / file)
             kinds = dict.fromkeys(unfit(piece.fitness) + shown_kinds(candidate.source, candidate.path))
-            pictures.append({
-                "file": file, "photo": photo.photo, "source": candidate.source, "commit": commit, "path": candidate.path,
-                "licence": licence, "size": list(piece.size), "crop": number > 0, "split": split_of(candidate.source),
-                "unfit": sorted(kinds), "hash": f"{piece.bits:016x}", "sha256": piece.sha256, "measures": piece.fitness,
-            })  # fmt: skip
+            pictures.append(
+                {
+                    "file": file,
+                    "photo": photo.photo,
+                    "source": candidate.source,
+                    "commit": commit,
+                    "path": candidate.path,
+                    "licence": licence,
+                    "size": list(piece.size),
+                    "crop": number > 0,
+                    "split": split_of(candidate.source),
+                    "unfit": sorted(kinds),
+                    "hash": f"{piece.bits:016x}",
+                    "sha256": piece.sha256,
+                    "measures": piece.fitness,
+                }
+            )
     for entry, weight in zip(pictures, weights([(e["source"], e["photo"]) for e in pictures]), strict=True):
         entry["weight"] = weight
     return sorted(pictures, key=lambda entry: entry["file"])
@@ -180,9 +192,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="folder of clean photos to add; may be repeated",
     )
     parser.add_argument(
-        "--git", nargs="?", const="https://github.com", metavar="BASE",
+        "--git",
+        nargs="?",
+        const="https://github.com",
+        metavar="BASE",
         help="add the photos of the committed list, fetched by git from the repositories BASE/owner/name.git",
-    )  # fmt: skip
+    )
     parser.add_argument("--without-packages", action="store_true", help="leave the packages out")
     parser.add_argument(
         "--reserved", type=Path, action="append", default=[], help="folder of pictures kept for evaluation: none of them is taken"

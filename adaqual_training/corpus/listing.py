@@ -47,11 +47,18 @@ def read_list(path: Path = LIST) -> list[Listed]:
         raise ValueError(f"list: {path} lacks the columns {sorted(lacking)}; take the list of a corpus built by this version")
     return [
         Listed(
-            row["source"], row["commit"], row["path"], row["licence"], (int(row["width"]), int(row["height"])),
-            row["split"], tuple(row["unfit"].split()), int(row["hash"], 16), row["sha256"],
+            row["source"],
+            row["commit"],
+            row["path"],
+            row["licence"],
+            (int(row["width"]), int(row["height"])),
+            row["split"],
+            tuple(row["unfit"].split()),
+            int(row["hash"], 16),
+            row["sha256"],
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def write_list(path: Path, pictures: list[dict]) -> None:

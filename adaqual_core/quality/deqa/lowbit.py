@@ -76,8 +76,12 @@ class LowBitLinear(nn.Module):
     def weight_as(self, x: Tensor) -> Tensor:
         """Return W on the device and in the type of ``x``."""
         package, packed = _package(), self.packed.to(x.device)
-        kind = {"absmax": self.scales.to(x.device, torch.float32), "shape": torch.Size(self.shape), "dtype": x.dtype,
-                "blocksize": BLOCKS[self.bits]}  # fmt: skip
+        kind = {
+            "absmax": self.scales.to(x.device, torch.float32),
+            "shape": torch.Size(self.shape),
+            "dtype": x.dtype,
+            "blocksize": BLOCKS[self.bits],
+        }
         if self.bits == 8:
             state = package.QuantState(**kind, code=_dynamic_map().to(x.device))
             return package.dequantize_blockwise(packed.view(self.shape), state)
