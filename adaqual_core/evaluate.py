@@ -116,10 +116,17 @@ def measure(pair: Pair, restored: Callable[[Tensor], tuple[Tensor, float, float]
     clean, before = (read_picture(path)[:, :3] for path in (pair.clean, pair.degraded))
     after, quality_before, quality_after = restored(before)
     after = (after.clamp(0, 1) * 255).round() / 255
-    decibels = [float(psnr(picture, clean)) for picture in (before, after)]
-    similarity = [float(ssim(picture, clean)) for picture in (before, after)]
+    psnr_before, psnr_after = (float(psnr(picture, clean)) for picture in (before, after))
+    ssim_before, ssim_after = (float(ssim(picture, clean)) for picture in (before, after))
     return Measures(
-        *decibels, decibels[1] - decibels[0], *similarity, similarity[1] - similarity[0], quality_before, quality_after
+        psnr_before=psnr_before,
+        psnr_after=psnr_after,
+        psnr_gain=psnr_after - psnr_before,
+        ssim_before=ssim_before,
+        ssim_after=ssim_after,
+        ssim_gain=ssim_after - ssim_before,
+        quality_before=quality_before,
+        quality_after=quality_after,
     )
 
 

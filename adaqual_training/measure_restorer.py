@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaqual_core.evaluate import psnr
+from adaqual_core.grid import quality_of, severity_of
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.sampling.restore import restore
@@ -32,9 +33,9 @@ def true_map(scene: dict[str, Tensor], told: str) -> QualityMap:
     height, width = scene["degraded"].shape[-2:]
     scores, kinds = scene["quality"], scene["severity"]
     if "estimated" in scene:
-        scores, kinds = 5 - 4 * scene["estimated"][:, :1], scene["estimated"][:, 1:]
+        scores, kinds = quality_of(scene["estimated"][:, :1]), scene["estimated"][:, 1:]
     if told == "severity":
-        kinds = ((5 - scores) / 4).expand_as(kinds)
+        kinds = severity_of(scores).expand_as(kinds)
     elif told == "nothing":
         kinds = torch.full_like(kinds, 0.5)
     return QualityMap(scores, height, width, "true", kinds)

@@ -1,4 +1,5 @@
-"""``python -m adaqual_training.ship FILE TARGET``: store a run's weights as float16 for the pack, and say what that costs."""
+"""``python -m adaqual_training.ship FILE TARGET`` stores a run's weights as float16 for the pack, and prints the largest
+change."""
 
 import json
 import sys

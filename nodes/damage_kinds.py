@@ -2,10 +2,12 @@
 
 import torch.nn.functional as F
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.quality.heatmap import kinds_sheet
+from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.set_damage import set_damage
 from .common import NAMES, OF_A_BATCH, AdaQualQuality, check_offered, checked_mask, offered, schema, stack
 
@@ -50,7 +52,7 @@ class AdaQualDamageKinds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, quality) -> io.NodeOutput:
+    def execute(cls, quality: QualityMap) -> io.NodeOutput:
         """Draw the sheet, then make the masks kind by kind."""
         singles = [quality.index(i) for i in range(quality.batch)]
         first = kinds_sheet(singles[0])
@@ -105,12 +107,12 @@ class AdaQualSetDamage(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, kind=None) -> bool | str:
+    def validate_inputs(cls, kind: str | None = None) -> bool | str:
         """Refuse an unknown kind before anything runs."""
         return offered(kind=(kind, KINDS))
 
     @classmethod
-    def execute(cls, quality, kind, severity, mask=None) -> io.NodeOutput:
+    def execute(cls, quality: QualityMap, kind: str, severity: float, mask: Tensor | None = None) -> io.NodeOutput:
         """Add the damage to the map."""
         check_offered(kind=(kind, KINDS))
         if mask is not None:

@@ -236,7 +236,19 @@ class AdaQualSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, image, prompt, seed, steps, schedule, eta, strength, tile, overlap, stride=16, patch_batch=16
+        cls,
+        model: ModelPatcher,
+        image: Tensor,
+        prompt: Prompt,
+        seed: int,
+        steps: int,
+        schedule: str,
+        eta: float,
+        strength: float,
+        tile: int,
+        overlap: int,
+        stride: int = 16,
+        patch_batch: int = 16,
     ) -> io.NodeOutput:
         """Sample frame by frame."""
         check_offered(schedule=(schedule, _SCHEDULES))

@@ -1,4 +1,5 @@
-"""One interface to all assessors: open whatever lies at a path, and ask it for a map or for one score per picture."""
+"""This module is the one interface to all assessors: it opens the model at a path, and asks it for a map or for one score per
+picture."""
 
 import json
 import os
@@ -28,12 +29,12 @@ EMBEDDED, CLIP_IQA, DEQA = "embedded", "CLIP-IQA", "DeQA-Score"
 
 
 def cache_folder() -> Path:
-    """Where the command line keeps scores: ``adaqual/scores`` in $XDG_CACHE_HOME, or else in ~/.cache."""
+    """Return the folder in which the command line keeps scores: ``adaqual/scores`` in $XDG_CACHE_HOME, otherwise in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaqual" / "scores"
 
 
 def _configured(config: Path) -> str:
-    """The kind of model that a config.json describes."""
+    """Return the kind of model that a config.json describes."""
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
@@ -47,9 +48,9 @@ def _configured(config: Path) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """What lies at ``path``, from names and headers: an AdaQual assessor's file, or a CLIP's or DeQA-Score's folder or file.
+    """Return which kind of assessor lies at ``path``: EMBEDDED, CLIP_IQA or DEQA, told from names and headers.
 
-    A file that is none of these counts as embedded: reading it says what is wrong with it.
+    A file that is none of these counts as embedded, because reading it as such reports what is wrong with it.
     """
     path = Path(path)
     config = (path if path.is_dir() else path.parent) / "config.json"
@@ -72,7 +73,7 @@ def kind_of(path: Path) -> str:
 
 
 def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
-    """Raise :class:`CheckpointError` where ``bits`` are asked for of an assessor that has no language model."""
+    """Raise :class:`CheckpointError` if ``bits`` are asked for of an assessor that has no language model."""
     if bits is not None and kind != DEQA:
         raise CheckpointError(f"{path}: {kind}; only DeQA-Score can have its weights in {bits} bits: leave them as in the file")
 
