@@ -223,7 +223,7 @@ def test_models_that_cannot_be(adaqual, weights, tmp_path):
         fails(adaqual("restore", "a.png", "b.png", *good, "--assessor", name, models=False), message)
         fails(adaqual("quality", "a.png", "--assessor", name, models=False), message)
     swapped = ["--model", weights / "assessor.safetensors", "--assessor", weights / "assessor.safetensors"]
-    fails(adaqual("restore", "a.png", "b.png", *swapped, models=False), "an AdaQual assessor, but an AdaQual denoiser")
+    fails(adaqual("restore", "a.png", "b.png", *swapped, models=False), "an AdaQual assessor, but an AdaQual restorer or denoiser")
     assert not os.path.exists("b.png")
 
 
