@@ -1,0 +1,185 @@
+"""What a command is to read and write, planned and checked from names and headers, before torch or any model is loaded."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import PictureError
+from ..pictures.folders import find_pictures, subfolders
+from ..pictures.formats import WRITTEN
+from ..pictures.header import Header, read_header
+from ..pictures.opening import allow_megapixels
+from ..pictures.pairs import Pair, find_pairs
+from ..pictures.writing import check_output
+from .messages import complain, note
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to read and the files to write from it; ``name`` is what reports call it."""
+
+    name: str
+    header: Header
+    targets: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pictures of one call. ``failed`` and ``skipped`` are names; of a single picture, failures are raised instead."""
+
+    jobs: list[Job]
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """The number of pictures, skipped ones not counted."""
+        return len(self.jobs) + len(self.failed)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file, equal for all names of one file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_distinct(inputs: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raise :class:`PictureError` where an output is an input or another output."""
+    originals = {_identity(path) for path in inputs} - {None}
+    names: set[Path] = set()
+    for target in targets:
+        if _identity(target) in originals:
+            raise PictureError(f"{target}: would replace an input; write to another place")
+        if target.resolve() in names:
+            raise PictureError(f"{target}: would be written twice; give two names")
+        names.add(target.resolve())
+
+
+def check_job(header: Header, target: Path) -> None:
+    """Raise :class:`PictureError` unless ``target`` can be written and can hold the picture."""
+    check_output(target, header.channels, header.height, header.width, header.frames, header.moving)
+
+
+def plan_picture(source: Path, target: Path, skip_existing: bool = False) -> Plan:
+    """The plan for one picture; where ``target`` is a folder, the output goes there under the picture's own name."""
+    header = read_header(source)
+    if target.is_dir():
+        written = any(source.suffix.lower() in known.suffixes for known in WRITTEN)
+        target = target / (source.name if written else f"{source.stem}.png")
+    _check_distinct([source], [target])
+    if skip_existing and target.exists():
+        return Plan([], skipped=[source.name])
+    check_job(header, target)
+    return Plan([Job(source.name, header, (target,))])
+
+
+def _names(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Each picture of ``folder`` with its place below it, without the ending; refuses two that differ in the ending alone."""
+    places, taken = {}, {}
+    for path in paths:
+        place = path.relative_to(folder).with_suffix("")
+        other = taken.setdefault(str(place).lower(), path)
+        if other is not path:
+            raise PictureError(f"{path}: would be written to the same file as {other.name}; rename one of them")
+        places[path] = place
+    return places
+
+
+def _said_of_subfolders(folder: Path, target: Path, recursive: bool) -> None:
+    below = [] if recursive else subfolders(folder, target)
+    if below:
+        note(
+            f"{folder}: {len(below)} subfolders are left out ({', '.join(below[:3])}{'…' if len(below) > 3 else ''}); add --recursive"
+        )
+
+
+def plan_restore(folder: Path, target: Path, recursive: bool, skip_existing: bool) -> Plan:
+    """The plan for all pictures of a folder, each written into ``target`` under its own name.
+
+    They become PNG; pages and floats, which PNG cannot hold, stay TIFF. What cannot be read or written counts as failed and is said
+    at once; what would replace an input or another output is refused as a whole.
+    """
+    if target.exists() and not target.is_dir():
+        raise PictureError(f"{target}: is a file; give a folder, as {folder} is one")
+    paths = find_pictures(folder, recursive=recursive, leave_out=target)
+    _said_of_subfolders(folder, target, recursive)
+    places = _names(paths, folder)
+    plan = Plan([])
+    _check_distinct(paths, [target / f"{place}.png" for place in places.values()])
+    for path, place in places.items():
+        name = str(path.relative_to(folder))
+        outputs = [target / f"{place}{suffix}" for suffix in (".png", ".tif")]
+        if skip_existing and any(output.exists() for output in outputs):
+            plan.skipped.append(name)
+            continue
+        try:
+            header = read_header(path)
+            output = outputs[1] if header.bits == 32 or (header.frames > 1 and not header.moving) else outputs[0]
+            check_job(header, output)
+        except (PictureError, OSError) as problem:
+            complain(problem)
+            plan.failed.append(name)
+            continue
+        plan.jobs.append(Job(name, header, (output,)))
+    _check_distinct(paths, [job.targets[0] for job in plan.jobs])
+    return plan
+
+
+def _check_maps(header: Header, targets: Sequence[Path]) -> None:
+    for target in targets:
+        check_output(target, 3, header.height, header.width)
+
+
+def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursive: bool) -> Plan:
+    """The plan for judging a picture or a folder of pictures; ``targets`` are the grey map and the heatmap, as far as asked for."""
+    outputs = [path for path in (maps, heatmaps) if path is not None]
+    if not source.is_dir():
+        if maps is not None and maps.suffix.lower() != ".png":
+            raise PictureError(f"{maps}: the map is exact numbers; end its name in .png")
+        header = read_header(source)
+        _check_distinct([source], outputs)
+        _check_maps(header, outputs)
+        return Plan([Job(source.name, header, tuple(outputs))])
+    for path in outputs:
+        if path.exists() and not path.is_dir():
+            raise PictureError(f"{path}: is a file; give a folder, as {source} is one")
+    paths = find_pictures(source, recursive=recursive, leave_out=outputs[0] if outputs else None)
+    _said_of_subfolders(source, outputs[0] if outputs else source, recursive)
+    places = _names(paths, source) if outputs else {path: path for path in paths}
+    _check_distinct(paths, [path / f"{place}.png" for path in outputs for place in places.values()])
+    plan = Plan([])
+    for path, place in places.items():
+        name, targets = str(path.relative_to(source)), tuple(folder / f"{place}.png" for folder in outputs)
+        try:
+            header = read_header(path)
+            _check_maps(header, targets)
+        except (PictureError, OSError) as problem:
+            complain(problem)
+            plan.failed.append(name)
+            continue
+        plan.jobs.append(Job(name, header, targets))
+    return plan
+
+
+def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
+    """Raise :class:`PictureError` that lists the pictures of a folder that failed, where any did."""
+    names = [*plan.failed, *failed]
+    if names:
+        raise PictureError(f"{len(names)} of {plan.count} pictures failed: {', '.join(names)}; {rest}")
+
+
+def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
+    """What the command of the options is to do; None for commands about other files than pictures."""
+    if getattr(args, "max_megapixels", None) is not None:
+        allow_megapixels(args.max_megapixels)
+    if args.command == "restore" and args.input.is_dir():
+        return plan_restore(args.input, args.output, args.recursive, args.skip_existing)
+    if args.command in ("restore", "degrade"):
+        return plan_picture(args.input, args.output, getattr(args, "skip_existing", False))
+    if args.command == "quality":
+        return plan_quality(args.input, args.map, args.heatmap, args.recursive)
+    return find_pairs(args.clean, args.degraded) if args.command == "evaluate" else None
