@@ -182,7 +182,8 @@ def test_inputs_that_cannot_be(adaqual, tmp_path):
         if name != "empty":
             fails(adaqual("quality", name, "--map", "b.png"), message)
             fails(adaqual("degrade", name, "b.png", "--kinds", "haze"), message)
-    fails(adaqual("quality", "empty"), "empty: is a folder")
+    fails(adaqual("quality", "empty"), "empty: no pictures in this folder")
+    fails(adaqual("degrade", "empty", "b.png", "--kinds", "haze"), "empty: is a folder")
     assert not os.path.exists("b.png") and not os.path.exists("out")
 
 

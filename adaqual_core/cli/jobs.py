@@ -92,16 +92,15 @@ def _names(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
 def _said_of_subfolders(folder: Path, target: Path, recursive: bool) -> None:
     below = [] if recursive else subfolders(folder, target)
     if below:
-        note(
-            f"{folder}: {len(below)} subfolders are left out ({', '.join(below[:3])}{'…' if len(below) > 3 else ''}); add --recursive"
-        )
+        names = ", ".join(below[:3]) + ("…" if len(below) > 3 else "")
+        note(f"{folder}: {len(below)} subfolders are left out ({names}); add --recursive")
 
 
 def plan_restore(folder: Path, target: Path, recursive: bool, skip_existing: bool) -> Plan:
     """The plan for all pictures of a folder, each written into ``target`` under its own name.
 
-    They become PNG; pages and floats, which PNG cannot hold, stay TIFF. What cannot be read or written counts as failed and is said
-    at once; what would replace an input or another output is refused as a whole.
+    They become PNG; pages and floats, which PNG cannot hold, stay TIFF. What cannot be read or written counts as failed and is
+    said at once; what would replace an input or another output is refused as a whole.
     """
     if target.exists() and not target.is_dir():
         raise PictureError(f"{target}: is a file; give a folder, as {folder} is one")
@@ -135,7 +134,7 @@ def _check_maps(header: Header, targets: Sequence[Path]) -> None:
 
 
 def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursive: bool) -> Plan:
-    """The plan for judging a picture or a folder of pictures; ``targets`` are the grey map and the heatmap, as far as asked for."""
+    """The plan for judging a picture or a folder; ``targets`` are the grey map and the heatmap, where they are asked for."""
     outputs = [path for path in (maps, heatmaps) if path is not None]
     if not source.is_dir():
         if maps is not None and maps.suffix.lower() != ".png":

@@ -10,9 +10,9 @@ from ..errors import PictureError
 class Format:
     """A format that pictures are written in.
 
-    ``name`` is Pillow's name for it. ``bits``: bits a channel that it holds (32 means floats). ``frames``: "one", "moving" (frames
-    with durations) or "pages". ``longest``: px that a side may have at most. ``holds`` names what it carries beside the pixels,
-    among "profile", "exif", "xmp", "dpi", "text" and "comment".
+    ``name`` is Pillow's name for it. ``bits``: bits a channel that it holds (32 means floats). ``frames``: "one", "moving"
+    (frames with durations) or "pages". ``longest``: px that a side may have at most. ``holds`` names what it carries beside the
+    pixels, among "profile", "exif", "xmp", "dpi", "text" and "comment".
     """
 
     name: str
@@ -40,8 +40,6 @@ WRITTEN = (
 ONLY_READ = {"DIB": (".dib",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "TGA": (".tga",), "QOI": (".qoi",)}
 """The formats that are read but never written, with their endings."""
 
-_MPO = ".mpo"  # several JPEGs in one file; it begins as a JPEG
-
 READ = (*(written.name for written in WRITTEN), *ONLY_READ)
 """Pillow's names of all formats that are read. Formats that run another program (EPS) or hold many things (PDF) are not."""
 
@@ -49,7 +47,7 @@ WITH_SIGNATURE = tuple(name for name in READ if name != "TGA")
 """The formats that can be told by a file's first bytes."""
 
 SUFFIXES = frozenset(suffix for written in WRITTEN for suffix in written.suffixes) | frozenset(
-    (_MPO, *(suffix for suffixes in ONLY_READ.values() for suffix in suffixes))
+    (".mpo", *(suffix for suffixes in ONLY_READ.values() for suffix in suffixes))
 )
 """The endings of picture files, in lower case."""
 

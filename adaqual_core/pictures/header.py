@@ -33,10 +33,10 @@ class Encoding:
 class Header:
     """A picture file before its pixels are decoded.
 
-    ``channels``: 1 grey, 2 grey with alpha, 3 RGB, 4 RGBA. ``bits`` a channel: 8, 16, or 32 for floats. ``height`` and ``width`` in
-    px of the upright picture. ``frames``: their number; ``moving`` where they have durations. ``plays``: how often an animation is
-    shown, 0 for ever. ``still_first``: the first frame of a PNG is not part of its animation. ``notes``: what reading changes or
-    leaves out, one line each.
+    ``channels``: 1 grey, 2 grey with alpha, 3 RGB, 4 RGBA. ``bits`` a channel: 8, 16, or 32 for floats. ``height`` and
+    ``width`` in px of the upright picture. ``frames``: their number; ``moving`` where they have durations. ``plays``: how often
+    an animation is shown, 0 for ever. ``still_first``: the first frame of a PNG is not part of its animation. ``notes``: what
+    reading changes or leaves out, one line each.
     """
 
     path: Path

@@ -23,9 +23,9 @@ _NAMES = {"profile": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "res
 class Metadata:
     """What a file carries beside the pixels, for the upright picture.
 
-    ``profile``: ICC profile of the pixels as they are read. ``exif``: from its TIFF header on. ``xmp``: the packet. ``dpi``: across
-    and down. ``text``: keys and values of PNG. ``segments``: JPEG segments of IPTC and long XMP, with their marker. ``chunks``: PNG
-    chunks that say what the colours mean. ``tags``: TIFF's IPTC and Photoshop blocks.
+    ``profile``: ICC profile of the pixels as they are read. ``exif``: from its TIFF header on. ``xmp``: the packet. ``dpi``:
+    across and down. ``text``: keys and values of PNG. ``segments``: JPEG segments of IPTC and long XMP, with their marker.
+    ``chunks``: PNG chunks that say what the colours mean. ``tags``: TIFF's IPTC and Photoshop blocks.
     """
 
     profile: bytes | None = None

@@ -44,9 +44,8 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]
     except UnidentifiedImageError:
         raise PictureError(f"{path}: {_why_unknown(path)}") from None
     except Image.DecompressionBombError:
-        raise PictureError(
-            f"{path}: larger than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels; raise --max-megapixels, or cut it into parts"
-        ) from None
+        limit = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:g} megapixels"
+        raise PictureError(f"{path}: larger than {limit}; raise --max-megapixels, or cut it into parts") from None
     except MemoryError:
         raise PictureError(f"{path}: does not fit into memory; cut it into parts first") from None
     except FileNotFoundError:
@@ -61,7 +60,7 @@ def _why_unknown(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(32)
     if not start:
-        return f"empty file, not a picture; give {GIVE}"
+        return f"not a picture, but an empty file; give {GIVE}"
     if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "a TIFF whose samples are of an unknown layout, or damaged; save it as grey or RGB with 8 or 16 bit"
     if start[4:12] in (b"ftypavif", b"ftypavis"):

@@ -123,7 +123,7 @@ def read_still(path: Path) -> Frame:
     if header.frames > 1:
         what = "an animation of" if header.moving else "a file of"
         raise PictureError(
-            f"{path}: {what} {header.frames} frames, where one picture is needed; adaqual restore takes them all, for the rest save "
-            "the frames as single pictures"
+            f"{path}: {what} {header.frames} frames, where one picture is needed; adaqual restore takes them all, for the rest "
+            "save the frames as single pictures"
         )
     return next(read_frames(header))

@@ -164,8 +164,8 @@ def write_frames(frames: Sequence[Frame], path: Path, header: Header, quality: i
     """Write the frames of the picture that ``header`` describes to ``path``, whole or not at all.
 
     ``quality`` 1 to 100 for JPEG, WebP and AVIF; by default a JPEG is no worse than its source and at least of quality
-    :data:`QUALITY`, and what was stored without loss becomes a lossless WebP. Returns what was lost because the format cannot hold
-    it, as phrases. Raises :class:`PictureError`.
+    :data:`QUALITY`, and what was stored without loss becomes a lossless WebP. Returns what was lost because the format cannot
+    hold it, as phrases. Raises :class:`PictureError`.
     """
     path, target = Path(path), format_of(Path(path))
     shapes = [frame.pixels.shape for frame in frames]
