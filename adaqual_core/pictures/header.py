@@ -65,6 +65,13 @@ def channels_of(image: Image.Image) -> int:
     return channels + 1 if channels in (1, 3) and has_alpha(image) else channels
 
 
+def _stored_channels(file: Image.Image) -> int:
+    """The channels of an opened file; Pillow calls a PNG of 16-bit grey with alpha RGBA."""
+    if file.format == "PNG" and read_png_chunks(file.fp, (b"IHDR",))[0][1][9] == 4:
+        return 2
+    return channels_of(file)
+
+
 def orientation_of(file: Image.Image) -> int:
     """The orientation 1 to 8 of EXIF, XMP or TIFF, without decoding the pixels."""
     if file.format == "TIFF":
@@ -124,7 +131,8 @@ def _notes(file: Image.Image, frames: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _header(file: Image.Image, path: Path) -> Header:
+def header_of(file: Image.Image, path: Path) -> Header:
+    """The header of the opened ``file``, for the page of a TIFF where it stands."""
     frames, place = getattr(file, "n_frames", 1), file.fp.tell()
     width, height = file.size
     if file.format == "TIFF":  # Pillow's own size of a turned TIFF differs between versions
@@ -143,7 +151,7 @@ def _header(file: Image.Image, path: Path) -> Header:
     return Header(
         path=path,
         format="JPEG" if file.format == "MPO" else file.format,
-        channels=channels_of(file),
+        channels=_stored_channels(file),
         bits=bits,
         height=height,
         width=width,
@@ -161,4 +169,4 @@ def read_header(path: Path) -> Header:
     """The header of the picture file at ``path``; raises :class:`PictureError`."""
     path = Path(path)
     with opened(path) as file:
-        return _header(file, path)
+        return header_of(file, path)

@@ -1,5 +1,6 @@
 """What a picture file carries beside its pixels, read from any format and handed to any other that can hold it."""
 
+import struct
 from dataclasses import dataclass, fields, replace
 
 from PIL import Image, PngImagePlugin
@@ -64,16 +65,28 @@ def _exif(file: Image.Image, orientation: int) -> bytes | None:
     return upright_exif(block, orientation) if block else None
 
 
+def _tag_bytes(file: Image.Image, tag: int) -> bytes | None:
+    """The bytes of a TIFF's tag, of which some programs make a list of numbers."""
+    found = file.tag_v2.get(tag)
+    values = found if isinstance(found, tuple) else (found,)
+    if all(isinstance(value, bytes) for value in values):
+        return b"".join(values)
+    if all(isinstance(value, int) for value in values):
+        order, kind = "<" if file.tag_v2.prefix == b"II" else ">", "B" if max(values) < 256 else "I"
+        return struct.pack(f"{order}{len(values)}{kind}", *values)
+    return None
+
+
 def _xmp(file: Image.Image) -> bytes | None:
     found = file.info.get("xmp") or file.info.get(_XMP_TEXT)
     if file.format == "TIFF":
-        found = file.tag_v2.get(_TIFF_XMP)
+        found = _tag_bytes(file, _TIFF_XMP)
     for name, data in getattr(file, "applist", ()):
         if name == "APP1" and data.startswith(_XMP_HEAD):
             found = data.removeprefix(_XMP_HEAD)
     if isinstance(found, str):
         found = found.encode()
-    return upright_xmp(bytes(found)) if isinstance(found, bytes | tuple) and found else None
+    return upright_xmp(found) if isinstance(found, bytes) and found else None
 
 
 def _dpi(file: Image.Image, orientation: int) -> tuple[float, float] | None:
@@ -87,7 +100,7 @@ def _dpi(file: Image.Image, orientation: int) -> tuple[float, float] | None:
 
 
 def _text(file: Image.Image) -> tuple[tuple[str, str], ...]:
-    left_out = (_XMP_TEXT, "Raw profile type exif")
+    left_out = (_XMP_TEXT, "Raw profile type exif", "Comment")
     return tuple((key, value) for key, value in getattr(file, "text", {}).items() if key not in left_out)
 
 
@@ -101,8 +114,8 @@ def _segments(file: Image.Image) -> tuple[bytes, ...]:
 
 
 def _tags(file: Image.Image) -> tuple[tuple[int, bytes], ...]:
-    found = {tag: file.tag_v2.get(tag) for tag in (_TIFF_IPTC, _TIFF_PHOTOSHOP)} if file.format == "TIFF" else {}
-    return tuple((tag, value) for tag, value in found.items() if isinstance(value, bytes))
+    found = {tag: _tag_bytes(file, tag) for tag in (_TIFF_IPTC, _TIFF_PHOTOSHOP)} if file.format == "TIFF" else {}
+    return tuple((tag, value) for tag, value in found.items() if value)
 
 
 def _chunks(file: Image.Image, header: Header) -> tuple[tuple[bytes, bytes], ...]:
@@ -117,7 +130,7 @@ def read_metadata(file: Image.Image, header: Header) -> Metadata:
 
     A PNG must be decoded before, because text may follow its pixels. A TIFF must not be, because Pillow closes it then.
     """
-    comment = file.info.get("comment")
+    comment = file.info.get("comment") or getattr(file, "text", {}).get("Comment")
     return Metadata(
         profile=_profile(file, header.channels),
         exif=_exif(file, header.orientation),
@@ -161,8 +174,11 @@ def png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
             found.add_itxt(key, value, value.lang or "", value.tkey or "")
         else:
             found.add_text(key, value)
-    if metadata.comment and "Comment" not in dict(metadata.text):
-        found.add_text("Comment", metadata.comment.decode("utf-8", "replace"))
+    if metadata.comment:
+        try:
+            found.add_text("Comment", metadata.comment.decode("utf-8"))
+        except UnicodeDecodeError:
+            found.add_text("Comment", metadata.comment.decode("latin-1"))
     if metadata.xmp:
         found.add_itxt(_XMP_TEXT, metadata.xmp.decode("utf-8", "replace"))
     return found

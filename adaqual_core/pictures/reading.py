@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from ..errors import PictureError
 from .deep import decode_16_bit
-from .header import Header, channels_of, orientation_of, read_header
+from .header import Header, channels_of, header_of, read_header
 from .metadata import Metadata, read_metadata
 from .opening import opened
 
@@ -87,19 +87,17 @@ def _pixels(image: Image.Image, header: Header) -> np.ndarray:
 
 def _decoded(file: Image.Image, header: Header, number: int) -> np.ndarray:
     """The upright pixels of the frame where ``file`` stands."""
-    orientation = orientation_of(file) if file.format == "TIFF" else header.orientation
-    colour = channels_of(file) > 1 or header.format == "PNG"
-    if header.bits == 16 and header.format in ("PNG", "TIFF") and colour:
+    if header.bits == 16 and header.format in ("PNG", "TIFF") and channels_of(file) > 1:
         pixels = decode_16_bit(header.path, header.format.lower(), number)
         if file.format == "TIFF" and 1 in file.tag_v2.get(338, ()):  # colours were multiplied by alpha
             alpha = pixels[..., -1:].astype(np.float32)
             pixels[..., :-1] = (pixels[..., :-1] * (65535 / np.maximum(alpha, 1))).round().clip(0, 65535)
-        return turned(pixels, orientation)
+        return turned(pixels, header.orientation)
     file.load()
     pixels = _pixels(file, header)
     if header.bits > 8 and file.format == "TIFF" and file.tag_v2.get(262) == 0:  # Pillow forgets that white is 0
         pixels = np.array(65535 if header.bits == 16 else 1, pixels.dtype) - pixels
-    return pixels if file.format == "TIFF" else turned(pixels, orientation)
+    return pixels if file.format == "TIFF" else turned(pixels, header.orientation)
 
 
 def read_frames(header: Header) -> Iterator[Frame]:
@@ -107,9 +105,11 @@ def read_frames(header: Header) -> Iterator[Frame]:
     metadata = Metadata()
     with opened(header.path) as file:
         for number in range(header.frames):
-            if number or header.frames > 1:
+            if header.frames > 1:
                 file.seek(number)
-            if header.format == "TIFF" or not number:
+            if number and header.format == "TIFF":  # every page is a picture of its own
+                header = header_of(file, header.path)
+            if number == 0 or header.format == "TIFF":
                 if header.format == "PNG":
                     file.load()
                 metadata = read_metadata(file, header)

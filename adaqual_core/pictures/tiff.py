@@ -32,7 +32,7 @@ def _described(directory: ImageFileDirectory_v2, metadata: Metadata) -> None:
                 directory[tag] = value
     for tag, value in ((700, metadata.xmp), (34675, metadata.profile), *metadata.tags):
         if value:
-            directory.tagtype[tag] = 7  # UNDEFINED: bytes as they are
+            directory.tagtype[tag] = 1 if tag == 700 else 7  # bytes as they are
             directory[tag] = value
     if metadata.dpi:
         directory[282], directory[283] = metadata.dpi

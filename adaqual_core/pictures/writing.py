@@ -147,9 +147,8 @@ def _encoded(frames: Sequence[Frame], target: Format, header: Header, quality: i
 
 def _losses(frames: Sequence[Frame], target: Format, header: Header) -> list[str]:
     """What the format cannot hold of the frames' pixels, as parts of one line."""
-    bits = 8 * frames[0].pixels.itemsize
     found = []
-    if bits not in target.bits:
+    for bits in sorted({8 * frame.pixels.itemsize for frame in frames} - set(target.bits)):
         found.append(f"{'floats' if bits == 32 else f'{bits} bit'} become {max(target.bits)} bit")
     if target.name == "GIF":
         found.append("colours become 256 a frame")
@@ -169,14 +168,14 @@ def write_frames(frames: Sequence[Frame], path: Path, header: Header, quality: i
     """
     path, target = Path(path), format_of(Path(path))
     shapes = [frame.pixels.shape for frame in frames]
-    check_output(path, max(shape[2] for shape in shapes) if {2, 4}.isdisjoint(shape[2] for shape in shapes) else 4,
-                 max(shape[0] for shape in shapes), max(shape[1] for shape in shapes), len(frames), header.moving)  # fmt: skip
+    heights, widths, _ = zip(*shapes, strict=True)
+    check_output(path, _common_channels(frames), max(heights), max(widths), len(frames), header.moving)
     notes = _losses(frames, target, header)
-    bits = 8 * frames[0].pixels.itemsize
     kept: list[Frame] = []
     for frame in frames:
         metadata, lost = for_format(frame.metadata, target)
         notes += [f"{name} is left out" for name in lost if f"{name} is left out" not in notes]
+        bits = 8 * frame.pixels.itemsize
         pixels = _as_bits(frame.pixels, bits if bits in target.bits else max(target.bits))
         kept.append(replace(frame, pixels=pixels, metadata=metadata))
     try:
