@@ -1,6 +1,5 @@
 """Random models in files, and the command line in a folder of its own."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +31,3 @@ def adaqual(models: list[str], tmp_path: Path, capsys, monkeypatch) -> Callable[
 
     return call
 
-
-def last_object(out: str) -> dict:
-    """The JSON object that a command prints last."""
-    return json.loads(out.strip().splitlines()[-1])
