@@ -1,7 +1,8 @@
 """What a command is to read and write, planned and checked from names and headers, before torch or any model is loaded."""
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,17 +68,17 @@ def check_job(header: Header, target: Path) -> None:
 def plan_picture(source: Path, target: Path, skip_existing: bool = False) -> Plan:
     """The plan for one picture; where ``target`` is a folder, the output goes there under the picture's own name."""
     header = read_header(source)
-    if target.is_dir():
+    if os.path.isdir(target):
         written = any(source.suffix.lower() in known.suffixes for known in WRITTEN)
         target = target / (source.name if written else f"{source.stem}.png")
     _check_distinct([source], [target])
-    if skip_existing and target.exists():
+    if skip_existing and os.path.exists(target):
         return Plan([], skipped=[source.name])
     check_job(header, target)
     return Plan([Job(source.name, header, (target,))])
 
 
-def _names(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Each picture of ``folder`` with its place below it, without the ending; refuses two that differ in the ending alone."""
     places, taken = {}, {}
     for path in paths:
@@ -89,79 +90,82 @@ def _names(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return places
 
 
-def _said_of_subfolders(folder: Path, target: Path, recursive: bool) -> None:
-    below = [] if recursive else subfolders(folder, target)
+def _plan_folder(
+    folder: Path, outputs: Sequence[Path], recursive: bool, targets_of: Callable[[Header, Path], tuple[Path, ...]]
+) -> Plan:
+    """The plan for all pictures of a folder that is written into the folders ``outputs``.
+
+    ``targets_of`` gives the checked targets for a header and a picture's place below the folder, without its ending, and none
+    for a picture to skip. Pictures that cannot be read or written count as failed and are said at once.
+    """
+    for path in outputs:
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise PictureError(f"{path}: is a file; give a folder, as {folder} is one")
+    closed: list[Path] = []
+    paths = find_pictures(folder, recursive=recursive, leave_out=outputs, closed=closed)
+    below = [] if recursive else subfolders(folder, outputs)
     if below:
         names = ", ".join(below[:3]) + ("…" if len(below) > 3 else "")
         note(f"{folder}: {len(below)} subfolders are left out ({names}); add --recursive")
-
-
-def plan_restore(folder: Path, target: Path, recursive: bool, skip_existing: bool) -> Plan:
-    """The plan for all pictures of a folder, each written into ``target`` under its own name.
-
-    They become PNG; pages and floats, which PNG cannot hold, stay TIFF. What cannot be read or written counts as failed and is
-    said at once; what would replace an input or another output is refused as a whole.
-    """
-    if target.exists() and not target.is_dir():
-        raise PictureError(f"{target}: is a file; give a folder, as {folder} is one")
-    paths = find_pictures(folder, recursive=recursive, leave_out=target)
-    _said_of_subfolders(folder, target, recursive)
-    places = _names(paths, folder)
+    places = _places(paths, folder) if outputs else dict.fromkeys(paths, folder)
+    _check_distinct(paths, [output / f"{place}.png" for output in outputs for place in places.values()])
     plan = Plan([])
-    _check_distinct(paths, [target / f"{place}.png" for place in places.values()])
+    for path in closed:
+        complain(PictureError(f"{path}: permission denied; allow this user to read the folder"))
+        plan.failed.append(str(path.relative_to(folder)))
     for path, place in places.items():
         name = str(path.relative_to(folder))
-        outputs = [target / f"{place}{suffix}" for suffix in (".png", ".tif")]
-        if skip_existing and any(output.exists() for output in outputs):
-            plan.skipped.append(name)
-            continue
         try:
             header = read_header(path)
-            output = outputs[1] if header.bits == 32 or (header.frames > 1 and not header.moving) else outputs[0]
-            check_job(header, output)
+            targets = targets_of(header, place)
         except (PictureError, OSError) as problem:
             complain(problem)
             plan.failed.append(name)
             continue
-        plan.jobs.append(Job(name, header, (output,)))
-    _check_distinct(paths, [job.targets[0] for job in plan.jobs])
+        if outputs and not targets:
+            plan.skipped.append(name)
+        else:
+            plan.jobs.append(Job(name, header, targets))
+    _check_distinct(paths, [target for job in plan.jobs for target in job.targets])
     return plan
 
 
-def _check_maps(header: Header, targets: Sequence[Path]) -> None:
-    for target in targets:
-        check_output(target, 3, header.height, header.width)
+def plan_restore(folder: Path, output: Path, recursive: bool, skip_existing: bool) -> Plan:
+    """The plan for restoring all pictures of a folder, each written into ``output`` under its own name.
+
+    They become PNG; pages and floats, which PNG cannot hold, stay TIFF.
+    """
+
+    def targets_of(header: Header, place: Path) -> tuple[Path, ...]:
+        pages = header.frames > 1 and not header.moving
+        target = output / f"{place}{'.tif' if pages or header.bits == 32 else '.png'}"
+        if skip_existing and os.path.exists(target):
+            return ()
+        check_job(header, target)
+        return (target,)
+
+    return _plan_folder(folder, [output], recursive, targets_of)
 
 
 def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursive: bool) -> Plan:
     """The plan for judging a picture or a folder; ``targets`` are the grey map and the heatmap, where they are asked for."""
     outputs = [path for path in (maps, heatmaps) if path is not None]
-    if not source.is_dir():
-        if maps is not None and maps.suffix.lower() != ".png":
-            raise PictureError(f"{maps}: the map is exact numbers; end its name in .png")
-        header = read_header(source)
-        _check_distinct([source], outputs)
-        _check_maps(header, outputs)
-        return Plan([Job(source.name, header, tuple(outputs))])
-    for path in outputs:
-        if path.exists() and not path.is_dir():
-            raise PictureError(f"{path}: is a file; give a folder, as {source} is one")
-    paths = find_pictures(source, recursive=recursive, leave_out=outputs[0] if outputs else None)
-    _said_of_subfolders(source, outputs[0] if outputs else source, recursive)
-    places = _names(paths, source) if outputs else {path: path for path in paths}
-    _check_distinct(paths, [path / f"{place}.png" for path in outputs for place in places.values()])
-    plan = Plan([])
-    for path, place in places.items():
-        name, targets = str(path.relative_to(source)), tuple(folder / f"{place}.png" for folder in outputs)
-        try:
-            header = read_header(path)
-            _check_maps(header, targets)
-        except (PictureError, OSError) as problem:
-            complain(problem)
-            plan.failed.append(name)
-            continue
-        plan.jobs.append(Job(name, header, targets))
-    return plan
+
+    def targets_of(header: Header, place: Path) -> tuple[Path, ...]:
+        targets = tuple(output / f"{place}.png" for output in outputs)
+        for target in targets:
+            check_output(target, 3, header.height, header.width)
+        return targets
+
+    if os.path.isdir(source):
+        return _plan_folder(source, outputs, recursive, targets_of)
+    if maps is not None and maps.suffix.lower() != ".png":
+        raise PictureError(f"{maps}: the map is exact numbers; end its name in .png")
+    header = read_header(source)
+    _check_distinct([source], outputs)
+    for target in outputs:
+        check_output(target, 3, header.height, header.width)
+    return Plan([Job(source.name, header, tuple(outputs))])
 
 
 def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
@@ -175,7 +179,7 @@ def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
     """What the command of the options is to do; None for commands about other files than pictures."""
     if getattr(args, "max_megapixels", None) is not None:
         allow_megapixels(args.max_megapixels)
-    if args.command == "restore" and args.input.is_dir():
+    if args.command == "restore" and os.path.isdir(args.input):
         return plan_restore(args.input, args.output, args.recursive, args.skip_existing)
     if args.command in ("restore", "degrade"):
         return plan_picture(args.input, args.output, getattr(args, "skip_existing", False))

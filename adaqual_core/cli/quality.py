@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 
 from ..console import say
 from ..imageio import read_picture, write_picture
@@ -32,7 +33,7 @@ def _judge_file(assessor: Assessor, job: Job, args: argparse.Namespace) -> dict:
 def run(args: argparse.Namespace, planned: Plan) -> int:
     """Judge what is planned. Of a folder, every picture that can be read is judged, and failures are listed at the end."""
     device = open_device(args.device)
-    folder = args.input.is_dir()
+    folder = os.path.isdir(args.input)
     reports, failed = [], []
     assessor = open_judge(args, device) if planned.jobs else None
     for job in planned.jobs:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import time
 from dataclasses import replace
 
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
     settings_from(RestoreSettings, args, *SAMPLING)
     prompts = settings_from(PromptSettings, args, "preserve")
     device = open_device(args.device)
-    folder = args.input.is_dir()
+    folder = os.path.isdir(args.input)
     reports, failed = [], []
     if planned.jobs:
         model, assessor = open_models(args, device)

@@ -1,5 +1,8 @@
 """Opening picture files with Pillow: every failure is a :class:`PictureError` that names the file and a remedy."""
 
+import errno
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +29,11 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]
     Every failure inside the block is raised as :class:`PictureError`, so the block must only read the file.
     """
     try:
-        if path.is_dir():
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
             raise PictureError(f"{path}: is a folder; give the path of a picture")
-        if not path.is_file():
-            raise PictureError(f"{path}: no such file; give the path of a picture")
+        if not stat.S_ISREG(mode):
+            raise PictureError(f"{path}: is a pipe or a device; give the path of a picture")
         if path.suffix.lower() in RAW_SUFFIXES:
             raise PictureError(f"{path}: a camera's raw file; develop it first and give the picture as TIFF or PNG")
         with warnings.catch_warnings():
@@ -41,6 +45,8 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]
         raise
     except PermissionError:
         raise PictureError(f"{path}: permission denied; allow this user to read the file") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise PictureError(f"{path}: no such file; give the path of a picture") from None
     except UnidentifiedImageError:
         raise PictureError(f"{path}: {_why_unknown(path)}") from None
     except Image.DecompressionBombError:
@@ -48,9 +54,9 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]
         raise PictureError(f"{path}: larger than {limit}; raise --max-megapixels, or cut it into parts") from None
     except MemoryError:
         raise PictureError(f"{path}: does not fit into memory; cut it into parts first") from None
-    except FileNotFoundError:
-        raise PictureError(f"{path}: no such file; give the path of a picture") from None
     except Exception as problem:  # the decoders raise almost anything for damaged files
+        if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
+            raise PictureError(f"{path}: no such file, and no file can have so long a name") from None
         said = " ".join(str(problem).split()) or type(problem).__name__
         raise PictureError(f"{path}: damaged or truncated ({said}); get the file again") from None
 

@@ -14,14 +14,14 @@ def check_place(path: Path) -> None:
     already may be replaced."""
     if len(os.fsencode(path.name)) > 255:
         raise PictureError(f"{path}: the name is longer than the 255 bytes that file systems take; choose a shorter one")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise PictureError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not (os.access(path, os.W_OK) and stat.S_IMODE(path.stat().st_mode) & 0o222):
+    if os.path.exists(path) and not (os.access(path, os.W_OK) and stat.S_IMODE(path.stat().st_mode) & 0o222):
         raise PictureError(f"{path}: is write-protected; allow writing, or choose another name")
     place = path.parent
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK):
+    if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):
         raise PictureError(f"{path}: cannot be written into {place}; choose another place")
 
 

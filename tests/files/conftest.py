@@ -30,4 +30,3 @@ def adaqual(models: list[str], tmp_path: Path, capsys, monkeypatch) -> Callable[
         return status, *capsys.readouterr()
 
     return call
-
