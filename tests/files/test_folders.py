@@ -211,7 +211,7 @@ def test_permission_denied_is_not_damaged(adaqual, models, tmp_path):
     os.chmod(tmp_path, 0o777)
     root = os.geteuid() == 0
     for path in (*tmp_path.parents, *Path(models[1]).parents) if root else ():  # pytest's folders are the owner's alone
-        path.chmod(path.stat().st_mode | 0o005)
+        path.chmod(path.stat().st_mode | 0o055)
     for path in (models[1], models[3]):
         os.chmod(path, 0o644)
     if root:
