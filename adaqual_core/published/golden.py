@@ -19,6 +19,7 @@ from ..networks.weather_diffusion import WeatherNet
 from ..quality.deqa.golden import check_deqa
 from ..sampling.ddim import sample
 from ..sampling.patches import corners, sample_patches
+from ..weight_files import check_readable
 from .detect import detect
 
 TOLERANCE, SAMPLING_TOLERANCE = 1e-4, 1e-3
@@ -38,6 +39,7 @@ class _File:
 
     def __init__(self, path: Path):
         self.path = path
+        check_readable(path)
         try:
             with safe_open(path, "pt") as file:
                 self.header = file.metadata() or {}

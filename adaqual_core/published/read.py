@@ -30,6 +30,7 @@ from ..networks.restorer import Restorer
 from ..networks.shipped import SHIPPED_DENOISER, load_denoiser, load_second, load_shipped
 from ..networks.weather_diffusion import WeatherNet
 from ..networks.weather_diffusion import read_config as read_weather
+from ..weight_files import check_readable
 from .detect import detect
 
 AGAIN = "it may be truncated or half-written: download it again"
@@ -129,6 +130,7 @@ def read_published(path: Path) -> Published:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
+    check_readable(path)
     with path.open("rb") as file:
         start = file.read(9)
     if not start:
@@ -201,6 +203,7 @@ def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Rest
     if path.resolve() == SHIPPED_DENOISER.resolve():
         return load_shipped(operations)
     if path.is_file():
+        check_readable(path)
         with path.open("rb") as file:
             start = file.read(9)
         if start[8:] == b"{":

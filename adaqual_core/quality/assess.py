@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..weight_files import check_readable
 from .bundled import AssessorNet, estimate_quality, load_assessor
 from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
@@ -30,6 +31,7 @@ def cache_folder() -> Path:
 
 def _configured(config: Path) -> str:
     """The kind of model that a config.json describes."""
+    check_readable(config)
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
@@ -57,6 +59,7 @@ def kind_of(path: Path) -> str:
         return _configured(config)
     if path.suffix == ".json" and path.is_file():
         return _configured(config)
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header, keys = file.metadata() or {}, set(file.keys())

@@ -1,6 +1,8 @@
 """Random models in files, and the command line in a folder of its own."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,28 @@ def adaqual(models: list[str], tmp_path: Path, capsys, monkeypatch) -> Callable[
         return status, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def other_user(tmp_path: Path, tmp_path_factory, models: list[str]) -> Callable:
+    """A context in which the process has the rights of another user than root, who may read the test's folders and models."""
+    if not hasattr(os, "seteuid"):
+        pytest.skip("this system has no users as POSIX knows them")
+    tmp_path.chmod(0o777)
+    for path in map(Path, (models[1], models[3])):
+        path.chmod(0o644)
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base.parent, base, Path(models[1]).parent):  # pytest closes its folders to others
+        folder.chmod(folder.stat().st_mode | 0o055)
+
+    @contextmanager
+    def act() -> Iterator[None]:
+        mine = os.geteuid()
+        if mine == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(mine)
+
+    return act

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,37 +197,6 @@ def test_an_output_that_is_the_input_by_another_name(adaqual, tmp_path):
         status, _, err = adaqual("restore", "one.png", target)
         assert status == 1 and "would replace an input" in err, target
     assert (tmp_path / "one.png").read_bytes() == before
-
-
-@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users")
-def test_permission_denied_is_not_damaged(adaqual, models, tmp_path):
-    fill(tmp_path / "in", ["one.png", "two.PNG"])
-    (tmp_path / "in" / "one.png").chmod(0)
-    (tmp_path / "locked").mkdir(mode=0o500)
-    fill(tmp_path / "deep" / "closed", ["one.png"])
-    fill(tmp_path / "deep", ["two.PNG"])
-    (tmp_path / "deep" / "closed").chmod(0)
-    os.chmod(tmp_path, 0o777)
-    root = os.geteuid() == 0
-    for path in (*tmp_path.parents, *Path(models[1]).parents) if root else ():  # pytest's folders are the owner's alone
-        path.chmod(path.stat().st_mode | 0o055)
-    for path in (models[1], models[3]):
-        os.chmod(path, 0o644)
-    if root:
-        os.seteuid(65534)
-    try:
-        results = [adaqual("restore", "in/one.png", "b.png"), adaqual("quality", "in/one.png"), adaqual("restore", "in", "out")]
-        closed = adaqual("restore", "in/two.PNG", "locked/b.png")
-        deep = adaqual("restore", "deep", "out2", "--recursive")
-    finally:
-        if root:
-            os.seteuid(0)
-        (tmp_path / "deep" / "closed").chmod(0o700)
-    assert closed[0] == 1 and "locked/b.png: cannot be written" in closed[2]
-    assert deep[0] == 1 and os.listdir("out2") == ["two.png"] and "deep/closed: permission denied" in deep[2]
-    for status, _, err in results:
-        assert status == 1 and "in/one.png: permission denied; allow" in err and "damaged" not in err
-    assert os.listdir("out") == ["two.png"]
 
 
 def test_the_limit_of_size_can_be_raised_and_lowered(adaqual, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...weight_files import check_readable
 from .config import parse_config
 from .network import DeqaNet, Prompt, scores_from_logits
 
@@ -36,6 +37,7 @@ def check_deqa(path: Path) -> dict[str, float]:
     cached prefix, last layer for the last token, the levels' rows of the head). Raises :class:`CheckpointError`.
     """
     path = Path(path)
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             config = parse_config(json.loads((file.metadata() or {})["config"]), f"{path}, header")
