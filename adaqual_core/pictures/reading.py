@@ -87,13 +87,14 @@ def _pixels(image: Image.Image, header: Header) -> np.ndarray:
 
 def _decoded(file: Image.Image, header: Header, number: int) -> np.ndarray:
     """The upright pixels of the frame where ``file`` stands."""
-    if header.bits == 16 and header.format in ("PNG", "TIFF") and channels_of(file) > 1:
+    deep = header.bits == 16 and header.format in ("PNG", "TIFF") and channels_of(file) > 1
+    file.load()  # for 16-bit colour too: PyAV makes up what is missing in a damaged file, Pillow refuses it
+    if deep:
         pixels = decode_16_bit(header.path, header.format.lower(), number)
         if file.format == "TIFF" and 1 in file.tag_v2.get(338, ()):  # colours were multiplied by alpha
             alpha = pixels[..., -1:].astype(np.float32)
             pixels[..., :-1] = (pixels[..., :-1] * (65535 / np.maximum(alpha, 1))).round().clip(0, 65535)
         return turned(pixels, header.orientation)
-    file.load()
     pixels = _pixels(file, header)
     if header.bits > 8 and file.format == "TIFF" and file.tag_v2.get(262) == 0:  # Pillow forgets that white is 0
         pixels = np.array(65535 if header.bits == 16 else 1, pixels.dtype) - pixels
