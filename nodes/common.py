@@ -22,9 +22,21 @@ AdaQualAssessor = io.Custom("ADAQUAL_ASSESSOR")
 AdaQualQuality = io.Custom("ADAQUAL_QUALITY")
 AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 
+NAMES = {
+    "low": "low light",
+    "rain": "rain",
+    "snow": "snow",
+    "haze": "haze",
+    "raindrops": "raindrops on the lens",
+    "blur": "blur",
+    "noise": "noise",
+    "jpeg": "JPEG damage",
+}
+"""What tooltips call each kind of damage."""
+
 Report = Callable[..., None]
 _PREVIEW_SECONDS = 0.2
-_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds")
+_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted")
 
 
 def schema(**wanted) -> io.Schema:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from functools import partial
 
-import torch.nn.functional as F
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adaqual_core.grid import CELL
+from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
 from ..adaqual_core.quality.bundled import AssessorNet
 from ..adaqual_core.sampling.ddim import SCHEDULES
@@ -16,6 +15,7 @@ from ..adaqual_core.sampling.families import restore_with, settings_for, working
 from ..adaqual_core.sampling.settings import RestoreSettings
 from .assessing import judged, ready
 from .common import (
+    NAMES,
     AdaQualAssessor,
     AdaQualModel,
     AdaQualPrompt,
@@ -64,6 +64,16 @@ def _seed() -> io.Int.Input:
 
 def _steps() -> io.Int.Input:
     return io.Int.Input("steps", default=0, min=0, max=100, tooltip=_STEPS)
+
+
+def _factor(kind: str) -> io.Float.Input:
+    return io.Float.Input(
+        kind, default=1.0, min=0.0, max=1.0, step=0.05, optional=True,
+        tooltip=(
+            f"Share of the {NAMES[kind]} to remove, 0 (keep all) to 1 (remove all), default 1. Lower it to leave some or all "
+            "in the picture. Needs a map that names kinds of damage."
+        ),
+    )  # fmt: skip
 
 
 def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings, report: Report) -> Tensor:
@@ -119,6 +129,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
                     ),
                 ),
                 _preserve(),
+                *(_factor(kind) for kind in KINDS),
             ],
             outputs=[
                 AdaQualPrompt.Output(display_name="prompt", tooltip="For AdaQual Sampler, with the same picture."),
@@ -130,18 +141,16 @@ class AdaQualBuildPrompt(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, quality, gamma, min_length, max_length, preserve) -> io.NodeOutput:
-        """Build frame by frame."""
-        settings = PromptSettings(gamma, min_length, max_length, preserve)
+    def execute(cls, image, quality, gamma, min_length, max_length, preserve, **factors) -> io.NodeOutput:
+        """Build frame by frame; ``factors`` are by kind of damage, 1 where a kind is not given."""
+        asked = tuple(factors.get(kind, 1.0) for kind in KINDS)
+        settings = PromptSettings(gamma, min_length, max_length, preserve, asked)
         count = len(image)
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
         prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
-        height, width = image.shape[1:3]
-        # cells to pixels: the padded grid first, so that the mask lies where the sampler applies it
-        masks = (F.interpolate(p.restore_mask, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts)
-        return io.NodeOutput(join_prompts(prompts, quality), stack(masks, count))
+        return io.NodeOutput(join_prompts(prompts, quality), stack((p.pixel_mask(0) for p in prompts), count))
 
 
 class AdaQualSampler(io.ComfyNode):

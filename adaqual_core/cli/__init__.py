@@ -8,7 +8,7 @@ import importlib
 import sys
 
 from .messages import UsageError, complain
-from .parser import build_parser
+from .parser import parse
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
             from .train import train
 
             return train(argv[1:])
-        args = build_parser().parse_args(argv)
+        args = parse(argv)
 
         from .jobs import plan  # brings Pillow, which help and wrong usage need not wait for
 

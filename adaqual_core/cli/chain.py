@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,10 +17,15 @@ from ..published.read import load_restorer
 from ..quality.assess import Assessor, assess, cache_folder, open_assessor
 from ..quality.bundled import SHIPPED_ASSESSOR
 from ..quality.cache import ScoreCache
+from ..quality.estimator import QualityEstimator
 from ..quality.map import QualityMap
+from ..quality.set_damage import set_damage
 from ..sampling.families import Restorer, restore_with
 from ..sampling.settings import Restored, RestoreSettings
 from .messages import UsageError
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
+"""No damage that is assumed."""
 
 
 def open_device(name: str) -> torch.device:
@@ -64,6 +70,15 @@ def open_judge(args: argparse.Namespace, device: torch.device) -> Assessor:
     return open_assessor(args.assessor or SHIPPED_ASSESSOR, device, args.assessor_bits)
 
 
+def need_kinds(option: str, assessor: Assessor, args: argparse.Namespace) -> None:
+    """Raise ValueError unless the assessor names kinds of damage, which ``option`` needs."""
+    if not isinstance(assessor, QualityEstimator):
+        raise ValueError(
+            f"{option}: the assessor {args.assessor or SHIPPED_ASSESSOR} names no kinds of damage; give one that does with "
+            f"--assessor (`adaqual train` makes one), or leave {option} out"
+        )
+
+
 def open_models(args: argparse.Namespace, device: torch.device) -> tuple[Restorer, Assessor]:
     """The restorer and the assessor that the options name."""
     return load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
@@ -87,10 +102,17 @@ def restore_picture(
     prompts: PromptSettings,
     settings: RestoreSettings,
     label: str,
+    assumed: Mapping[str, float] = NOTHING,
 ) -> tuple[Restored, float]:
-    """The whole chain on one decoded picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before."""
+    """The whole chain on one decoded picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before.
+
+    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees.
+    """
     quality = judge_picture(assessor, picture, label)
-    prompt = build_prompt(picture, quality, prompts)
+    told = quality
+    for kind, severity in assumed.items():
+        told = set_damage(told, kind, severity)
+    prompt = build_prompt(picture, told, prompts)
     with tqdm(desc=label, unit="batch", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int, preview) -> None:

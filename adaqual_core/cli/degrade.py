@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 
 from ..console import say
-from ..damage import KINDS, degrade
+from ..damage import degrade
 from ..imageio import to_pixels, to_tensor
 from ..pictures.reading import read_frames
 from .jobs import Plan
@@ -20,5 +20,5 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
             picture[0, :3] = degrade(picture[0, :3], args.kinds, args.severity, seed=args.seed).picture
             frames.append(replace(frame, pixels=to_pixels(picture, frame.pixels)))
         write_job(job, frames)
-        say(f"{job.targets[0]}: {', '.join(kind for kind in KINDS if kind in args.kinds)} at severity {args.severity:g}")
+        say(f"{job.targets[0]}: {', '.join(args.kinds)} at severity {args.severity:g}")
     return 0

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ..choice import parse_assumed, parse_factors, parse_kinds
 from ..kinds import KINDS
 from .messages import UsageError
 
@@ -48,15 +49,6 @@ def number(low: float, high: float = math.inf) -> Callable[[str], float]:
         return value
 
     return read
-
-
-def kinds_of_damage(text: str) -> list[str]:
-    """A type of argument: names of kinds of damage, separated by commas."""
-    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
-    if not kinds or not set(kinds) <= set(KINDS):
-        unknown = ", ".join(kind for kind in kinds if kind not in KINDS) or "none given"
-        raise argparse.ArgumentTypeError(f"{unknown}; choose from {', '.join(KINDS)}, separated by commas")
-    return kinds
 
 
 def _device(text: str) -> str:
@@ -122,6 +114,13 @@ def _add_restore(commands) -> None:
         help="official or trailing (default: the model's own; trailing for ours)",
     )
     p.add_argument("--preserve", type=number(1, 5), help="keep what is at least this good, 1-5 (4.5)")
+    p.add_argument("--keep", metavar="KINDS", help=f"kinds of damage to leave in, comma-separated: {', '.join(KINDS)}")
+    p.add_argument("--only", metavar="KINDS", help="kinds of damage to remove, all others stay")
+    p.add_argument(
+        "--assume",
+        metavar="KIND=SEVERITY,...",
+        help="damage that the assessor may miss, 0 to 1 each, as in haze=0.7,low=0.5; what it sees is never lowered",
+    )
     p.add_argument("--strength", type=number(0, 1), help="0 (the input) to 1 (default)")
     p.add_argument("--tile", type=whole(64), help="px of a tile beside its context; less saves memory (512)")
     p.add_argument("--overlap", type=whole(0), help="px of context around tiles, at least (64)")
@@ -145,6 +144,7 @@ def _add_quality(commands) -> None:
         "--map", type=Path, metavar="OUT.png", help="8-bit grey map: 0 = quality 1, 255 = quality 5; a folder if IN is one"
     )
     p.add_argument("--heatmap", type=Path, metavar="OUT.png", help="map in colours with a legend; a folder if IN is one")
+    p.add_argument("--by-kind", action="store_true", help="the heatmap shows the severity of each kind of damage instead")
     _add_files(p)
     _add_models(p, restorer=False)
     _add_json(p)
@@ -160,7 +160,7 @@ def build_parser() -> Parser:
     p = commands.add_parser("degrade", help="damage a picture for tests")
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("output", type=Path, metavar="OUT")
-    p.add_argument("--kinds", type=kinds_of_damage, required=True, help=f"comma-separated: {', '.join(KINDS)}")
+    p.add_argument("--kinds", required=True, help=f"comma-separated: {', '.join(KINDS)}")
     p.add_argument("--severity", type=number(0, 1), default=0.6, help="0 (untouched) to 1 (worst); default 0.6")
     p.add_argument("--seed", type=SEED, default=0, help="seed of the damage (default 0)")
 
@@ -190,3 +190,21 @@ def build_parser() -> Parser:
 
     commands.add_parser("train", help="train a restorer or an assessor (in a source checkout)", add_help=False)
     return parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The options in ``argv``; raises :class:`UsageError`.
+
+    Kinds of damage are parsed too: ``kinds`` (degrade), and ``factors`` and ``assumed`` (restore).
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        if args.command == "degrade":
+            args.kinds = parse_kinds("--kinds", args.kinds)
+        if args.command == "restore":
+            args.factors, args.assumed = parse_factors(args.keep, args.only), parse_assumed(args.assume)
+    except ValueError as problem:
+        raise UsageError(str(problem)) from None
+    if args.command == "quality" and args.by_kind and args.heatmap is None:
+        raise UsageError("--by-kind: says what the heatmap shows; give --heatmap OUT.png too")
+    return args

@@ -13,7 +13,7 @@ from ..prompt import PromptSettings
 from ..quality.assess import Assessor
 from ..sampling.families import Restorer, settings_for
 from ..sampling.settings import RestoreSettings
-from .chain import given, judge_picture, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
+from .chain import given, judge_picture, need_kinds, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
 from .jobs import Job, Plan, raise_failures
 from .messages import complain
 from .output import write_job
@@ -23,7 +23,7 @@ SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride"
 
 
 def _restore_file(
-    model: Restorer, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, quality: int | None
+    model: Restorer, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace
 ) -> dict:
     """Restore every frame of a file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
     frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0
@@ -31,14 +31,14 @@ def _restore_file(
         label = shown(job.header.path) + (f" {number}/{job.header.frames}" if job.header.frames > 1 else "")
         picture = to_tensor(frame.pixels)
         start = time.perf_counter()
-        result, found = restore_picture(model, assessor, picture, prompts, settings, label)
+        result, found = restore_picture(model, assessor, picture, prompts, settings, label, args.assumed)
         seconds += time.perf_counter() - start
         del picture
         before += found
         after += float(judge_picture(assessor, result.picture, label).mean)
         tiles_total, tiles_run = tiles_total + result.tiles_total, tiles_run + result.tiles_run
         frames.append(replace(frame, pixels=to_pixels(result.picture, frame.pixels)))
-    write_job(job, frames, quality)
+    write_job(job, frames, args.quality)
     report = {
         "picture": job.name,
         "seconds": round(seconds, 3),
@@ -63,16 +63,18 @@ def _summary(reports: list[dict], steps: int) -> dict:
 def run(args: argparse.Namespace, planned: Plan) -> int:
     """Restore what is planned. Of a folder, every picture that can be restored is, and failures are listed at the end."""
     settings_from(RestoreSettings, args, *SAMPLING)
-    prompts = settings_from(PromptSettings, args, "preserve")
+    prompts = settings_from(PromptSettings, args, "preserve", "factors")
     device = open_device(args.device)
     folder = os.path.isdir(args.input)
     reports, failed = [], []
     if planned.jobs:
         model, assessor = open_models(args, device)
+        if min(args.factors) < 1:
+            need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
         settings = settings_for(model, **given(args, *SAMPLING))
     for job in planned.jobs:
         try:
-            report = _restore_file(model, assessor, job, prompts, settings, args.quality)
+            report = _restore_file(model, assessor, job, prompts, settings, args)
         except (ValueError, OSError, RuntimeError, MemoryError) as problem:
             if not folder:
                 raise
