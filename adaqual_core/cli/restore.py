@@ -30,6 +30,7 @@ def _restore_file(
     for number, frame in enumerate(read_frames(job.header), 1):
         label = shown(job.header.path) + (f" {number}/{job.header.frames}" if job.header.frames > 1 else "")
         picture = to_tensor(frame.pixels)
+        frame = replace(frame, pixels=frame.pixels[:1, :1].copy())  # only channels and kind of numbers are needed any more
         start = time.perf_counter()
         result, found = restore_picture(model, assessor, picture, prompts, settings, label, args.assumed)
         seconds += time.perf_counter() - start

@@ -1,5 +1,6 @@
-"""The parts of PNG, WebP and TIFF files that Pillow does not show: chunks, whether a WebP is lossless, where a page begins."""
+"""What Pillow does not show of files: a PNG's chunks, whether a WebP is lossless, bits of AVIF and PPM, where a page begins."""
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -59,6 +60,13 @@ def avif_bits(file: BinaryIO) -> int:
         return 8
     flags = start[place + 6]
     return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+
+
+def ppm_top(file: BinaryIO) -> int:
+    """The largest value of a PPM (netpbm: the fourth word of its header)."""
+    file.seek(0)
+    words = re.sub(rb"#[^\r\n]*", b" ", file.read(2**12)).split(maxsplit=4)
+    return int(words[3]) if len(words) > 3 and words[3].isdigit() else 255
 
 
 def tiff_with_first_page(data: bytes, page: int) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, JpegImagePlugin
 
 from ..errors import PictureError
-from .containers import avif_bits, is_lossless_webp, read_png_chunks
+from .containers import avif_bits, is_lossless_webp, ppm_top, read_png_chunks
 from .exif import ORIENTATION
 from .opening import opened
 
@@ -102,6 +102,8 @@ def _bits(file: Image.Image, path: Path) -> int:
     if file.format == "PNG":
         (_, header), *_ = read_png_chunks(file.fp, (b"IHDR",))
         return 16 if header[8] == 16 else 8
+    if file.format == "PPM" and file.mode == "RGB" and ppm_top(file.fp) > 255:
+        raise PictureError(f"{path}: a PPM of more than 8 bit a channel; save it as PNG or TIFF")
     if file.mode == "F":
         return 32
     return 16 if file.mode.startswith("I") else 8

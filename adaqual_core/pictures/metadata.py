@@ -26,7 +26,8 @@ class Metadata:
 
     ``profile``: ICC profile of the pixels as they are read. ``exif``: from its TIFF header on. ``xmp``: the packet. ``dpi``:
     across and down. ``text``: keys and values of PNG. ``segments``: JPEG segments of IPTC and long XMP, with their marker.
-    ``chunks``: PNG chunks that say what the colours mean. ``tags``: TIFF's IPTC and Photoshop blocks.
+    ``chunks``: PNG chunks that say what the colours mean. ``tags``: TIFF's IPTC and Photoshop blocks. ``unreadable``: names of
+    parts that are too damaged to be carried on.
     """
 
     profile: bytes | None = None
@@ -38,6 +39,7 @@ class Metadata:
     segments: tuple[bytes, ...] = ()
     chunks: tuple[tuple[bytes, bytes], ...] = ()
     tags: tuple[tuple[int, bytes], ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def _profile(file: Image.Image, channels: int) -> bytes | None:
@@ -46,7 +48,8 @@ def _profile(file: Image.Image, channels: int) -> bytes | None:
     return profile if profile and profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else None
 
 
-def _exif(file: Image.Image, orientation: int) -> bytes | None:
+def _exif(file: Image.Image) -> bytes:
+    """The EXIF block from its TIFF header on, empty where there is none."""
     if file.format == "TIFF":
         source, exif = file.getexif(), Image.Exif()
         for tag in _TIFF_DESCRIPTIONS:
@@ -61,8 +64,7 @@ def _exif(file: Image.Image, orientation: int) -> bytes | None:
         block = exif.tobytes() if "Raw profile type exif" in file.info and len(exif) else b""
     else:
         block = file.info.get("exif") or b""
-    block = block.removeprefix(b"Exif\0\0")
-    return upright_exif(block, orientation) if block else None
+    return block.removeprefix(b"Exif\0\0")
 
 
 def _tag_bytes(file: Image.Image, tag: int) -> bytes | None:
@@ -130,10 +132,12 @@ def read_metadata(file: Image.Image, header: Header) -> Metadata:
 
     A PNG must be decoded before, because text may follow its pixels. A TIFF must not be, because Pillow closes it then.
     """
+    block = _exif(file)
+    exif = upright_exif(block, header.orientation)
     comment = file.info.get("comment") or getattr(file, "text", {}).get("Comment")
     return Metadata(
         profile=_profile(file, header.channels),
-        exif=_exif(file, header.orientation),
+        exif=exif,
         xmp=_xmp(file),
         dpi=_dpi(file, header.orientation),
         text=_text(file),
@@ -141,6 +145,7 @@ def read_metadata(file: Image.Image, header: Header) -> Metadata:
         segments=_segments(file),
         chunks=_chunks(file, header),
         tags=_tags(file),
+        unreadable=("damaged EXIF",) if block and exif is None else (),
     )
 
 
@@ -150,7 +155,7 @@ def for_format(metadata: Metadata, target: Format) -> tuple[Metadata, tuple[str,
     if target.name == "JPEG":  # a segment of a JPEG holds 64 kB
         lost |= {name for name in ("exif", "xmp", "comment") if len(getattr(metadata, name) or b"") > 65000}
     empty = {"text": ()}
-    names = [_NAMES[name] for name in _NAMES if name in lost and getattr(metadata, name)]
+    names = [*metadata.unreadable, *(_NAMES[name] for name in _NAMES if name in lost and getattr(metadata, name))]
     if metadata.segments and target.name != "JPEG" or metadata.tags and target.name != "TIFF":
         names.append("IPTC")
     if target.name != "PNG" and not metadata.profile and unusual_colours(metadata):

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import PictureError
 from .formats import GIVE, RAW_SUFFIXES, READ
+
+PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # large ComfyUI graphs in PNG text are longer than the 1 MB that Pillow allows
 
 
 def allow_megapixels(limit: float) -> None:

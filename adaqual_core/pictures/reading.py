@@ -101,21 +101,36 @@ def _decoded(file: Image.Image, header: Header, number: int) -> np.ndarray:
     return pixels if file.format == "TIFF" else turned(pixels, header.orientation)
 
 
+def _frame(file: Image.Image, header: Header, number: int, metadata: Metadata | None) -> Frame:
+    """The frame where ``file`` stands, with its own metadata where none is given."""
+    if metadata is None:
+        if header.format == "PNG":
+            file.load()
+        metadata = read_metadata(file, header)
+    pixels = _decoded(file, header, number)
+    return Frame(pixels, float(file.info.get("duration") or 0) if header.moving else 0.0, metadata)
+
+
+def _only_frame(header: Header) -> Frame:
+    with opened(header.path) as file:
+        return _frame(file, header, 0, None)
+
+
 def read_frames(header: Header) -> Iterator[Frame]:
     """Every frame or page of the file, one after the other; raises :class:`PictureError`."""
-    metadata = Metadata()
+    if header.frames == 1:
+        yield _only_frame(header)  # the file is closed again, so that its pixels are held once
+        return
+    metadata = None
     with opened(header.path) as file:
         for number in range(header.frames):
-            if header.frames > 1:
-                file.seek(number)
-            if number and header.format == "TIFF":  # every page is a picture of its own
-                header = header_of(file, header.path)
-            if number == 0 or header.format == "TIFF":
-                if header.format == "PNG":
-                    file.load()
-                metadata = read_metadata(file, header)
-            pixels = _decoded(file, header, number)
-            yield Frame(pixels, float(file.info.get("duration") or 0) if header.moving else 0.0, metadata)
+            file.seek(number)
+            if header.format == "TIFF":  # every page is a picture of its own
+                yield _frame(file, header_of(file, header.path), number, None)
+            else:
+                frame = _frame(file, header, number, metadata)
+                metadata = frame.metadata
+                yield frame
 
 
 def read_still(path: Path) -> Frame:

@@ -1,6 +1,7 @@
 """Bits and channels: what is kept of a picture returns from a file bit by bit, in the kind of numbers that the file had."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from PIL import Image
 
 from adaqual_core.errors import PictureError
 from adaqual_core.imageio import read_picture, to_pixels, to_tensor
+from adaqual_core.pictures.deep import encode_16_bit_png
 from adaqual_core.pictures.header import read_header
 from adaqual_core.pictures.metadata import Metadata
-from adaqual_core.pictures.reading import Frame, read_still, turned
+from adaqual_core.pictures.reading import Frame, read_frames, read_still, turned
 from adaqual_core.pictures.writing import write_frames, write_still
 
 RNG = np.random.default_rng(0)
@@ -211,12 +213,31 @@ def test_multiplied_alpha_is_divided_out(tmp_path):
     assert np.array_equal(pixels[..., 3:], alpha) and np.abs(pixels[..., :3].astype(int) - 20000).max() <= 1
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_colour_in_sixteen_bits(tmp_path, channels):
+    pixels = RNG.integers(0, 3, (12, 15, channels), np.uint16)
+    data = encode_16_bit_png(pixels, tmp_path / "a.png")
+    body = b"tRNS" + b"\0\1" * channels
+    chunk = (2 * channels).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])
+    assert read_header(tmp_path / "a.png").channels == channels + 1
+    found = read_still(tmp_path / "a.png").pixels
+    assert np.array_equal(found[..., :channels], pixels)
+    assert np.array_equal(found[..., -1] == 0, (pixels == 1).all(-1)) and set(np.unique(found[..., -1])) <= {0, 65535}
+
+
+def test_a_ppm_of_many_bits(tmp_path):
+    (tmp_path / "colour.ppm").write_bytes(b"P6 # a comment\n2 1\n65535\n" + bytes(12))
+    with pytest.raises(PictureError, match="more than 8 bit a channel; save it as PNG or TIFF"):
+        read_header(tmp_path / "colour.ppm")
+    (tmp_path / "grey.pgm").write_bytes(b"P5\n2 1\n65535\n" + bytes([1, 2, 3, 4]))
+    assert read_still(tmp_path / "grey.pgm").pixels.ravel().tolist() == [0x0102, 0x0304]
+
+
 def test_pages_are_told_from_each_other_in_sixteen_bits(tmp_path):
     pages = [noise(3, np.uint16, 12 + page, 20) for page in range(3)]
     write_still(pages[0], tmp_path / "a.tif")
     header = read_header(tmp_path / "a.tif")
     write_frames([Frame(page, 0, Metadata()) for page in pages], tmp_path / "b.tif", header)
-    from adaqual_core.pictures.reading import read_frames
-
     found = list(read_frames(read_header(tmp_path / "b.tif")))
     assert len(found) == 3 and all(np.array_equal(frame.pixels, page) for frame, page in zip(found, pages, strict=True))

@@ -9,8 +9,9 @@ from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
 from adaqual_core.pictures.containers import read_png_chunks
 from adaqual_core.pictures.exif import upright_exif
 from adaqual_core.pictures.formats import WRITTEN
-from adaqual_core.pictures.metadata import Metadata
-from adaqual_core.pictures.reading import read_still
+from adaqual_core.pictures.header import read_header
+from adaqual_core.pictures.metadata import Metadata, png_text
+from adaqual_core.pictures.reading import read_frames, read_still
 from adaqual_core.pictures.writing import write_still
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
@@ -48,7 +49,7 @@ def carried(path) -> dict:
         found["text"] = getattr(file, "text", {})
         if file.format == "PNG":
             found["comment"] = found["text"].get("Comment", "").encode() or None
-    found["xmp"] = read_still(path).metadata.xmp
+    found["xmp"] = next(read_frames(read_header(path))).metadata.xmp
     return found
 
 
@@ -123,6 +124,33 @@ def test_a_thumbnail_of_the_old_picture_is_unlinked():
 @pytest.mark.parametrize("block", [b"", b"II", b"XX*\0\x08\0\0\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff"])
 def test_broken_exif_is_dropped_rather_than_passed_on(block):
     assert upright_exif(block, 6) is None
+
+
+def test_damaged_exif_is_said(adaqual, tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    status, _, err = adaqual("restore", "a.jpg", "b.jpg")
+    assert status == 0 and err == "adaqual: note: b.jpg: damaged EXIF is left out\n"
+
+
+def test_a_large_graph_in_compressed_text(adaqual, tmp_path):
+    info = PngImagePlugin.PngInfo()
+    graph = '{"nodes": [' + "1, " * 1_000_000 + "1]}"
+    info.add_text("workflow", graph, zip=True)
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=info)
+    assert adaqual("restore", "a.png", "b.png")[::2] == (0, "")
+    assert read_still(tmp_path / "b.png").metadata.text == (("workflow", graph),)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "avif"])
+def test_animations_keep_it_too(adaqual, tmp_path, suffix):
+    options = {"pnginfo": png_text(FULL), "dpi": FULL.dpi} if suffix == "png" else {"xmp": XMP}
+    frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=40, icc_profile=PROFILE,
+                   exif=b"Exif\0\0" + exif_block(), **options)  # fmt: skip
+    assert adaqual("restore", f"a.{suffix}", f"b.{suffix}")[::2] == (0, "")
+    before, after = carried(tmp_path / f"a.{suffix}"), carried(tmp_path / f"b.{suffix}")
+    assert after["profile"] == PROFILE and after["exif"][0] == "Maker" and after["exif"][3] == bytes(range(64))
+    assert after["xmp"] == XMP and after["text"] == before["text"]
 
 
 def test_orientation_in_xmp_alone(adaqual, tmp_path):
