@@ -162,8 +162,9 @@ def test_one_picture_into_a_folder_keeps_its_name(adaqual, tmp_path):
 def test_two_inputs_of_one_name(adaqual):
     write_picture(picture(20, 20), "in/one.jpg")
     write_picture(picture(20, 20), "in/one.png")
-    fails(adaqual("restore", "in", "out"), "would be written to the same file as one.jpg; rename")
-    assert not os.path.exists("out")
+    write_picture(picture(20, 20), "in/two.png")
+    assert adaqual("restore", "in", "out")[::2] == (0, "")
+    assert sorted(os.listdir("out")) == ["one.jpg.png", "one.png.png", "two.png"]
 
 
 def test_inputs_that_cannot_be(adaqual, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,15 +80,16 @@ def plan_picture(source: Path, target: Path, skip_existing: bool = False) -> Pla
 
 
 def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Each picture of ``folder`` with its place below it, without the ending; refuses two that differ in the ending alone."""
-    places, taken = {}, {}
-    for path in paths:
-        place = path.relative_to(folder).with_suffix("")
-        other = taken.setdefault(str(place).lower(), path)
-        if other is not path:
-            raise PictureError(f"{path}: would be written to the same file as {other.name}; rename one of them")
-        places[path] = place
-    return places
+    """The place of each picture's output below the output folder, without the ending.
+
+    It is the picture's own without its ending. Pictures that differ in the ending alone keep it, as ``one.jpg`` and ``one.png``.
+    """
+    inside = [path.relative_to(folder) for path in paths]
+    plain = [place.with_suffix("") for place in inside]
+    counts = Counter(str(place).lower() for place in plain)
+    return {
+        path: place if counts[str(place).lower()] == 1 else whole for path, place, whole in zip(paths, plain, inside, strict=True)
+    }
 
 
 def _plan_folder(
