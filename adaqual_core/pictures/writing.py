@@ -27,6 +27,9 @@ def check_output(path: Path, channels: int, height: int, width: int, frames: int
     """Raise :class:`PictureError` unless name and place of ``path`` suit a picture of this shape and number of frames."""
     path = Path(path)
     target = format_of(path)
+    Image.init()
+    if target.name not in Image.SAVE:
+        raise PictureError(f"{path}: the installed Pillow cannot write {target.name}; update Pillow, or write .png instead")
     if channels in (2, 4) and not target.alpha:
         raise PictureError(f"{path}: {target.name} cannot hold the picture's alpha; write .png instead")
     if max(height, width) > target.longest:
@@ -44,9 +47,10 @@ def _as_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Pixels with the bits that a format holds, rounded; 16 bit and floats to 8, floats to 16."""
     if bits == 8 * pixels.itemsize:
         return pixels
-    top = {2: 65535.0, 4: 1.0}[pixels.itemsize]
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     limit, kind = (255, np.uint8) if bits == 8 else (65535, np.uint16)
-    return (pixels.astype(np.float64) * (limit / top)).round().astype(kind)
+    return (pixels * np.float32(limit)).round().astype(kind)
 
 
 def _as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -69,6 +73,13 @@ def _common_channels(frames: Sequence[Frame]) -> int:
     counts = {frame.pixels.shape[2] for frame in frames}
     alpha = 1 if counts & {2, 4} else 0
     return (3 if counts & {3, 4} else 1) + alpha
+
+
+def _written_channels(channels: int, target: Format, bits: int) -> int:
+    """The channels that a format is given for pictures of so many: colour where it, or Pillow for it, has no such grey."""
+    no_grey = target.name in ("WEBP", "AVIF")
+    no_grey_alpha = no_grey or target.name == "GIF" or (target.name == "TIFF" and bits > 8)
+    return channels + 2 if (channels == 1 and no_grey) or (channels == 2 and no_grey_alpha) else channels
 
 
 def _jpeg_options(encoding: Encoding, turned: bool, quality: int | None) -> dict:
@@ -99,8 +110,8 @@ def _still_options(target: Format, source: Encoding, turned: bool, quality: int 
 
 def _motion_options(target: Format, frames: Sequence[Frame], header: Header, alpha: bool) -> dict:
     """Pillow's options for the durations and repetitions of an animation."""
-    durations = [frame.duration for frame in frames]
-    options: dict = {"loop": header.plays, "duration": [round(duration) for duration in durations]}
+    whole = target.name != "PNG"
+    options: dict = {"loop": header.plays, "duration": [round(frame.duration) if whole else frame.duration for frame in frames]}
     if target.name == "GIF":
         options["disposal"] = 2 if alpha else 1
         if header.plays == 1:
@@ -127,14 +138,15 @@ def _with_chunks(pixels: bytes, metadata: bytes) -> bytes:
 def _encoded(frames: Sequence[Frame], target: Format, header: Header, quality: int | None, path: Path) -> bytes:
     """The file's bytes; frames are already of the format's bits and hold only the metadata that it can."""
     if target.name == "TIFF":
-        return encode_tiff(frames, header.encoding.deflated)
-    channels = _common_channels(frames)
-    if target.name in ("WEBP", "AVIF"):
-        channels = 4 if channels in (2, 4) else 3
+        pages = [(frame, _written_channels(frame.pixels.shape[2], target, 8 * frame.pixels.itemsize)) for frame in frames]
+        return encode_tiff(
+            [replace(frame, pixels=_as_channels(frame.pixels, channels)) for frame, channels in pages], header.encoding.deflated
+        )
+    channels = _written_channels(_common_channels(frames), target, 8)
     arrays = [_as_channels(frame.pixels, channels) for frame in frames]
     options = save_options(frames[0].metadata, target)
     out = io.BytesIO()
-    if arrays[0].dtype == np.uint16:
+    if arrays[0].dtype == np.uint16 and channels > 1:
         Image.new("L", (1, 1)).save(out, "PNG", **options)
         return _with_chunks(encode_16_bit_png(arrays[0], path), out.getvalue())
     stills = [Image.fromarray(array[..., 0] if channels == 1 else array) for array in arrays]
@@ -150,11 +162,13 @@ def _losses(frames: Sequence[Frame], target: Format, header: Header) -> list[str
     found = []
     for bits in sorted({8 * frame.pixels.itemsize for frame in frames} - set(target.bits)):
         found.append(f"{'floats' if bits == 32 else f'{bits} bit'} become {max(target.bits)} bit")
-    if target.name == "GIF":
+    if target.name == "GIF" and any(frame.pixels.shape[2] > 1 for frame in frames):
         found.append("colours become 256 a frame")
     if header.moving and target.frames == "pages":
         found.append("durations are left out")
-    if target.name in ("WEBP", "AVIF") and frames[0].pixels.shape[2] < 3:
+    if any(
+        _written_channels(frame.pixels.shape[2], target, 8 * frame.pixels.itemsize) > frame.pixels.shape[2] for frame in frames
+    ):
         found.append("grey becomes colour channels")
     return found
 
