@@ -25,6 +25,17 @@ def _describe(keys) -> str:
     return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
+def check_readable(path: Path) -> None:
+    """Raise :class:`CheckpointError` where ``path`` is there but this user may not read it."""
+    try:
+        with open(path, "rb"):
+            return
+    except PermissionError:
+        raise CheckpointError(f"{path}: permission denied; allow this user to read the file") from None
+    except OSError:
+        return  # the reader that follows says what is wrong
+
+
 def header_of(path: Path) -> dict[str, str]:
     """The header of a safetensors file; empty where it says nothing or the file cannot be read."""
     try:
@@ -44,6 +55,7 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {kind} (.safetensors)")
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from adaqual_core.grid import CELL
 from adaqual_core.image_statistics import levels_and_detail
-from adaqual_core.imageio import find_pictures, picture_shape, read_picture
+from adaqual_core.imageio import picture_shape, read_picture
+from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
 from adaqual_core.quality.bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
 from adaqual_core.quality.cache import ScoreCache

@@ -29,9 +29,10 @@ from adaqual_core.damage.noise import severity_map
 from adaqual_core.errors import PictureError
 from adaqual_core.evaluate import psnr, ssim
 from adaqual_core.grid import CELL, cell_count
-from adaqual_core.imageio import find_pictures, write_picture
+from adaqual_core.imageio import write_picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import Assessor, assess, open_assessor

@@ -24,10 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaqual_core.damage import degrade
 from adaqual_core.damage.draws import Draws
 from adaqual_core.damage.fields import region_mask
-from adaqual_core.evaluate import Pair, find_pairs, psnr, ssim
+from adaqual_core.evaluate import psnr, ssim
 from adaqual_core.imageio import read_picture
 from adaqual_core.networks.denoiser import Denoiser
 from adaqual_core.networks.shipped import SHIPPED_DENOISER
+from adaqual_core.pictures.pairs import Pair, find_pairs
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import AssessorNet, estimate_quality, load_assessor

@@ -26,6 +26,7 @@ from ..sampling.ddim import Estimate, ddim
 from ..sampling.patches import corners
 from ..sampling.restore import TILINGS
 from ..sampling.settings import settings_for
+from ..weight_files import check_readable
 from .detect import DEQA, detect
 from .read import PUBLISHED
 
@@ -50,6 +51,7 @@ class _File:
 
     def __init__(self, path: Path):
         self.path = path
+        check_readable(path)
         try:
             with safe_open(path, "pt") as file:
                 self.header = file.metadata() or {}

@@ -26,7 +26,7 @@ from ..errors import CheckpointError
 from ..networks.family import Stated
 from ..networks.registry import FAMILIES
 from ..networks.shipped import SHIPPED_DENOISER
-from ..weight_files import kind_in
+from ..weight_files import check_readable, kind_in
 from .detect import detect
 
 AGAIN = "it may be truncated or half-written: download it again"
@@ -126,6 +126,7 @@ def read_published(path: Path) -> Published:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
+    check_readable(path)
     with path.open("rb") as file:
         start = file.read(9)
     if not start:
@@ -200,6 +201,7 @@ def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: 
     prompt module ("published" or "prompted"). Raises :class:`CheckpointError`.
     """
     path = Path(path)
+    check_readable(path)
     kind = kind_in(path)
     if kind is not None and kind not in PUBLISHED:
         if kind not in OURS:

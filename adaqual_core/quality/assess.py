@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..weight_files import check_readable
 from .bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
 from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
@@ -35,6 +36,7 @@ def cache_folder() -> Path:
 
 def _configured(config: Path) -> str:
     """Return the kind of model that a config.json describes."""
+    check_readable(config)
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
@@ -62,6 +64,7 @@ def kind_of(path: Path) -> str:
         return _configured(config)
     if path.suffix == ".json" and path.is_file():
         return _configured(config)
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header, keys = file.metadata() or {}, set(file.keys())

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError, NumericalError
+from ..weight_files import check_readable
 
 PROMPTS = ((49406, 886, 1125, 269, 49407), (49406, 2103, 1125, 269, 49407))
 """CLIP's token ids of ``Good photo.`` and ``Bad photo.`` between its marks of start and end."""
@@ -72,6 +73,7 @@ def _weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the file's tensors for a CLIP in float32. Its header is checked first."""
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; give a folder with a CLIP's config.json and model.safetensors")
+    check_readable(file)
     try:
         with safe_open(file, "pt") as opened:
             shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}
@@ -106,6 +108,7 @@ def load_clip_iqa(folder: Path) -> ClipIqa:
     except ImportError:
         raise CheckpointError(f"{folder}: CLIP-IQA needs the package transformers; install it, or run it in ComfyUI") from None
     source = folder / "config.json"
+    check_readable(source)
     try:
         found = json.loads(source.read_text(encoding="utf-8"))
         model: Any = CLIPModel(CLIPConfig.from_dict(found))

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...weight_files import check_readable
 from .config import parse_config
 from .network import DeqaNet, Prompt, scores_from_logits
 
@@ -38,6 +39,7 @@ def check_deqa(path: Path) -> dict[str, float]:
     :class:`CheckpointError` is raised for a file of another form.
     """
     path = Path(path)
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             config = parse_config(json.loads((file.metadata() or {})["config"]), f"{path}, header")

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...weight_files import check_readable
 from .shards import Shards, open_shards, save_shards
 
 PREFIX = "base_model.model."
@@ -44,6 +45,7 @@ def _tensors(folder: Path, name: str, required: bool) -> dict[str, Tensor]:
         if required:
             raise CheckpointError(f"{folder / name}.safetensors: no such file, nor {name}.bin; {WANTED}")
         return {}
+    check_readable(path)
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
@@ -67,6 +69,7 @@ def read_adapter(folder: Path) -> Adapter:
     """Return the adapter in ``folder``; raise :class:`CheckpointError` if it cannot be used."""
     folder = Path(folder)
     source = folder / "adapter_config.json"
+    check_readable(source)
     try:
         config = json.loads(source.read_text(encoding="utf-8"))
         rank, alpha = config["r"], config["lora_alpha"]

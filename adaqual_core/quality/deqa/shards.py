@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...weight_files import check_readable
 from .config import DeqaConfig, parse_config
 from .lowbit import make_room, pack, packable, packed_bytes
 from .network import DeqaNet, Prompt
@@ -60,6 +61,7 @@ def _first(keys: Iterable[str]) -> str:
 
 
 def _json(path: Path) -> dict:
+    check_readable(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
@@ -106,6 +108,7 @@ def _weight_map(index: Path) -> dict[str, Path]:
 
 def _headers(file: Path) -> tuple[dict, dict[str, tuple[tuple[int, ...], str]]]:
     """Return the metadata, and shape and type of each tensor. Opening checks that the file is as long as its header says."""
+    check_readable(file)
     try:
         with safe_open(file, "pt") as opened:
             slices = {key: opened.get_slice(key) for key in opened.keys()}
