@@ -17,6 +17,9 @@ help:
 	@echo "make test     unit, server and browser tests"
 	@echo "make test-floor  the tests in the oldest ComfyUI, torch, Pillow and Python that the pack allows (6 GB in .floor)"
 	@echo "make lint     ruff, and the registry's own validation"
+	@echo "make unit     the tests that need neither server nor browser"
+	@echo "make types    pyright on adaqual_core and nodes"
+	@echo "make texts    write locales/en and the tables of the help pages from the nodes' schemas"
 	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
 	@echo "make clean    remove .venv, .comfyui and caches"
 
@@ -46,10 +49,22 @@ comfyui: venv app
 stop:
 	@$(PYTHON) scripts/start_comfyui.py --stop
 
+.PHONY: unit types texts
+
+unit: venv
+	@$(BIN)/pytest --ignore tests/comfyui
+
+# pyright in the packaging of basedpyright, which brings its own node.js and needs pip alone; the rules are pyright's "basic".
+types: venv
+	$(BIN)/basedpyright
+
+texts: venv app
+	@$(BIN)/python scripts/make_texts.py
+
 demo: venv app
 	@$(BIN)/python scripts/demo.py
 
-test: setup
+test: setup lint
 	@$(BIN)/pytest
 
 # COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already.
@@ -66,6 +81,7 @@ test-floor: venv browser
 
 lint: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	DO_NOT_TRACK=1 $(BIN)/comfy --skip-prompt node validate
 
 # Everything that the shipped weights are made of, from the photos on: days on two cores. Each step goes on where it stopped.

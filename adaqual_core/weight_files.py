@@ -5,6 +5,7 @@ import math
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn as nn
@@ -12,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .errors import CheckpointError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the pack."""
@@ -22,13 +25,29 @@ def _describe(keys) -> str:
     return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
-def kind_in(path: Path) -> str | None:
-    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+def check_readable(path: Path) -> None:
+    """Raise :class:`CheckpointError` where ``path`` is there but this user may not read it."""
+    try:
+        with open(path, "rb"):
+            return
+    except PermissionError:
+        raise CheckpointError(f"{path}: permission denied; allow this user to read the file") from None
+    except OSError:
+        return  # the reader that follows says what is wrong
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """The header of a safetensors file; empty where it says nothing or the file cannot be read."""
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("adaqual")
+            return file.metadata() or {}
     except (SafetensorError, OSError):
-        return None
+        return {}
+
+
+def kind_in(path: Path) -> str | None:
+    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+    return header_of(path).get("adaqual")
 
 
 def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -36,6 +55,7 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {kind} (.safetensors)")
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -63,7 +83,7 @@ def _fits(value: object, default: object, most: int) -> bool:
     return 0 <= value <= most if isinstance(default, int) else math.isfinite(value)
 
 
-def build(path: Path, config: dict, tensors: dict, network, config_class, operations) -> nn.Module:
+def build(path: Path, config: dict, tensors: dict, network: type[Network], config_class: type, operations: Any) -> Network:
     """The network of this class with these tensors, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     known = {field.name for field in fields(config_class)}
     if not isinstance(config, dict):
@@ -103,10 +123,11 @@ def build(path: Path, config: dict, tensors: dict, network, config_class, operat
     return model.requires_grad_(False).train(False)
 
 
-def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
+def save_model(model: Any, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
     """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all.
 
-    ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it.
+    ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it. A restorer also
+    says of which ``parts`` it consists; all of them lie in the one file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +136,10 @@ def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = t
         "config": json.dumps(asdict(model.config)),
         "notes": json.dumps(notes),
     }
+    if hasattr(model, "parts"):
+        header["parts"] = json.dumps(model.parts)
+    if getattr(model, "finish", None) is not None:  # the first generation's, which has sizes of its own
+        header["finish"] = json.dumps(asdict(model.finish.config))
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, header)

@@ -1,4 +1,4 @@
-"""``python -m adaqual_training.ablation``: what each part of the restorer is worth, at an equal number of updates.
+"""``python -m adaqual_training.ablation`` measures what each part of the restorer is worth, at an equal number of updates.
 
 Every variant is trained from the same seed on the same scenes, with the recipe's schedule shortened to ``--updates`` (its cosine
 reaches zero there), and measured on the held-out pictures with the true maps at two steps.
@@ -25,7 +25,7 @@ from .run import Run
 
 
 class NoGrid(nn.Module):
-    """Stands in for the bilateral grid and changes nothing."""
+    """It takes the place of the bilateral grid and changes nothing."""
 
     def __init__(self, levels: int):
         super().__init__()
@@ -38,7 +38,8 @@ class NoGrid(nn.Module):
 
 @dataclass(frozen=True)
 class Variant:
-    """``loss``: fields of the loss settings that differ from the recipe's. ``change``: what is done to the new network."""
+    """One row of the table. ``loss``: fields of the loss settings that differ from the recipe's. ``change``: a function that
+    alters the new network."""
 
     loss: dict
     change: Callable[[Restorer], None] = lambda network: None
@@ -71,11 +72,11 @@ VARIANTS = {
 
 
 STEPPED = ("all", "one step only")
-"""Variants that are also measured at one and four steps."""
+"""Names of the variants that are also measured at one and four steps."""
 
 
 def shortened(recipe: Recipe, updates: int, loss: dict) -> Recipe:
-    """The recipe with its schedule cut to ``updates`` and these changes of the loss."""
+    """Return the recipe with its schedule cut to ``updates`` and with these changes of the loss."""
     schedule = replace(
         recipe.schedule, updates=updates, warmup=min(recipe.schedule.warmup, updates // 10), average=0.995, evaluate_every=updates
     )

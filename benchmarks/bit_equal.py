@@ -80,8 +80,8 @@ def outputs(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     build_prompt = found_at("prompt:build_prompt")
     load_restorer = found_at("published.read:load_restorer", "convert:load_restorer")
     shipped = found_at("networks.shipped:SHIPPED_DENOISER", "checkpoint:SHIPPED_DENOISER")
-    restore_with = found_at("sampling.families:restore_with", "families:restore_with")
-    settings_for = found_at("sampling.families:settings_for", "families:settings_for")
+    restore_with = found_at("sampling.families:restore_with", "families:restore_with", "sampling.restore:restore")
+    settings_for = found_at("sampling.families:settings_for", "families:settings_for", "sampling.settings:settings_for")
     networks = {
         "AdaQual-Diff-0": small.official(),
         "AdaQual-Diff-1": small.official("prompted", 1),

@@ -22,8 +22,9 @@ from scipy.stats import spearmanr
 from adaqual_core.damage import degrade
 from adaqual_core.grid import CELL
 from adaqual_core.imageio import read_picture, write_picture
-from adaqual_core.networks.shipped import load_shipped
+from adaqual_core.networks.shipped import SHIPPED_DENOISER
 from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import estimate_quality, load_assessor
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.quality.reference import reference_quality
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=1024, help="side in px of the square pictures (default 1024)")
     args = parser.parse_args(argv)
     side = args.side
-    model, net = load_shipped(), load_assessor()
+    model, net = load_restorer(SHIPPED_DENOISER), load_assessor()
     results: dict = {"threads": torch.get_num_threads()}
 
     clean = photo(side, side)

@@ -1,7 +1,7 @@
-"""The public evaluation set: scikit-image's colour photos, damaged by albumentations and imagecorruptions.
+"""This module makes the public evaluation set: scikit-image's colour photos, damaged by albumentations and imagecorruptions.
 
-``python -m benchmarks.public_set --out runs/public`` writes clean/NAME.png and degraded/CLASS/NAME.png for ``adaqual
-evaluate``. None of this code is used in training, and none of these photos are trained on.
+``python -m benchmarks.public_set --out runs/public`` writes clean/NAME.png and degraded/CLASS/NAME.png for ``adaqual evaluate``.
+None of this code is used in training, and none of these photos are trained on.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def corrupted(pixels: np.ndarray, kind: str, level: int) -> np.ndarray:
 
 
 def damage(pixels: np.ndarray, recipe: list, seed: int) -> np.ndarray:
-    """Damaged copy of uint8 [H, W, 3]."""
+    """Return a damaged copy of uint8 [H, W, 3]."""
     np.random.seed(seed)
     random.seed(seed)
     if recipe == ["brightness_low"]:

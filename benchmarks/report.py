@@ -24,11 +24,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaqual_core.damage import degrade
 from adaqual_core.damage.draws import Draws
 from adaqual_core.damage.fields import region_mask
-from adaqual_core.evaluate import Pair, find_pairs, psnr, ssim
+from adaqual_core.evaluate import psnr, ssim
 from adaqual_core.imageio import read_picture
 from adaqual_core.networks.denoiser import Denoiser
-from adaqual_core.networks.shipped import load_denoiser, load_shipped
+from adaqual_core.networks.shipped import SHIPPED_DENOISER
+from adaqual_core.pictures.pairs import Pair, find_pairs
 from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import AssessorNet, estimate_quality, load_assessor
 from adaqual_core.quality.heatmap import heatmap
 from adaqual_core.quality.reference import reference_quality
@@ -68,13 +70,15 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
 @cache
 def networks() -> tuple[Denoiser, AssessorNet]:
     """The shipped weights, loaded once per process."""
-    return load_shipped(), load_assessor()
+    return load_restorer(SHIPPED_DENOISER), load_assessor()
 
 
 @cache
 def sampler_alone() -> Denoiser:
     """The shipped restorer without its finish, loaded once per process."""
-    return load_denoiser()
+    model = load_restorer(SHIPPED_DENOISER)
+    model.finish = None
+    return model
 
 
 def compare(pair: Pair) -> dict[str, tuple[float, float]]:

@@ -1,7 +1,7 @@
-"""Measures steering on a full-size Stable Diffusion 1.5 with random weights: ``python -m benchmarks.steering`` (7 GB of memory).
+"""``python -m benchmarks.steering`` measures steering on a full-size Stable Diffusion 1.5 with random weights (7 GB of memory).
 
-Runs the shipped workflow adaqual_steer_sd15 in a real server, 2 steps at 256², then times the Quality Guider against ComfyUI's
-CFGGuider (see guiders.py). Prints one JSON object.
+It runs the shipped workflow adaqual_steer_sd15 in a real server, 2 steps at 256², then times the Quality Guider beside ComfyUI's
+CFGGuider (see guiders.py). It prints one JSON object.
 """
 
 import io
@@ -27,7 +27,7 @@ SIDE, STEPS, PAIRS = 256, 2, 7
 
 
 def in_comfyui(script: Path, *arguments: str) -> str:
-    """What a script prints that imports ComfyUI's modules."""
+    """Return what a script prints that imports ComfyUI's modules."""
     folder = c.comfyui_folder()
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     command = [sys.executable, str(script), *arguments]
@@ -35,7 +35,7 @@ def in_comfyui(script: Path, *arguments: str) -> str:
 
 
 def run_workflow(server: c.Server) -> dict:
-    """Seconds, memory and result of the shipped workflow in a running server that has its checkpoint."""
+    """Return seconds, memory and result of the shipped workflow in a running server that has its checkpoint."""
     with Image.open(REPOSITORY / "pictures" / "example.png") as example:
         example.crop((100, 100, 100 + SIDE, 100 + SIDE)).save(server.base / "input" / "benchmark.png")
     prompt = to_prompt(json.loads(WORKFLOW.read_text("utf-8")), c.get_json(server.address, "/object_info"))

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
-from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.quality.assess import family_of
+from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
 from ..adaqual_core.sampling.settings import RestoreSettings
@@ -22,17 +23,21 @@ from .common import (
     AdaQualPrompt,
     AdaQualQuality,
     Report,
+    check_offered,
+    checked_image,
     frame,
     heatmap_image,
     join_maps,
     join_prompts,
+    offered,
     prompt_of,
     reporter,
     schema,
     stack,
 )
-from .loaders import MODELS, open_network, use
+from .loaders import MODELS, judge_of, open_network, use
 
+_SCHEDULES = ("auto", *SCHEDULES)
 _SEED = (
     "Start of the noise, 0 to 2^64 − 1, default 0. The same seed gives the same picture; change it only to see another "
     "variant of strongly damaged regions."
@@ -78,7 +83,7 @@ def _factor(kind: str) -> io.Float.Input:
 
 
 def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings, report: Report) -> Tensor:
-    """An IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
+    """A checked IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
     count = len(image)
 
     def pictures() -> Iterator[Tensor]:
@@ -146,9 +151,11 @@ class AdaQualBuildPrompt(io.ComfyNode):
         """Build frame by frame; ``factors`` are by kind of damage, 1 where a kind is not given."""
         asked = tuple(factors.get(kind, 1.0) for kind in KINDS)
         settings = PromptSettings(gamma, min_length, max_length, preserve, asked)
+        image = checked_image("image", image)
         count = len(image)
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
+        quality = fitted(quality, *image.shape[1:3], "image")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
         prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
         return io.NodeOutput(join_prompts(prompts, quality), stack((p.pixel_mask(0) for p in prompts), count))
@@ -175,7 +182,7 @@ class AdaQualSampler(io.ComfyNode):
                 _seed(),
                 _steps(),
                 io.Combo.Input(
-                    "schedule", options=["auto", *SCHEDULES], default="auto", **ADVANCED,
+                    "schedule", options=list(_SCHEDULES), default="auto", **ADVANCED,
                     tooltip=(
                         "Which noise levels the steps visit. Default auto: the model's own. trailing: starts from pure "
                         "noise, which our models are trained for. official: ends at the cleanest level, as in the "
@@ -224,10 +231,29 @@ class AdaQualSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, schedule=None) -> bool | str:
+        """Refuse an unknown schedule before anything runs."""
+        return offered(schedule=(schedule, _SCHEDULES))
+
+    @classmethod
     def execute(
-        cls, model, image, prompt, seed, steps, schedule, eta, strength, tile, overlap, stride=16, patch_batch=16
+        cls,
+        model: ModelPatcher,
+        image: Tensor,
+        prompt: Prompt,
+        seed: int,
+        steps: int,
+        schedule: str,
+        eta: float,
+        strength: float,
+        tile: int,
+        overlap: int,
+        stride: int = 16,
+        patch_batch: int = 16,
     ) -> io.NodeOutput:
         """Sample frame by frame."""
+        check_offered(schedule=(schedule, _SCHEDULES))
+        image = checked_image("image", image)
         settings = settings_for(
             model.model, steps=steps or None, seed=seed, schedule=None if schedule == "auto" else schedule, eta=eta,
             strength=strength, tile=tile, overlap=overlap, stride=stride, patch_batch=patch_batch,
@@ -257,7 +283,13 @@ class AdaQualRestore(io.ComfyNode):
             ),
             search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "repair photo", "clean up"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture or video frames to restore, any size; size and alpha are kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip=(
+                        "The picture or video frames to restore, any size; size and alpha are kept, and colours that an alpha "
+                        "of 0 hides do not count."
+                    ),
+                ),
                 _strength(),
                 _preserve(),
                 _seed(),
@@ -277,7 +309,10 @@ class AdaQualRestore(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),
                 io.Image.Output(
                     display_name="heatmap",
-                    tooltip=("Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5."),
+                    tooltip=(
+                        "Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5. As large as "
+                        "the picture; for a batch or video a quarter as wide and high."
+                    ),
                 ),
                 io.Float.Output(display_name="quality_before", tooltip="Mean quality of the input over all pictures, 1 to 5."),
             ],
@@ -287,13 +322,13 @@ class AdaQualRestore(io.ComfyNode):
     def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
         """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself.
 
-        Both move one bar, by their usual share of the time: an eighth for the embedded assessor, three quarters for others.
+        Both move one bar, by their usual share of the time.
         """
-        wishes = PromptSettings(preserve=preserve)
+        image, wishes = checked_image("image", image), PromptSettings(preserve=preserve)
         model = model or open_network(MODELS)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         assessor, count = ready(assessor), len(image)
-        share = 1 if isinstance(assessor.model, AssessorNet) else 6
+        share = round(8 * family_of(judge_of(assessor)).share)
         report = reporter(count, (0, share, 8))
         maps = [judged(assessor, frame(image, i), partial(report, i)) for i in range(count)]
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))

@@ -17,8 +17,8 @@ from small import assessor, denoiser, finish, official, save_lightning, save_wea
 from torch import Tensor
 
 from adaqual_core.errors import CheckpointError
+from adaqual_core.networks.finish import load_finish
 from adaqual_core.networks.restorer import Restorer, RestorerConfig, initialise
-from adaqual_core.networks.shipped import load_finish
 from adaqual_core.published.golden import check_golden
 from adaqual_core.published.read import convert, load_restorer
 from adaqual_core.quality.assess import kind_of, open_assessor

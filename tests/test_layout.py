@@ -19,7 +19,8 @@ BELOW = {
 
 LAYERS = (
     ("kinds", "errors", "grid", "filters", "console", "default_dtype"),
-    ("checks", "image_statistics", "weight_files", "imageio"),
+    ("pictures",),
+    ("checks", "image_statistics", "alignment", "visible", "weight_files", "imageio"),
     ("damage", "evaluate"),
     ("quality",),
     ("prompt", "steer", "choice"),
@@ -156,6 +157,6 @@ def test_every_folder_is_a_package_that_says_what_it_holds():
 def test_the_reader_of_imports_sees_what_there_is():
     core = "adaqual_core"
     assert f"{core}.grid" in imports(f"{core}.quality.map") and f"{core}.quality.map" in imports(f"{core}.prompt")
-    assert f"{core}.networks.denoiser" in reached(f"{core}.cli")
+    assert f"{core}.networks.denoiser" in reached(f"{core}.cli.restore")
     assert {f"{core}.prompt", "nodes.common"} <= imports("nodes.restoration") and "comfy.samplers" in named("nodes.guider")
     assert f"{core}.errors" in reached("benchmarks.published") and "adaqual_training.run" in imports("benchmarks.throughput")

@@ -1,6 +1,7 @@
 """The pack as a package: what may be imported from where, and what users must install."""
 
 import ast
+import hashlib
 import importlib.util
 import re
 import socket
@@ -174,3 +175,12 @@ def test_a_taken_port_is_left_alone():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         assert free_port(taken.getsockname()[1]) != taken.getsockname()[1]
+
+
+def test_a_change_of_weights_is_a_version():
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    newest = re.split(r"(?m)^## ", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"))[1]
+    assert f'version = "{newest.splitlines()[0]}"' in project
+    shipped = (REPOSITORY / "adaqual_core" / "weights").glob("*.safetensors")
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in shipped}
+    assert dict(re.findall(r"\| `(.+?\.safetensors)` \| (\w+) \|", newest)) == hashes

@@ -188,6 +188,21 @@ def test_an_empty_side_runs_nothing_behind_it(server, album):
     assert max(scores) < 5
 
 
+def test_a_list_is_sorted_as_a_whole_and_both_sides_are_saved(server, album):
+    names, scores = album[0], album[1][KINDS[0]]
+    prompt = sorting(names, KINDS[0], sorted(scores)[1] + 1e-4, "best first")
+    prompt["list"] = node("RebatchImages", images=prompt["sort"]["inputs"]["image"], batch_size=1)
+    prompt["sort"]["inputs"]["image"] = ["list", 0]
+    outputs = run(server.address, prompt)
+    lines = outputs["report"]["text"][0].splitlines()
+    expected = sorted(range(4), key=lambda i: -scores[i])
+    assert [int(line.split()[1].strip(":")) - 1 for line in lines] == expected
+    for output, group in (("kept", expected[:2]), ("rejected", expected[2:])):
+        for found, index in zip(results_of(server, outputs[output]), group, strict=True):
+            with Image.open(server.base / "input" / names[index]) as original:
+                assert np.array_equal(np.asarray(found), np.asarray(original.convert("RGB")))
+
+
 # ---- memory
 
 FOLLOWS_ITS_INPUT = """

@@ -12,12 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kinds import KINDS
-from ..networks.bilateral_grid import sliced
+from ..prompt import Prompt
+from .bilateral_grid import sliced
 
 _SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
 _LUMA = (0.299, 0.587, 0.114)
 _TONAL = tuple(KINDS.index(kind) for kind in ("low", "rain", "snow", "haze"))
 _FULL = 0.1
+_ROWS = 256
+
+
+PAINTED = ("mask", "edited")
+"""How the assessor's name of a map that an artist painted begins or ends."""
+
+
+def is_painted(prompt: Prompt) -> bool:
+    """Whether an artist painted the prompt's map, so that its mask is followed exactly."""
+    name = prompt.quality.assessor
+    return name.startswith(PAINTED[0]) or name.endswith(PAINTED[1])
 
 
 def luma(picture: Tensor) -> Tensor:
@@ -78,3 +90,28 @@ class Tone:
         if painted is not None:
             mask = torch.maximum(mask, painted)
         return mask * sliced(self.grid, part, y, x)
+
+    def applied(self, picture: Tensor, prompt: Prompt) -> Tensor:
+        """One whole picture [3, H, W] with its tone set, in [0, 1]; ``prompt`` is that of the picture.
+
+        Where an artist painted the map its mask counts instead of the edge-aware one, and damage that was set through masks
+        raises the latter. The picture is worked through in strips of rows, so that no further tensor of its size is needed.
+        """
+        height, width = picture.shape[-2:]
+        toned = picture.clone()
+        x = ((torch.arange(width) + 0.5) / width)[None]
+        for top in range(0, height, _ROWS):
+            bottom = min(height, top + _ROWS)
+            part = toned[None, :, top:bottom]
+            y = ((torch.arange(top, bottom) + 0.5) / height)[None]
+            mask = prompt.block_mask(0, top, bottom, 0, width)[None] if is_painted(prompt) else None
+            part.add_(self.change(part, y, x, mask, _set_by_masks(prompt, top, bottom))).clamp_(0, 1)
+        return toned
+
+
+def _set_by_masks(prompt: Prompt, top: int, bottom: int) -> Tensor | None:
+    """The restore mask [1, 1, h, W] of some rows where damage was set through masks, 0 elsewhere; None where none was set."""
+    damage = prompt.quality.painted_severity
+    if damage is None or prompt.painted is None:
+        return None
+    return prompt.painted[:, :, top:bottom] * (damage[:, :, top:bottom] > 0)
