@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,6 +35,8 @@ from .quality.map import QualityMap
 from .sampling.ddim import SCHEDULES
 from .sampling.families import Restorer, restore_with, settings_for
 from .sampling.settings import Restored, RestoreSettings
+from .video.clip import TEMPORAL, Chain, is_clip
+from .video.memory import check_temporal
 
 
 class UsageError(ValueError):
@@ -80,8 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     defaults, prompt = RestoreSettings(), PromptSettings()
 
     p = commands.add_parser("restore", help="restore a picture, or all pictures of a folder")
-    p.add_argument("input", type=Path, metavar="IN", help="picture, or folder of pictures")
-    p.add_argument("output", type=Path, metavar="OUT", help="picture to write, or folder for PNGs")
+    p.add_argument("input", type=Path, metavar="IN", help="picture, clip, or folder of pictures")
+    p.add_argument("output", type=Path, metavar="OUT", help="picture or clip to write, or folder for PNGs")
     p.add_argument("--steps", type=int, help="diffusion steps (default: the model's own, 2; WeatherDiffusion 25)")
     p.add_argument("--seed", type=int, default=defaults.seed, help="seed of the noise (default 0)")
     p.add_argument("--schedule", help=f"{' or '.join(SCHEDULES)} (default: the model's own; trailing for ours)")
@@ -91,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--overlap", type=int, default=defaults.overlap, help="px of context around tiles, at least (64)")
     p.add_argument("--stride", type=int, default=defaults.stride, help="WeatherDiffusion: px between patches (16)")
     p.add_argument("--patch-batch", type=int, default=defaults.patch_batch, help="WeatherDiffusion: patches at once (16)")
+    p.add_argument("--temporal", type=int, help=f"clips: frames averaged against flicker, 0 for none (default {TEMPORAL})")
     _add_models(p)
     p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     p.set_defaults(run=_restore)
@@ -225,6 +229,10 @@ def _restore(args: argparse.Namespace) -> int:
     _settings(RestoreSettings, **given)
     prompts = _settings(PromptSettings, preserve=args.preserve)
     device = _device(args.device)
+    if is_clip(args.input):
+        return _restore_clip(args, prompts, given, device)
+    if args.temporal is not None:
+        raise UsageError(f"--temporal: {args.temporal}, but {args.input} is no clip; leave it out")
     jobs = _plan_restore(args.input, args.output)
     model, assessor = _models(args, device)
     settings = settings_for(model, **given)
@@ -257,6 +265,23 @@ def _restore(args: argparse.Namespace) -> int:
         raise PictureError(
             f"{len(failures)} of {len(jobs)} pictures failed: {', '.join(failures)}; the others are in {args.output}"
         )
+    return 0
+
+
+def _restore_clip(args: argparse.Namespace, prompts: PromptSettings, given: dict, device: torch.device) -> int:
+    """``adaqual restore`` of a clip; PyAV is needed for nothing else."""
+    temporal = TEMPORAL if args.temporal is None else args.temporal
+    _settings(check_temporal, temporal=temporal)
+    try:
+        from .video.command import restore_clip_file
+    except ImportError as missing:
+        raise PictureError(f"{args.input}: clips need PyAV ({missing}); install it with pip install 'adaqual[video]'") from None
+    model, assessor = _models(args, device)
+    settings = settings_for(model, **given)
+    chain = Chain(model, partial(assess, assessor, cache=ScoreCache(cache_folder())), prompts, settings, temporal)
+    report = restore_clip_file(chain, args.input, args.output, [args.model, args.mode, args.assessor, args.assessor_bits])
+    if args.json:
+        print(json.dumps(report | {"steps": settings.steps, "peak_rss_mb": _peak_rss_mb()}), flush=True)
     return 0
 
 

@@ -60,6 +60,8 @@ class Prompt:
     ``quality``: the map that it was built from. ``severity`` in [0, 1]: overall severity of the damage that is to go. ``length``:
     soft length of the local prompts in tokens. ``restore_mask`` in [0, 1]: 0 = keep the picture, 1 = restore it. ``statistics``
     [B, STATISTICS]. ``kinds`` [B, 8, h, w] in [0, 1]: severity of each kind that is to go, None where the map names no kinds.
+    ``view`` [B, 19, 32, 32]: what the bilateral grid is predicted from in place of the picture itself, for frames of a clip; None
+    for pictures.
     """
 
     quality: QualityMap
@@ -68,6 +70,7 @@ class Prompt:
     restore_mask: Tensor
     statistics: Tensor
     kinds: Tensor | None = None
+    view: Tensor | None = None
 
 
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:

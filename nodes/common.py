@@ -24,7 +24,7 @@ AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 
 Report = Callable[..., None]
 _PREVIEW_SECONDS = 0.2
-_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds")
+_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "view")
 
 
 def schema(**wanted) -> io.Schema:

@@ -18,6 +18,7 @@ LAYERS = (
     ("networks",),
     ("sampling",),
     ("published",),
+    ("video",),
     ("cli", "__main__"),
 )
 """Modules and folders from the ground up; those of one layer may use each other where that makes no circle."""

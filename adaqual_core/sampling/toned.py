@@ -46,7 +46,7 @@ class _Picture:
         self.denoiser = Runner(model.denoiser, dtype)
         told = [prompt.statistics[one], kinds.mean((2, 3)), severity, kinds, prompt.length[one]]
         self.about, self.tokens, self.bias = Runner(model.conditioner, dtype)(told, "the whole picture's prompts")
-        view = view_of(picture[None], severity, kinds)
+        view = view_of(picture[None], severity, kinds) if prompt.view is None else prompt.view[one]
         grid = Runner(model.grid, dtype)([view], "the view of the whole picture") * grid_gate(kinds)
         self.tone = Tone(grid, edge_aware(picture[None], self.mask))
         self.painted = is_painted(prompt)

@@ -1,0 +1,71 @@
+"""The way of a frame: judged, joined with the frames before it, restored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..prompt import Prompt, PromptSettings, build_prompt
+from ..quality.map import QualityMap
+from ..sampling.families import Restorer, restore_with
+from ..sampling.settings import Progress, Restored, RestoreSettings
+from .memory import Memory, check_temporal, steady_map, steady_prompt
+
+NAMES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".ogv")
+"""Ends of the names of files that are taken for clips."""
+
+TEMPORAL = 12
+"""Frames of the window where nothing else is asked for; half a second of film."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """How every frame of a clip is restored.
+
+    ``judge`` gives the quality map of a picture [1, 3 or 4, H, W]. The sampler's noise comes from the settings' seed and is the
+    same for every frame. ``temporal``: frames of the window (:mod:`adaqual_core.video.memory`), 0 for every frame by itself.
+    """
+
+    model: Restorer
+    judge: Callable[[Tensor], QualityMap]
+    prompts: PromptSettings
+    settings: RestoreSettings
+    temporal: int = TEMPORAL
+
+    def __post_init__(self):
+        check_temporal(self.temporal)
+
+    @property
+    def warm_up(self) -> int:
+        """Number of frames before a frame that its result depends on."""
+        return 2 * self.temporal
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is remembered of the frames before: for their maps, and for their prompts."""
+
+    maps: Memory | None = None
+    prompts: Memory | None = None
+
+
+def is_clip(path: Path) -> bool:
+    """Whether the name of a file is that of a clip."""
+    return path.suffix.lower() in NAMES
+
+
+def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:
+    """The prompt of the next frame [1, 3 or 4, H, W] in [0, 1], and what is remembered for the frame after it."""
+    quality, maps = steady_map(shot.maps, picture, chain.judge(picture), chain.temporal)
+    prompt, prompts = steady_prompt(shot.prompts, picture, build_prompt(picture, quality, chain.prompts), chain.temporal)
+    return prompt, Shot(maps, prompts)
+
+
+def restore_frame(chain: Chain, shot: Shot, picture: Tensor, progress: Progress | None = None) -> tuple[Restored, Prompt, Shot]:
+    """The next frame [1, 3 or 4, H, W] in [0, 1] restored, its prompt, and what is remembered for the frame after it.
+
+    Raises and reports as :func:`adaqual_core.sampling.restore.restore` does.
+    """
+    prompt, shot = look(chain, shot, picture)
+    return restore_with(chain.model, picture, prompt, chain.settings, progress=progress), prompt, shot
