@@ -1,7 +1,7 @@
 """What the nodes share: wire types, the BHWC ↔ BCHW edge, frames of a batch, and progress with cancel and preview."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 
 import comfy.model_management
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..adaqual_core.prompt import Prompt
 from ..adaqual_core.quality.heatmap import heatmap
 from ..adaqual_core.quality.map import QualityMap
+from ..adaqual_core.video.memory import LONGEST
 
 CATEGORY = "AdaQual"
 AdaQualModel = io.Custom("ADAQUAL_MODEL")
@@ -23,6 +24,11 @@ AdaQualQuality = io.Custom("ADAQUAL_QUALITY")
 AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 
 Report = Callable[..., None]
+_TEMPORAL = (
+    "For the frames of a clip: how many frames quality, kinds of damage and tone are averaged over, 0 to 240, default {}. 0 "
+    "judges every picture by itself, for batches of unrelated pictures. Raise it to 12 or so against flicker, lower it when "
+    "the result follows changes of light too slowly. Cuts are found, and nothing is averaged over them."
+)
 _PREVIEW_SECONDS = 0.2
 _PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "view")
 
@@ -36,6 +42,16 @@ def schema(**wanted) -> io.Schema:
 def frame(image: Tensor, index: int) -> Tensor:
     """One picture of an IMAGE [B, H, W, C] as the core wants it, [1, C, H, W] float32 on the CPU."""
     return image[index : index + 1].movedim(-1, 1).to("cpu", torch.float32)
+
+
+def frames(image: Tensor) -> Iterator[Tensor]:
+    """Every picture of an IMAGE as :func:`frame`."""
+    return (frame(image, index) for index in range(len(image)))
+
+
+def temporal_input(default: int = 0) -> io.Int.Input:
+    """The appended input ``temporal`` of the nodes that take the frames of a clip."""
+    return io.Int.Input("temporal", default=default, min=0, max=LONGEST, optional=True, tooltip=_TEMPORAL.format(default))
 
 
 def stack(pictures: Iterable[Tensor], count: int) -> Tensor:

@@ -14,6 +14,7 @@ from ..adaqual_core.quality.bundled import AssessorNet
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
 from ..adaqual_core.sampling.settings import RestoreSettings
+from ..adaqual_core.video.memory import steady_maps, steady_prompts
 from .assessing import judged, ready
 from .common import (
     AdaQualAssessor,
@@ -22,6 +23,7 @@ from .common import (
     AdaQualQuality,
     Report,
     frame,
+    frames,
     heatmap_image,
     join_maps,
     join_prompts,
@@ -29,6 +31,7 @@ from .common import (
     reporter,
     schema,
     stack,
+    temporal_input,
 )
 from .loaders import MODELS, open_network, use
 
@@ -50,19 +53,19 @@ _PRESERVE = (
 )
 
 
-def _strength() -> io.Float.Input:
+def strength_input() -> io.Float.Input:
     return io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=_STRENGTH)
 
 
-def _preserve() -> io.Float.Input:
+def preserve_input() -> io.Float.Input:
     return io.Float.Input("preserve", default=4.5, min=1.0, max=5.0, step=0.1, tooltip=_PRESERVE)
 
 
-def _seed() -> io.Int.Input:
+def seed_input() -> io.Int.Input:
     return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip=_SEED)
 
 
-def _steps() -> io.Int.Input:
+def steps_input() -> io.Int.Input:
     return io.Int.Input("steps", default=0, min=0, max=100, tooltip=_STEPS)
 
 
@@ -118,7 +121,8 @@ class AdaQualBuildPrompt(io.ComfyNode):
                         "gentler restoration of the worst regions."
                     ),
                 ),
-                _preserve(),
+                preserve_input(),
+                temporal_input(),
             ],
             outputs=[
                 AdaQualPrompt.Output(display_name="prompt", tooltip="For AdaQual Sampler, with the same picture."),
@@ -130,14 +134,15 @@ class AdaQualBuildPrompt(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, quality, gamma, min_length, max_length, preserve) -> io.NodeOutput:
+    def execute(cls, image, quality, gamma, min_length, max_length, preserve, temporal=0) -> io.NodeOutput:
         """Build frame by frame."""
         settings = PromptSettings(gamma, min_length, max_length, preserve)
         count = len(image)
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
-        prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
+        single = (build_prompt(frame(image, i), maps[i], settings) for i in range(count))
+        prompts = list(steady_prompts(frames(image), single, temporal))
         height, width = image.shape[1:3]
         # cells to pixels: the padded grid first, so that the mask lies where the sampler applies it
         masks = (F.interpolate(p.restore_mask, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts)
@@ -162,8 +167,8 @@ class AdaQualSampler(io.ComfyNode):
                 AdaQualModel.Input("model", tooltip="From Load AdaQual Model."),
                 io.Image.Input("image", tooltip="The picture or video frames the prompt was built from, any size."),
                 AdaQualPrompt.Input("prompt", tooltip="From Build Adaptive Prompt."),
-                _seed(),
-                _steps(),
+                seed_input(),
+                steps_input(),
                 io.Combo.Input(
                     "schedule", options=["auto", *SCHEDULES], default="auto",
                     tooltip=(
@@ -179,7 +184,7 @@ class AdaQualSampler(io.ComfyNode):
                         "seeds; it needs at least 2 steps to matter."
                     ),
                 ),
-                _strength(),
+                strength_input(),
                 io.Int.Input(
                     "tile", default=512, min=64, max=4096, step=64,
                     tooltip=(
@@ -248,10 +253,10 @@ class AdaQualRestore(io.ComfyNode):
             search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "repair photo", "clean up"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture or video frames to restore, any size; size and alpha are kept."),
-                _strength(),
-                _preserve(),
-                _seed(),
-                _steps(),
+                strength_input(),
+                preserve_input(),
+                seed_input(),
+                steps_input(),
                 AdaQualModel.Input(
                     "model",
                     optional=True,
@@ -262,6 +267,7 @@ class AdaQualRestore(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
                 ),
+                temporal_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),
@@ -274,7 +280,7 @@ class AdaQualRestore(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
+    def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None, temporal=0) -> io.NodeOutput:
         """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself.
 
         Both move one bar, by their usual share of the time: an eighth for the embedded assessor, three quarters for others.
@@ -285,9 +291,11 @@ class AdaQualRestore(io.ComfyNode):
         assessor, count = ready(assessor), len(image)
         share = 1 if isinstance(assessor.model, AssessorNet) else 6
         report = reporter(count, (0, share, 8))
-        maps = [judged(assessor, frame(image, i), partial(report, i)) for i in range(count)]
+        single = (judged(assessor, frame(image, i), partial(report, i)) for i in range(count))
+        maps = list(steady_maps(frames(image), single, temporal))
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
         prompts = (build_prompt(frame(image, i), maps[i], wishes) for i in range(count))
+        prompts = steady_prompts(frames(image), prompts, temporal)
         restored = _restored(model, image, prompts, settings, reporter(count, (share, 8, 8)))
         quality = join_maps(maps)
         return io.NodeOutput(restored, heatmap_image(quality), float(quality.mean.mean()))

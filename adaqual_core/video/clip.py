@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..prompt import Prompt, PromptSettings, build_prompt
@@ -36,11 +38,6 @@ class Chain:
     def __post_init__(self):
         check_temporal(self.temporal)
 
-    @property
-    def warm_up(self) -> int:
-        """Number of frames before a frame that its result depends on."""
-        return 2 * self.temporal
-
 
 @dataclass(frozen=True)
 class Shot:
@@ -48,6 +45,33 @@ class Shot:
 
     maps: Memory | None = None
     prompts: Memory | None = None
+
+
+def write_shot(shot: Shot, path: Path) -> None:
+    """Keep what is remembered in a file."""
+    found: dict[str, Tensor] = {}
+    for name, memory in (("maps", shot.maps), ("prompts", shot.prompts)):
+        if memory is not None:
+            found[f"{name} thumbnail"] = memory.thumbnail
+            for number, parts in enumerate(memory.frames):
+                found |= {f"{name} {number} {part}": tensor for part, tensor in enumerate(parts)}
+    save_file({key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in found.items()}, path)
+
+
+def read_shot(path: Path) -> Shot:
+    """What :func:`write_shot` has kept."""
+    found = load_file(path)
+
+    def memory(name: str) -> Memory | None:
+        if f"{name} thumbnail" not in found:
+            return None
+        frames: list[tuple[Tensor, ...]] = []
+        while f"{name} {len(frames)} 0" in found:
+            parts = range(sum(key.startswith(f"{name} {len(frames)} ") for key in found))
+            frames.append(tuple(found[f"{name} {len(frames)} {part}"] for part in parts))
+        return Memory(found[f"{name} thumbnail"], tuple(frames))
+
+    return Shot(memory("maps"), memory("prompts"))
 
 
 def is_clip(path: Path) -> bool:

@@ -1,9 +1,9 @@
 """Restoring a clip file in segments, so that a killed run goes on where it was.
 
-Each segment of 48 frames is encoded into a file of its own beside the target and is renamed when it is whole. A run that finds
-whole segments of the same work goes on behind them: it reads the frames before once more to remember them, without restoring
-them. At the end the segments' packets and the source's other streams are written into the target, which appears whole or not at
-all. Memory does not depend on the clip's length.
+Each segment of 48 frames is encoded into a file of its own beside the target and is renamed when it is whole; what is remembered
+of its shot lies beside it. A run that finds whole segments of the same work goes on behind them. At the end the segments'
+packets and the source's other streams are written into the target, which appears whole or not at all. Memory does not depend on
+the clip's length.
 """
 
 import heapq
@@ -25,7 +25,7 @@ from av.video.frame import PictureType
 
 from ..errors import PictureError
 from ..sampling.settings import Preview
-from .clip import Chain, Shot, look, restore_frame
+from .clip import Chain, Shot, read_shot, restore_frame, write_shot
 from .container import (
     Clip,
     Encoding,
@@ -61,14 +61,18 @@ class ClipReport:
     left_out: tuple[str, ...] = ()
 
 
+Result = tuple[VideoFrame, ClipReport, Shot]
+"""A restored frame with its time stamp, what was done to it, and what is remembered for the frame after it."""
+
+
 def restore_clip(
     chain: Chain, source: Path, target: Path, work: dict[str, str], progress: ClipProgress | None = None
 ) -> ClipReport:
     """Restore the clip ``source`` into the file ``target``.
 
     ``work`` says in words what else decides the result (model, settings): segments of other work are thrown away. What
-    ``progress`` raises ends the run, which can be continued. Raises :class:`PictureError` before work starts for files that cannot
-    be read or written, and later for clips that turn out damaged.
+    ``progress`` raises ends the run, which can be continued. Raises :class:`PictureError` before work starts for files that
+    cannot be read or written, and later for clips that turn out damaged.
     """
     clip = read_clip(source)
     encoding, left_out = check_target(clip, target)
@@ -76,7 +80,8 @@ def restore_clip(
     _prepare(folder, clip, encoding, work)
     reports = _finished(folder)
     start = sum(one.frames for one in reports)
-    results = _restored(chain, clip, encoding, start, progress or (lambda done, total, preview: None))
+    shot = read_shot(_segment(folder, len(reports) - 1).with_suffix(".safetensors")) if reports else Shot()
+    results = _restored(chain, shot, clip, encoding, start, progress or (lambda done, total, preview: None))
     for first in results:
         block = itertools.chain([first], itertools.islice(results, FRAMES - 1))
         reports.append(_write_segment(clip, encoding, block, _segment(folder, len(reports))))
@@ -113,23 +118,14 @@ def _finished(folder: Path) -> list[ClipReport]:
     return found
 
 
-def _restored(
-    chain: Chain, clip: Clip, encoding: Encoding, start: int, progress: ClipProgress
-) -> Iterator[tuple[VideoFrame, ClipReport]]:
-    """The restored frames from the one numbered ``start`` on, each with its time stamp and what was done to it.
-
-    The frames before ``start`` that the result depends on are judged again, not restored.
-    """
-    shot = Shot()
+def _restored(chain: Chain, shot: Shot, clip: Clip, encoding: Encoding, start: int, progress: ClipProgress) -> Iterator[Result]:
+    """The restored frames from the one numbered ``start`` on, where ``shot`` is what is remembered of those before."""
     with opened(clip.path) as container:
         for index, decoded in enumerate(frames_in(container, clip.path)):
-            if index < start - chain.warm_up:
+            if index < start:
                 continue
             frame = as_format(decoded, encoding.pixel_format)
             picture = picture_of(frame)
-            if index < start:
-                _, shot = look(chain, shot, picture)
-                continue
 
             def inside(done: int, total: int, preview: Preview, index: int = index) -> None:
                 progress(index, max(index, clip.frames), preview)
@@ -139,7 +135,7 @@ def _restored(
             shown = frame_of(result.picture, frame, picture) if result.tiles_run else frame
             shown.pts, shown.time_base = decoded.pts, decoded.time_base
             shown.pict_type = PictureType.NONE  # the encoder's own choice, not that of the source
-            yield shown, report
+            yield shown, report, shot
             progress(index + 1, max(index + 1, clip.frames), None)
 
 
@@ -151,16 +147,18 @@ def joined_reports(reports: Iterable[ClipReport]) -> ClipReport:
     return ClipReport(frames, quality, sum(one.tiles_total for one in reports), sum(one.tiles_run for one in reports))
 
 
-def _write_segment(clip: Clip, encoding: Encoding, results: Iterable[tuple[VideoFrame, ClipReport]], path: Path) -> ClipReport:
-    """Encode frames into the segment ``path``, which appears whole or not at all, with its report beside it."""
-    partial, reports = path.with_suffix(".partial"), []
+def _write_segment(clip: Clip, encoding: Encoding, results: Iterable[Result], path: Path) -> ClipReport:
+    """Encode frames into the segment ``path``, which appears whole or not at all, after its report and memory beside it."""
+    partial, reports, remembered = path.with_suffix(".partial"), [], Shot()
     with av.open(str(partial), "w", format="nut") as container:
         stream = add_picture(container, clip, encoding)
-        for frame, report in results:
+        for frame, report, shot in results:
+            remembered = shot
             container.mux(stream.encode(frame))
             reports.append(report)
         container.mux(stream.encode(None))
     report = joined_reports(reports)
+    write_shot(remembered, path.with_suffix(".safetensors"))
     path.with_suffix(".json").write_text(json.dumps(asdict(report)), encoding="utf-8")
     os.replace(partial, path)
     return report
