@@ -9,6 +9,7 @@ from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
 from .quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality, AdaQualQualityToMask
 from .restoration import AdaQualBuildPrompt, AdaQualRestore, AdaQualSampler
 from .steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask, AdaQualGuider
+from .video import AdaQualRestoreVideo
 
 NODES: list[type[io.ComfyNode]] = [
     AdaQualRestore,
@@ -27,6 +28,7 @@ NODES: list[type[io.ComfyNode]] = [
     AdaQualBlend,
     AdaQualBestPerRegion,
     AdaQualScoreAndSort,
+    AdaQualRestoreVideo,
 ]
 
 

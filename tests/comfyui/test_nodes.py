@@ -20,14 +20,14 @@ GROUPS = ("required", "optional")
 INTERFACE = {
     "AdaQualRestore": (
         "image:IMAGE strength:FLOAT preserve:FLOAT seed:INT steps:INT",
-        "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR",
+        "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR temporal:INT",
         "image:IMAGE heatmap:IMAGE quality_before:FLOAT",
     ),
     "AdaQualLoadModel": ("model_name:COMBO", "mode:COMBO", "model:ADAQUAL_MODEL"),
     "AdaQualLoadAssessor": ("assessor_name:COMBO", "weights:COMBO", "assessor:ADAQUAL_ASSESSOR"),
     "AdaQualEstimateQuality": (
         "image:IMAGE",
-        "assessor:ADAQUAL_ASSESSOR",
+        "assessor:ADAQUAL_ASSESSOR temporal:INT",
         "quality:ADAQUAL_QUALITY severity:MASK heatmap:IMAGE mean_quality:FLOAT",
     ),
     "AdaQualEditQuality": (
@@ -39,7 +39,7 @@ INTERFACE = {
     "AdaQualMaskToQuality": ("mask:MASK", "image:IMAGE", "quality:ADAQUAL_QUALITY"),
     "AdaQualBuildPrompt": (
         "image:IMAGE quality:ADAQUAL_QUALITY gamma:FLOAT min_length:FLOAT max_length:FLOAT preserve:FLOAT",
-        "",
+        "temporal:INT",
         "prompt:ADAQUAL_PROMPT restored_region:MASK",
     ),
     "AdaQualSampler": (
@@ -84,6 +84,11 @@ INTERFACE = {
         "image:IMAGE threshold:FLOAT order:COMBO",
         "assessor:ADAQUAL_ASSESSOR",
         "kept:IMAGE rejected:IMAGE kept_scores:FLOAT rejected_scores:FLOAT report:STRING",
+    ),
+    "AdaQualRestoreVideo": (
+        "video:VIDEO strength:FLOAT preserve:FLOAT seed:INT steps:INT",
+        "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR temporal:INT",
+        "video:VIDEO quality_before:FLOAT",
     ),
 }
 
