@@ -26,7 +26,7 @@ AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 Report = Callable[..., None]
 _TEMPORAL = (
     "For the frames of a clip: how many frames quality, kinds of damage and tone are averaged over, 0 to 240, default {}. 0 "
-    "judges every picture by itself, for batches of unrelated pictures. Raise it to 12 or so against flicker, lower it when "
+    "judges every picture by itself, for batches of unrelated pictures. Raise it to 8 or so against flicker, lower it when "
     "the result follows changes of light too slowly. Cuts are found, and nothing is averaged over them."
 )
 _PREVIEW_SECONDS = 0.2

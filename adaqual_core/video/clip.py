@@ -17,8 +17,8 @@ from .memory import Memory, check_temporal, steady_map, steady_prompt
 NAMES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".ogv")
 """Ends of the names of files that are taken for clips."""
 
-TEMPORAL = 12
-"""Frames of the window where nothing else is asked for; half a second of film."""
+TEMPORAL = 8
+"""Frames of the window where nothing else is asked for; a third of a second of film."""
 
 
 @dataclass(frozen=True)
