@@ -5,6 +5,7 @@ transfer, aspect ratio, rotation, frame rate and time base. Everything else is c
 attachments, chapters, tags. What the target's format cannot hold is refused before work starts.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -236,6 +237,8 @@ def check_target(clip: Clip, target: Path) -> tuple[Encoding, list[str]]:
         raise PictureError(f"{target}: clips are written as {', '.join(WRITTEN)}; end the name in one of these")
     if target.is_dir():
         raise PictureError(f"{target}: is a folder; give the name of a file")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PictureError(f"{target}: is write-protected; write to another place")
     if target.resolve() == clip.path.resolve():
         raise PictureError(f"{target}: would replace the input; write to another place")
     encoding = choose_encoding(clip, target)

@@ -98,14 +98,14 @@ def _prepare(folder: Path, clip: Clip, encoding: Encoding, work: dict[str, str])
     """Make the folder of segments; what it holds of other work goes."""
     stat = clip.path.stat()
     about = work | {"source": f"{clip.path.resolve()} {stat.st_size} {stat.st_mtime_ns}", "encoding": repr(encoding)}
-    note = folder / "work.json"
+    note, text = folder / "work.json", json.dumps(about)
     try:
-        if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == about:
+        if note.is_file() and note.read_text(encoding="utf-8") == text:
             return
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        note.write_text(json.dumps(about), encoding="utf-8")
-    except (OSError, ValueError) as problem:
+        note.write_text(text, encoding="utf-8")
+    except OSError as problem:
         raise PictureError(f"{folder}: cannot be written ({problem}); choose another place") from None
 
 
