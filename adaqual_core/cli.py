@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from .choice import parse_assumed, parse_factors, parse_kinds
 from .console import say
 from .damage import KINDS, degrade
 from .errors import PictureError
@@ -30,8 +32,10 @@ from .quality.assess import Assessor, assess, cache_folder, open_assessor
 from .quality.bundled import SHIPPED_ASSESSOR
 from .quality.cache import ScoreCache
 from .quality.deqa.lora import merge_adapter
-from .quality.heatmap import grey_map, heatmap
+from .quality.estimator import QualityEstimator
+from .quality.heatmap import grey_map, heatmap, kinds_sheet
 from .quality.map import QualityMap
+from .quality.set_damage import set_damage
 from .sampling.ddim import SCHEDULES
 from .sampling.families import Restorer, restore_with, settings_for
 from .sampling.settings import Restored, RestoreSettings
@@ -89,6 +93,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=defaults.seed, help="seed of the noise (default 0)")
     p.add_argument("--schedule", help=f"{' or '.join(SCHEDULES)} (default: the model's own; trailing for ours)")
     p.add_argument("--preserve", type=float, default=prompt.preserve, help="keep what is at least this good, 1-5 (4.5)")
+    p.add_argument("--keep", metavar="KINDS", help=f"kinds of damage to leave in, comma-separated: {', '.join(KINDS)}")
+    p.add_argument("--only", metavar="KINDS", help="kinds of damage to remove, all others stay")
+    p.add_argument(
+        "--assume",
+        metavar="KIND=SEVERITY,...",
+        help="damage that the assessor may miss, 0 to 1 each, as in haze=0.7,low=0.5; what it sees is never lowered",
+    )
     p.add_argument("--strength", type=float, default=defaults.strength, help="0 (the input) to 1 (default)")
     p.add_argument("--tile", type=int, default=defaults.tile, help="px of a tile beside its context; less saves memory (512)")
     p.add_argument("--overlap", type=int, default=defaults.overlap, help="px of context around tiles, at least (64)")
@@ -103,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("--map", type=Path, metavar="OUT.png", help="8-bit grey map: 0 = quality 1, 255 = quality 5")
     p.add_argument("--heatmap", type=Path, metavar="OUT.png", help="map in colours with a legend")
+    p.add_argument("--by-kind", action="store_true", help="the heatmap shows the severity of each kind of damage instead")
     _add_models(p, restorer=False)
     p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     p.set_defaults(run=_quality)
@@ -140,6 +152,23 @@ def _device(name: str) -> torch.device:
         there = ", ".join(kind for kind, there in available.items() if there)
         raise UsageError(f"--device: '{name}' is not available here; choose auto or {there}")
     return torch.device(name)
+
+
+def _parsed(parse: Callable, *texts: str | None):
+    """What ``parse`` makes of options; what it refuses is wrong usage."""
+    try:
+        return parse(*texts)
+    except ValueError as problem:
+        raise UsageError(str(problem)) from None
+
+
+def _need_kinds(option: str, assessor: Assessor, path: Path) -> None:
+    """Raise ValueError unless the assessor names kinds of damage, which ``option`` needs."""
+    if not isinstance(assessor, QualityEstimator):
+        raise ValueError(
+            f"{option}: the assessor {path} names no kinds of damage; give one that does with --assessor "
+            f"(`adaqual train assessor` makes one), or leave {option} out"
+        )
 
 
 def _settings(build, **values):
@@ -183,10 +212,17 @@ def _restored(
     prompts: PromptSettings,
     settings: RestoreSettings,
     label: str,
+    assumed: Mapping[str, float],
 ) -> tuple[Restored, float]:
-    """The whole chain on one picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before."""
+    """The whole chain on one picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before.
+
+    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees.
+    """
     quality = _judged(assessor, picture, label)
-    prompt = build_prompt(picture, quality, prompts)
+    told = quality
+    for kind, severity in assumed.items():
+        told = set_damage(told, kind, severity)
+    prompt = build_prompt(picture, told, prompts)
     with tqdm(desc=label, unit="batch", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int, preview) -> None:
@@ -227,19 +263,22 @@ def _restore(args: argparse.Namespace) -> int:
     names = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride", "patch_batch")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     _settings(RestoreSettings, **given)
-    prompts = _settings(PromptSettings, preserve=args.preserve)
+    factors, assumed = _parsed(parse_factors, args.keep, args.only), _parsed(parse_assumed, args.assume)
+    prompts = _settings(PromptSettings, preserve=args.preserve, factors=factors)
     device = _device(args.device)
     if is_clip(args.input):
-        return _restore_clip(args, prompts, given, device)
+        return _restore_clip(args, prompts, assumed, given, device)
     if args.temporal is not None:
         raise UsageError(f"--temporal: {args.temporal}, but {args.input} is no clip; leave it out")
     jobs = _plan_restore(args.input, args.output)
     model, assessor = _models(args, device)
+    if min(factors) < 1:
+        _need_kinds("--keep" if args.keep is not None else "--only", assessor, args.assessor)
     settings = settings_for(model, **given)
     reports, failures = [], []
     for source, target in jobs:
         try:
-            report = _restore_file(model, assessor, source, target, prompts, settings)
+            report = _restore_file(model, assessor, source, target, prompts, settings, assumed)
         except (ValueError, OSError, RuntimeError, MemoryError) as problem:
             if not args.input.is_dir():
                 raise
@@ -268,7 +307,9 @@ def _restore(args: argparse.Namespace) -> int:
     return 0
 
 
-def _restore_clip(args: argparse.Namespace, prompts: PromptSettings, given: dict, device: torch.device) -> int:
+def _restore_clip(
+    args: argparse.Namespace, prompts: PromptSettings, assumed: Mapping[str, float], given: dict, device: torch.device
+) -> int:
     """``adaqual restore`` of a clip; PyAV is needed for nothing else."""
     temporal = TEMPORAL if args.temporal is None else args.temporal
     _settings(check_temporal, temporal=temporal)
@@ -278,7 +319,10 @@ def _restore_clip(args: argparse.Namespace, prompts: PromptSettings, given: dict
         raise PictureError(f"{args.input}: clips need PyAV ({missing}); install it with pip install 'adaqual[video]'") from None
     model, assessor = _models(args, device)
     settings = settings_for(model, **given)
-    chain = Chain(model, partial(assess, assessor, cache=ScoreCache(cache_folder())), prompts, settings, temporal)
+    if min(prompts.factors) < 1:
+        _need_kinds("--keep" if args.keep is not None else "--only", assessor, args.assessor)
+    judge = partial(assess, assessor, cache=ScoreCache(cache_folder()))
+    chain = Chain(model, judge, prompts, settings, temporal, assumed)
     report = restore_clip_file(chain, args.input, args.output, [args.model, args.mode, args.assessor, args.assessor_bits])
     if args.json:
         print(json.dumps(report | {"steps": settings.steps, "peak_rss_mb": _peak_rss_mb()}), flush=True)
@@ -292,11 +336,12 @@ def _restore_file(
     target: Path,
     prompts: PromptSettings,
     settings: RestoreSettings,
+    assumed: Mapping[str, float],
 ) -> dict:
     """Restore one file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
     picture = read_picture(source)
     start = time.perf_counter()
-    result, before = _restored(model, assessor, picture, prompts, settings, source.name)
+    result, before = _restored(model, assessor, picture, prompts, settings, source.name, assumed)
     seconds = time.perf_counter() - start
     del picture
     after = float(_judged(assessor, result.picture, source.name).mean)
@@ -323,20 +368,25 @@ def _quality(args: argparse.Namespace) -> int:
         raise PictureError(f"{args.map}: the map is exact numbers; end its name in .png")
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise PictureError(f"{args.map}: given for --map and --heatmap; give two names")
+    if args.by_kind and args.heatmap is None:
+        raise UsageError("--by-kind: says what the heatmap shows; give --heatmap OUT.png too")
     assessor = open_assessor(args.assessor, device, args.assessor_bits)
+    if args.by_kind:
+        _need_kinds("--by-kind", assessor, args.assessor)
     picture = read_picture(args.input)
     quality = _judged(assessor, picture, args.input.name)
     del picture
     if args.map is not None:
         write_picture(grey_map(quality), args.map)
     if args.heatmap is not None:
-        write_picture(heatmap(quality), args.heatmap)
+        write_picture(kinds_sheet(quality) if args.by_kind else heatmap(quality), args.heatmap)
     scores = quality.scores
     found = {
         "mean": round(float(quality.mean), 4),
         "min": round(float(scores.min()), 4),
         "max": round(float(scores.max()), 4),
         "shape": list(scores.shape[-2:]),
+        "kinds": _mean_kinds(quality),
     }
     say(f"{args.input}: mean quality {found['mean']:.2f}, from {found['min']:.2f} to {found['max']:.2f}")
     if args.json:
@@ -344,11 +394,14 @@ def _quality(args: argparse.Namespace) -> int:
     return 0
 
 
+def _mean_kinds(quality: QualityMap) -> dict[str, float] | None:
+    """Mean severity of each kind of damage in the one picture of a map; None where the map names no kinds."""
+    kinds = quality.kind_cells()
+    return None if kinds is None else {kind: round(float(kinds[:, i].mean()), 4) for i, kind in enumerate(KINDS)}
+
+
 def _degrade(args: argparse.Namespace) -> int:
-    kinds = [kind.strip() for kind in args.kinds.split(",") if kind.strip()]
-    if not kinds or not set(kinds) <= set(KINDS):
-        unknown = ", ".join(kind for kind in kinds if kind not in KINDS) or "none given"
-        raise UsageError(f"--kinds: {unknown}; choose from {', '.join(KINDS)}, separated by commas")
+    kinds = _parsed(parse_kinds, "--kinds", args.kinds)
     if not 0 <= args.severity <= 1:
         raise UsageError(f"--severity: {args.severity}; give a number from 0 (untouched) to 1 (worst)")
     if not 0 <= args.seed < 2**64:
@@ -357,7 +410,7 @@ def _degrade(args: argparse.Namespace) -> int:
     picture = read_picture(args.input)
     picture[0, :3] = degrade(picture[0, :3], kinds, args.severity, seed=args.seed).picture
     write_picture(picture, args.output)
-    say(f"{args.output}: {', '.join(kind for kind in KINDS if kind in kinds)} at severity {args.severity:g}")
+    say(f"{args.output}: {', '.join(kinds)} at severity {args.severity:g}")
     return 0
 
 
@@ -370,7 +423,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     settings = settings_for(model, **given)
 
     def restored(picture: torch.Tensor) -> tuple[torch.Tensor, float, float]:
-        result, before = _restored(model, assessor, picture, prompts, settings, "restoring")
+        result, before = _restored(model, assessor, picture, prompts, settings, "restoring", {})
         return result.picture, before, float(_judged(assessor, result.picture, "restored").mean)
 
     groups: dict[str, list] = {}

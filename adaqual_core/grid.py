@@ -30,6 +30,14 @@ def pixel_mask(restore_mask: Tensor, height: int, width: int) -> Tensor:
     return fine[0, 0, :height, :width]
 
 
+def block_of(mask: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+    """A block [1, bottom − top, right − left] of a mask [1, H, W]; beyond the mask its border goes on."""
+    rows, columns = (
+        torch.arange(*ends).clamp(max=side - 1) for ends, side in zip(((top, bottom), (left, right)), mask.shape[1:], strict=True)
+    )
+    return mask[:, rows][:, :, columns]
+
+
 def mirrored(length: int, start: int, stop: int) -> Tensor:
     """Indices of ``start``:``stop`` in a side of ``length`` px that is continued by reflection, for any length ≥ 1."""
     if length == 1:

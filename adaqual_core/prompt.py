@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from .checks import check_picture
+from .grid import CELL, pixel_mask
 from .image_statistics import global_statistics
 from .kinds import KINDS
-from .quality.map import QualityMap
+from .quality.map import QualityMap, worst_of_cells
 
 MAX_LENGTH = 16.0
 """Longest local prompt in tokens; the pools of our presets hold that many tokens each."""
@@ -60,6 +61,8 @@ class Prompt:
     ``quality``: the map that it was built from. ``severity`` in [0, 1]: overall severity of the damage that is to go. ``length``:
     soft length of the local prompts in tokens. ``restore_mask`` in [0, 1]: 0 = keep the picture, 1 = restore it. ``statistics``
     [B, STATISTICS]. ``kinds`` [B, 8, h, w] in [0, 1]: severity of each kind that is to go, None where the map names no kinds.
+    ``painted`` [B, 1, H, W] in [0, 1]: the restore mask per pixel of the picture where an artist painted the map or a part of it,
+    or None. It holds all that is to be restored, and the sampler follows it instead of ``restore_mask``.
     ``view`` [B, 19, 32, 32]: what the bilateral grid is predicted from in place of the picture itself, for frames of a clip; None
     for pictures.
     """
@@ -70,7 +73,14 @@ class Prompt:
     restore_mask: Tensor
     statistics: Tensor
     kinds: Tensor | None = None
+    painted: Tensor | None = None
     view: Tensor | None = None
+
+    def pixel_mask(self, picture: int) -> Tensor:
+        """How far each pixel of one picture of the batch is restored, [H, W] in [0, 1]; 0 = it is kept."""
+        if self.painted is not None:
+            return self.painted[picture, 0]
+        return pixel_mask(self.restore_mask[picture, 0], self.quality.height, self.quality.width)
 
 
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
@@ -109,21 +119,54 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         )
     if quality.batch not in (1, picture.shape[0]):
         raise ValueError(f"quality map of {quality.batch} pictures for a batch of {picture.shape[0]}; give one, or as many")
-    scores, kinds = quality.cells().expand(picture.shape[0], -1, -1, -1), quality.kind_cells()
-    severity = (5 - scores) / 4
+    seen = quality.unpainted()
+    scores, kinds = seen.cells().expand(picture.shape[0], -1, -1, -1), seen.kind_cells()
+    severity, share = (5 - scores) / 4, None
     if kinds is not None:
         kinds = kinds.expand(picture.shape[0], -1, -1, -1)
-        severity, kinds = asked_damage(severity, kinds, torch.tensor([settings.factors]))
+        share, kinds = asked_damage(torch.ones_like(severity), kinds, torch.tensor([settings.factors]))
+        severity = severity * share
         scores = 5 - 4 * severity
     elif min(settings.factors) < 1:
         raise ValueError(
-            f"factors: {settings.factors}, but the quality map names no kinds of damage; use a map of the bundled assessor"
+            f"factors: {settings.factors}, but the quality map names no kinds of damage (made by: {quality.assessor}); use an "
+            "assessor that does (`adaqual train assessor` makes one), say the kinds with set_damage, or leave all factors at 1"
         )
+    cell_mask = restore_mask(scores, settings.preserve)
+    for kind, damage in quality.painted.items():
+        index = KINDS.index(kind)
+        worst = worst_of_cells(damage * settings.factors[index])
+        severity = torch.maximum(severity, worst)
+        kinds = torch.cat((kinds[:, :index], torch.maximum(kinds[:, index : index + 1], worst), kinds[:, index + 1 :]), 1)
     return Prompt(
         quality=quality,
         severity=severity,
         length=prompt_length(severity, settings),
-        restore_mask=restore_mask(scores, settings.preserve),
+        restore_mask=cell_mask,
         statistics=global_statistics(picture[:, :3].detach().cpu().float().clamp(0, 1), severity),
         kinds=kinds,
+        painted=_painted_mask(quality, settings, cell_mask, share),
     )
+
+
+def _painted_mask(quality: QualityMap, settings: PromptSettings, cell_mask: Tensor, share: Tensor | None) -> Tensor | None:
+    """The restore mask per pixel [B, 1, H, W] of a map that an artist painted, None for all others.
+
+    ``cell_mask`` [B, 1, h, w] is the restore mask per cell without the damage that was set through masks, and ``share`` [B, 1, h,
+    w] the part of each cell's severity that is to go, None for all of it.
+    """
+    pixels = quality.pixel_scores()
+    if pixels is None and not quality.painted:
+        return None
+    if pixels is None:
+        masks = [pixel_mask(one[0], quality.height, quality.width) for one in cell_mask]
+        mask = torch.stack(masks)[:, None]
+    else:
+        if share is not None:
+            share = share.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)[..., : quality.height, : quality.width]
+            pixels = 5 - (5 - pixels) * share
+        mask = restore_mask(pixels, settings.preserve).expand(len(cell_mask), -1, -1, -1)
+    for kind, damage in quality.painted.items():
+        asked = damage * settings.factors[KINDS.index(kind)]
+        mask = torch.maximum(mask, restore_mask(5 - 4 * asked, settings.preserve))
+    return mask

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .assessing import AdaQualScoreAndSort
 from .blending import AdaQualBestPerRegion, AdaQualBlend
+from .damage_kinds import AdaQualDamageKinds, AdaQualSetDamage
 from .degradation import AdaQualDegrade
 from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
 from .quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality, AdaQualQualityToMask
@@ -28,6 +29,8 @@ NODES: list[type[io.ComfyNode]] = [
     AdaQualBlend,
     AdaQualBestPerRegion,
     AdaQualScoreAndSort,
+    AdaQualDamageKinds,
+    AdaQualSetDamage,
     AdaQualRestoreVideo,
 ]
 

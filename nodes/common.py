@@ -23,6 +23,18 @@ AdaQualAssessor = io.Custom("ADAQUAL_ASSESSOR")
 AdaQualQuality = io.Custom("ADAQUAL_QUALITY")
 AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
 
+NAMES = {
+    "low": "low light",
+    "rain": "rain",
+    "snow": "snow",
+    "haze": "haze",
+    "raindrops": "raindrops on the lens",
+    "blur": "blur",
+    "noise": "noise",
+    "jpeg": "JPEG damage",
+}
+"""What tooltips call each kind of damage."""
+
 Report = Callable[..., None]
 _TEMPORAL = (
     "For the frames of a clip: how many frames quality, kinds of damage and tone are averaged over, 0 to 240, default {}. 0 "
@@ -30,7 +42,7 @@ _TEMPORAL = (
     "the result follows changes of light too slowly. Cuts are found, and nothing is averaged over them."
 )
 _PREVIEW_SECONDS = 0.2
-_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "view")
+_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted", "view")
 
 
 def schema(**wanted) -> io.Schema:

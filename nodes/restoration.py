@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from functools import partial
 
-import torch.nn.functional as F
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adaqual_core.grid import CELL
+from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
 from ..adaqual_core.quality.bundled import AssessorNet
 from ..adaqual_core.sampling.ddim import SCHEDULES
@@ -17,6 +16,7 @@ from ..adaqual_core.sampling.settings import RestoreSettings
 from ..adaqual_core.video.memory import steady_maps, steady_prompts
 from .assessing import judged, ready
 from .common import (
+    NAMES,
     AdaQualAssessor,
     AdaQualModel,
     AdaQualPrompt,
@@ -67,6 +67,16 @@ def seed_input() -> io.Int.Input:
 
 def steps_input() -> io.Int.Input:
     return io.Int.Input("steps", default=0, min=0, max=100, tooltip=_STEPS)
+
+
+def _factor(kind: str) -> io.Float.Input:
+    return io.Float.Input(
+        kind, default=1.0, min=0.0, max=1.0, step=0.05, optional=True,
+        tooltip=(
+            f"Share of the {NAMES[kind]} to remove, 0 (keep all) to 1 (remove all), default 1. Lower it to leave some or all "
+            "in the picture. Needs a map that names kinds of damage."
+        ),
+    )  # fmt: skip
 
 
 def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings, report: Report) -> Tensor:
@@ -122,6 +132,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
                     ),
                 ),
                 preserve_input(),
+                *(_factor(kind) for kind in KINDS),
                 temporal_input(),
             ],
             outputs=[
@@ -134,19 +145,17 @@ class AdaQualBuildPrompt(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, quality, gamma, min_length, max_length, preserve, temporal=0) -> io.NodeOutput:
-        """Build frame by frame."""
-        settings = PromptSettings(gamma, min_length, max_length, preserve)
+    def execute(cls, image, quality, gamma, min_length, max_length, preserve, temporal=0, **factors) -> io.NodeOutput:
+        """Build frame by frame; ``factors`` are by kind of damage, 1 where a kind is not given."""
+        asked = tuple(factors.get(kind, 1.0) for kind in KINDS)
+        settings = PromptSettings(gamma, min_length, max_length, preserve, asked)
         count = len(image)
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
         single = (build_prompt(frame(image, i), maps[i], settings) for i in range(count))
         prompts = list(steady_prompts(frames(image), single, temporal))
-        height, width = image.shape[1:3]
-        # cells to pixels: the padded grid first, so that the mask lies where the sampler applies it
-        masks = (F.interpolate(p.restore_mask, scale_factor=CELL, mode="bilinear")[0, 0, :height, :width] for p in prompts)
-        return io.NodeOutput(join_prompts(prompts, quality), stack(masks, count))
+        return io.NodeOutput(join_prompts(prompts, quality), stack((p.pixel_mask(0) for p in prompts), count))
 
 
 class AdaQualSampler(io.ComfyNode):

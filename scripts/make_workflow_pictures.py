@@ -22,6 +22,10 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
 SIDE = 768
+INSETS = {"adaqual_heatmap": SIDE // 3, "adaqual_kinds": 2 * SIDE // 3}
+"""What is shown in a corner, by the name that it is saved under, and how wide."""
+PAINTED = {"adaqual_painted_mask": (0.55, 0.3, 0.85, 0.7), "adaqual_choose_damage": (0.2, -0.1, 0.65, 0.5)}
+"""Ellipses that are painted in the loaded picture: left, top, right and bottom as parts of its sides."""
 LOADERS = ("CheckpointLoaderSimple", "ControlNetLoader", "UpscaleModelLoader")
 SHIPPED = re.compile(r".*\(shipped\)").fullmatch
 FIT = """workflow => app.loadGraphData(workflow).then(() => {
@@ -86,12 +90,13 @@ def needs_files(prompt: dict) -> bool:
 with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
     source = server.base / "input" / "adaqual_example.png"
     before = Image.open(source).convert("RGB")
-    painted = before.copy()
-    alpha = Image.new("L", painted.size, 255)
-    w, h = painted.size
-    ImageDraw.Draw(alpha).ellipse((0.55 * w, 0.3 * h, 0.85 * w, 0.7 * h), fill=0)  # transparent = painted in LoadImage
-    painted.putalpha(alpha)
-    painted.save(server.base / "input" / "painted.png")
+    w, h = before.size
+    for stem, (left, top, right, bottom) in PAINTED.items():
+        painted, alpha = before.copy(), Image.new("L", before.size, 255)
+        box = (left * w, top * h, right * w, bottom * h)
+        ImageDraw.Draw(alpha).ellipse(box, fill=0)  # transparent = painted in LoadImage
+        painted.putalpha(alpha)
+        painted.save(server.base / "input" / f"{stem}.png")
     info = c.get_json(server.address, "/object_info")
     for path in sorted((c.REPOSITORY / "workflows").glob("*.json")):
         if sys.argv[1:] and path.stem not in sys.argv[1:]:
@@ -102,8 +107,8 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
             graph(server, workflow).save(path.with_suffix(".jpg"), quality=88)
             continue
         for node in prompt.values():
-            if node["class_type"] == "LoadImage" and "mask" in path.stem:
-                node["inputs"]["image"] = "painted.png"
+            if node["class_type"] == "LoadImage" and path.stem in PAINTED:
+                node["inputs"]["image"] = f"{path.stem}.png"
             if node["class_type"] in ("SaveImage", "SaveVideo"):  # apart, as ComfyUI saves nothing twice
                 node["inputs"]["filename_prefix"] = f"{path.stem}/{node['inputs']['filename_prefix']}"
         saved: dict[str, list[Image.Image]] = {}
@@ -120,9 +125,11 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
         page.paste(square(after).crop((SIDE // 2, 0, SIDE, SIDE)), (SIDE // 2, 0))
         pen = ImageDraw.Draw(page)
         pen.line((SIDE // 2, 0, SIDE // 2, SIDE), fill="white", width=4)
-        if "adaqual_heatmap" in saved:
-            inset = saved["adaqual_heatmap"][0].convert("RGB")
-            inset = inset.resize((SIDE // 3, round(inset.height * SIDE / 3 / inset.width)), Image.LANCZOS)
+        for name, wide in INSETS.items():
+            if name not in saved:
+                continue
+            inset = saved[name][0].convert("RGB")
+            inset = inset.resize((wide, round(inset.height * wide / inset.width)), Image.LANCZOS)
             corner = (16, SIDE - inset.height - 16)
             pen.rectangle((corner[0] - 3, corner[1] - 3, corner[0] + inset.width + 2, corner[1] + inset.height + 2), fill="white")
             page.paste(inset, corner)

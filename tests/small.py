@@ -11,9 +11,12 @@ from torch import Tensor
 from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
 from adaqual_core.networks.denoiser import Denoiser, DenoiserConfig, initialise
 from adaqual_core.networks.finish import Finish, FinishConfig
+from adaqual_core.networks.restorer import Restorer, RestorerConfig
+from adaqual_core.networks.restorer import initialise as initialise_restorer
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
 from adaqual_core.quality.bundled import AssessorConfig, AssessorNet
+from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.quality.map import QualityMap, quality_from_severity
 
 CONFIG = DenoiserConfig(
@@ -59,6 +62,30 @@ def assessor(seed: int = 0) -> AssessorNet:
     net = AssessorNet(AssessorConfig(widths=(8, 8, 12, 16), dilations=(1,)))
     disturb(net, 0.1, seed)
     return net.requires_grad_(False).eval()
+
+
+def estimator() -> QualityEstimator:
+    """A small estimator with random weights."""
+    torch.manual_seed(0)
+    net = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1, 2), picture_width=8))
+    disturb(net, 0.1, 0)
+    return net.requires_grad_(False).eval()
+
+
+def restorer() -> Restorer:
+    """A small restorer with random weights that changes pictures by about 0.1."""
+    config = RestorerConfig(
+        widths=(8, 8, 16, 16), encoder=(1, 1, 1), middle=1, decoder=(1, 1, 1), condition_width=16, heads=2,
+        grid_widths=(8, 8, 8), grid_blocks=1, grid_levels=4,
+    )  # fmt: skip
+    model = Restorer(config)
+    initialise_restorer(model, 0)
+    disturb(model, 0.05, 0)
+    with torch.no_grad():
+        for head in (model.denoiser.ending, model.grid.head):
+            head.weight.mul_(0.05)
+            head.bias.mul_(0.05)
+    return model.requires_grad_(False).eval()
 
 
 def official(mode: str = "published", seed: int = 0) -> OfficialNet:

@@ -11,55 +11,29 @@ import torch
 
 from adaqual_core.damage import degrade_batch
 from adaqual_core.kinds import KINDS
-from adaqual_core.networks.restorer import Restorer, RestorerConfig, initialise
 from adaqual_core.prompt import build_prompt
 from adaqual_core.quality.bundled import estimate_quality
-from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.sampling.families import restore_with, settings_for
 
 ROOT = Path(__file__).parents[1]
 
 
-def estimator() -> QualityEstimator:
-    """A small estimator with random weights."""
-    torch.manual_seed(0)
-    net = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1, 2), picture_width=8))
-    small.disturb(net, 0.1, 0)
-    return net.requires_grad_(False).eval()
-
-
-def restorer() -> Restorer:
-    """A small restorer with random weights that changes pictures by about 0.1."""
-    config = RestorerConfig(
-        widths=(8, 8, 16, 16), encoder=(1, 1, 1), middle=1, decoder=(1, 1, 1), condition_width=16, heads=2,
-        grid_widths=(8, 8, 8), grid_blocks=1, grid_levels=4,
-    )  # fmt: skip
-    model = Restorer(config)
-    initialise(model, 0)
-    small.disturb(model, 0.05, 0)
-    with torch.no_grad():
-        for head in (model.denoiser.ending, model.grid.head):
-            head.weight.mul_(0.05)
-            head.bias.mul_(0.05)
-    return model.requires_grad_(False).eval()
-
-
 def test_map_and_result_equal_those_of_the_cpu(device):
     picture = small.picture(83, 121)
-    reference_map = estimate_quality(estimator(), picture)
-    found_map = estimate_quality(estimator().to(device), picture)
+    reference_map = estimate_quality(small.estimator(), picture)
+    found_map = estimate_quality(small.estimator().to(device), picture)
     assert float((found_map.scores - reference_map.scores).abs().max()) < 0.02
     assert float((found_map.kinds - reference_map.kinds).abs().max()) < 0.01
     prompt = build_prompt(picture, reference_map)
-    reference = restore_with(restorer(), picture, prompt).picture
-    found = restore_with(restorer().to(device), picture, prompt).picture
+    reference = restore_with(small.restorer(), picture, prompt).picture
+    found = restore_with(small.restorer().to(device), picture, prompt).picture
     assert float((reference - picture).abs().mean()) > 0.005  # it does something
     assert float((found - reference).abs().max()) <= 1 / 255
 
 
 def test_tiles_and_batches_equal_the_whole(device):
     picture = small.picture(300, 421)
-    net, model = estimator().to(device), restorer().to(device)
+    net, model = small.estimator().to(device), small.restorer().to(device)
     whole, tiled = estimate_quality(net, picture), estimate_quality(net, picture, tile=64)
     assert float((whole.scores - tiled.scores).abs().max()) < 1e-3 and float((whole.kinds - tiled.kinds).abs().max()) < 1e-3
     prompt = build_prompt(picture, whole)
@@ -71,14 +45,14 @@ def test_tiles_and_batches_equal_the_whole(device):
 def test_a_map_without_kinds_is_refused_with_a_remedy():
     picture = small.picture(48, 48)
     with pytest.raises(ValueError, match="names no kinds.*bundled assessor"):
-        restore_with(restorer(), picture, small.prompt_for(picture))
+        restore_with(small.restorer(), picture, small.prompt_for(picture))
 
 
 def test_nothing_is_done_where_nothing_is_asked(device):
     picture = small.picture(48, 64)
     quality = small.flat_map(48, 64, 5.0)
     quality = type(quality)(quality.scores, 48, 64, "test", torch.zeros(1, len(KINDS), 1, 1))
-    result = restore_with(restorer().to(device), picture, build_prompt(picture, quality))
+    result = restore_with(small.restorer().to(device), picture, build_prompt(picture, quality))
     assert torch.equal(result.picture, picture) and result.tiles_run == 0
 
 

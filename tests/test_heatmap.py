@@ -1,9 +1,13 @@
+import itertools
+
 import pytest
 import torch
 from small import flat_map
 
-from adaqual_core.quality.heatmap import colour_table, grey_map, heatmap
+from adaqual_core.kinds import KINDS
+from adaqual_core.quality.heatmap import colour_table, grey_map, heatmap, kinds_sheet
 from adaqual_core.quality.map import QualityMap
+from adaqual_core.quality.set_damage import set_damage
 
 
 def lightness(colours):
@@ -54,3 +58,19 @@ def test_grey_map():
     scores = torch.tensor([[[[1.0, 2.0], [3.0, 5.0]]]])
     assert torch.allclose(grey_map(QualityMap(scores, 2, 2, "test")), torch.tensor([[[[0, 0.25], [0.5, 1]]]]))
     assert grey_map(QualityMap(scores, 33, 17, "test")).shape == (1, 1, 33, 17)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (7, 3000), (3000, 7), (200, 320)])
+def test_the_sheet_shows_every_kind_by_name(height, width):
+    plain = set_damage(flat_map(height, width, 5.0), "low", 0.0)
+    sheets = [kinds_sheet(plain)] + [kinds_sheet(set_damage(plain, kind, 1.0)) for kind in KINDS]
+    assert len({sheet.shape for sheet in sheets}) == 1
+    differing = [(sheet - sheets[0]).abs().amax((0, 1)) > 0.2 for sheet in sheets[1:]]
+    assert all(bool(where.any()) for where in differing)
+    for one, other in itertools.pairwise(differing):  # each kind has a place of its own
+        assert not bool((one & other).any())
+
+
+def test_the_sheet_needs_kinds():
+    with pytest.raises(ValueError, match="names no kinds of damage"):
+        kinds_sheet(flat_map(32, 32, 3.0))

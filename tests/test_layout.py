@@ -14,7 +14,7 @@ LAYERS = (
     ("checks", "image_statistics", "weight_files", "imageio"),
     ("damage", "evaluate"),
     ("quality",),
-    ("prompt", "steer"),
+    ("prompt", "steer", "choice"),
     ("networks",),
     ("sampling",),
     ("published",),

@@ -189,6 +189,7 @@ def test_the_command_line_restores_a_clip(tmp_path, capsys, monkeypatch):
         return torch.cat([picture_of(frame) for frame in shown(Path(name))])
 
     steady, single = restored("a.mp4"), restored("b.mp4", "--temporal", "0")
+    assert not torch.equal(restored("d.mp4", "--assume", "low=0.9"), steady)
     out = capsys.readouterr().out
     assert "a.mp4: 6 frames, quality " in out and "tiles run" in out
     assert steady.shape == single.shape and not torch.equal(steady, single)

@@ -1,4 +1,5 @@
-"""Pictures of quality maps: the heatmap with its fixed colour scale and legend, and the grey map (our definitions).
+"""Pictures of quality maps: the heatmap with its fixed colour scale and legend, the sheet of kinds of damage, and the grey map
+(our definitions).
 
 The scale is the same for every picture: dark violet is quality 1, yellow quality 5, and lightness rises evenly between
 (viridis), so that it can be read by the colour-blind and in print.
@@ -6,10 +7,12 @@ The scale is the same for every picture: dark violet is quality 1, yellow qualit
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..grid import HIGHEST, LOWEST
+from ..kinds import KINDS
 from .map import QualityMap
 
 _VIRIDIS = (
@@ -17,7 +20,9 @@ _VIRIDIS = (
     (0.128, 0.567, 0.551), (0.135, 0.659, 0.518), (0.267, 0.749, 0.441), (0.478, 0.821, 0.318), (0.741, 0.873, 0.150),
     (0.993, 0.906, 0.144),
 )  # fmt: skip
-_MARKS = 5
+_QUALITIES = ("1", "2", "3", "4", "5")
+_SEVERITIES = ("1", "0.75", "0.5", "0.25", "0")
+_COLUMNS, _PANEL, _NARROWEST, _LINE, _GAP = 4, 384, 160, 32, 8
 
 
 def colour_table() -> Tensor:
@@ -33,28 +38,79 @@ def grey_map(quality: QualityMap) -> Tensor:
     return quality.resized(quality.height, quality.width).sub(LOWEST).div_(HIGHEST - LOWEST)
 
 
-def _legend(width: int) -> Tensor:
-    """The colour scale [3, h, width] from 1 (left) to 5 (right), with the numbers written where they fit."""
+def _font(size: float) -> ImageFont.ImageFont:
+    """Pillow's own font of about ``size`` px; before Pillow 10.1 it has one size only."""
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:
+        return ImageFont.load_default()
+
+
+def _as_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
+
+
+def _legend(width: int, marks: tuple[str, ...] = _QUALITIES) -> Tensor:
+    """The colour scale [3, h, width] from quality 1 (left) to 5 (right), with ``marks`` written in even steps where they fit."""
     height = max(12, min(64, width // 16))
     table = (colour_table() * 255).round().to(torch.uint8)
     row = table[torch.linspace(0, 255, width).long()]
     image = Image.fromarray(row.expand(height, width, 3).contiguous().numpy())
     if width >= 8 * height:
-        draw, font = ImageDraw.Draw(image), ImageFont.load_default(0.75 * height)
-        for mark in range(_MARKS):
-            x = height / 2 + mark / (_MARKS - 1) * (width - height)
-            colour = "white" if mark < _MARKS // 2 else "black"
-            draw.text((x, height / 2), str(mark + 1), fill=colour, font=font, anchor="mm")
-    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
+        draw, font = ImageDraw.Draw(image), _font(0.75 * height)
+        inset = max(height, *(draw.textlength(mark, font=font) + 0.5 * height for mark in marks))
+        for number, mark in enumerate(marks):
+            x = inset / 2 + number / (len(marks) - 1) * (width - inset)
+            draw.text((x, height / 2), mark, fill="white" if number < len(marks) // 2 else "black", font=font, anchor="mm")
+    return _as_tensor(image)
+
+
+def _colours(quality: Tensor) -> Tensor:
+    """Qualities [B, 1, H, W] in [1, 5] as colours [B, 3, H, W]."""
+    index = (quality[:, 0].sub(LOWEST).div_(HIGHEST - LOWEST) * 255).round_().to(torch.uint8)
+    table = colour_table()
+    # channel by channel: a map of a large picture needs no interleaved copy
+    return torch.stack([table[:, channel][index.int()] for channel in range(3)], 1)
 
 
 def heatmap(quality: QualityMap, legend: bool = True) -> Tensor:
     """Quality maps as colours [B, 3, H, W] in [0, 1] at the picture's size, above a ``legend`` from 1 to 5."""
-    index = (grey_map(quality)[:, 0] * 255).round_().to(torch.uint8)
-    table = colour_table()
-    # channel by channel: a map of a large picture needs no interleaved copy
-    colours = torch.stack([table[:, channel][index.int()] for channel in range(3)], 1)
+    colours = _colours(quality.resized(quality.height, quality.width))
     if not legend:
         return colours
     strip = _legend(quality.width).expand(quality.batch, -1, -1, -1)
     return torch.cat((colours, strip), 2)
+
+
+def kinds_sheet(quality: QualityMap) -> Tensor:
+    """The severity of each kind of damage as a labelled picture [B, 3, h, w] in [0, 1], about 1600 px wide.
+
+    Eight panels in the order of KINDS show the maps of severity. Above each stand the kind's name and its mean severity, below
+    all the colour scale from severity 1 (dark violet) to 0 (yellow). Raises ValueError where the map names no kinds.
+    """
+    if quality.kinds is None:
+        raise ValueError(
+            f"quality: the map names no kinds of damage (made by: {quality.assessor}); use an assessor that does "
+            "(`adaqual train assessor` makes one), or say the kinds with set_damage"
+        )
+    scale = _PANEL / max(quality.height, quality.width)
+    height, width = (max(1, round(side * scale)) for side in (quality.height, quality.width))
+    box = max(width, _NARROWEST) + _GAP
+    rows, font = -(-len(KINDS) // _COLUMNS), _font(0.7 * _LINE)
+    legend, sheets = _legend(_COLUMNS * box + _GAP, _SEVERITIES), []
+    for picture in range(quality.batch):
+        one = quality.index(picture)
+        labels = Image.new("RGB", (_COLUMNS * box + _GAP, rows * (_LINE + height + _GAP)), (24, 24, 24))
+        draw, panels = ImageDraw.Draw(labels), []
+        for number, kind in enumerate(KINDS):
+            severity = one.kind_pixels(kind)
+            mean = float(severity.mean())
+            severity = F.interpolate(severity, (height, width), mode="bilinear", antialias=True).clamp(0, 1)
+            x, y = _GAP + number % _COLUMNS * box, number // _COLUMNS * (_LINE + height + _GAP)
+            draw.text((x, y + _LINE / 2), f"{kind}  {mean:.2f}", fill="white", font=font, anchor="lm")
+            panels.append((x, y + _LINE, _colours(HIGHEST - (HIGHEST - LOWEST) * severity)[0]))
+        sheet = _as_tensor(labels)
+        for x, y, panel in panels:
+            sheet[:, y : y + height, x : x + width] = panel
+        sheets.append(torch.cat((sheet, legend), 1))
+    return torch.stack(sheets)

@@ -4,14 +4,16 @@ The map of our assessors has one score per cell of 16×16 px; maps of any other 
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..filters import gaussian_blur
-from ..grid import HIGHEST, LOWEST, cell_count
+from ..grid import CELL, HIGHEST, LOWEST, cell_count, severity_of
 from ..kinds import KINDS
 
 
@@ -20,7 +22,11 @@ class QualityMap:
     """Quality of B pictures of ``height`` × ``width`` px.
 
     ``scores`` [B, 1, h, w] in [1, 5], float32 on the CPU. ``assessor``: what made the map. ``kinds`` [B, 8, h', w'] in [0, 1],
-    float32 on the CPU: severity of each kind of damage in the order of KINDS, or None where it is not known.
+    float32 on the CPU: severity of each kind of damage in the order of KINDS, or None where it is not known. ``pixels``
+    [B, 1, height, width] in [1, 5], float32 on the CPU: scores per pixel, where an artist painted more finely than the cells, or
+    None; ``scores`` hold the same per cell. ``painted``: damage that an artist has set through masks; it maps names of kinds to
+    severities [B, 1, height, width] in [0, 1] per pixel, float32 on the CPU. The other fields do not hold it; all methods and
+    properties take it into account.
     """
 
     scores: Tensor
@@ -28,25 +34,31 @@ class QualityMap:
     width: int
     assessor: str
     kinds: Tensor | None = None
+    pixels: Tensor | None = None
+    painted: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
         shape = tuple(self.scores.shape)
         if len(shape) != 4 or shape[1] != 1 or 0 in shape:
             raise ValueError(f"scores: shape {shape}; a quality map is [B, 1, h, w] with no empty side")
-        if self.scores.dtype != torch.float32 or self.scores.device.type != "cpu":
-            raise ValueError(f"scores: {self.scores.dtype} on {self.scores.device}; give float32 on the CPU")
         if self.height < 1 or self.width < 1:
             raise ValueError(f"picture size: {self.height}×{self.width}; both sides must be at least 1 px")
-        if not bool(((self.scores >= LOWEST) & (self.scores <= HIGHEST)).all()):
-            raise ValueError("scores: values outside [1, 5] or NaN; clamp them, or check the assessor's input")
+        _check_range("scores", self.scores, LOWEST, HIGHEST)
         if self.kinds is not None:
             found = tuple(self.kinds.shape)
             if len(found) != 4 or found[:2] != (shape[0], len(KINDS)) or 0 in found:
                 raise ValueError(f"kinds: shape {found}; give [{shape[0]}, {len(KINDS)}, h, w]")
-            if self.kinds.dtype != torch.float32 or self.kinds.device.type != "cpu":
-                raise ValueError(f"kinds: {self.kinds.dtype} on {self.kinds.device}; give float32 on the CPU")
-            if not bool(((self.kinds >= 0) & (self.kinds <= 1)).all()):
-                raise ValueError("kinds: values outside [0, 1] or NaN; clamp them, or check the assessor's input")
+            _check_range("kinds", self.kinds, 0, 1)
+        wanted = (shape[0], 1, self.height, self.width)
+        if self.pixels is not None:
+            if tuple(self.pixels.shape) != wanted:
+                raise ValueError(f"pixels: shape {tuple(self.pixels.shape)}; give {list(wanted)}")
+            _check_range("pixels", self.pixels, LOWEST, HIGHEST)
+        for kind, damage in self.painted.items():
+            found = tuple(damage.shape)
+            if kind not in KINDS or self.kinds is None or found != wanted:
+                raise ValueError(f"painted: '{kind}' {found}; give {list(wanted)} by names of kinds, for a map that has kinds")
+            _check_range("painted", damage, 0, 1)
 
     @property
     def batch(self) -> int:
@@ -54,36 +66,104 @@ class QualityMap:
         return self.scores.shape[0]
 
     @property
+    def painted_severity(self) -> Tensor | None:
+        """The largest severity that was set through masks, of any kind, [B, 1, height, width]; None where nothing was."""
+        fields = list(self.painted.values())
+        return reduce(torch.maximum, fields) if fields else None
+
+    @property
     def mean(self) -> Tensor:
         """Mean quality of each picture, [B] in [1, 5]."""
-        return self.scores.mean((1, 2, 3))
+        return (self.cells() if self.painted else self.scores).mean((1, 2, 3))
 
     @property
     def severity(self) -> Tensor:
         """Severity s = (5 − Q)/4, [B, 1, h, w] in [0, 1] (method.md section 3)."""
-        return (HIGHEST - self.scores) / (HIGHEST - LOWEST)
+        return (HIGHEST - (self.cells() if self.painted else self.scores)) / (HIGHEST - LOWEST)
 
     def resized(self, height: int, width: int) -> Tensor:
         """Scores [B, 1, height, width], bilinear when enlarged and averaged over areas when reduced."""
-        return _resized(self.scores, height, width)
+        finest = self.scores if self.pixels is None else self.pixels
+        scores, painted = resampled(finest, height, width), self.painted_severity
+        return scores if painted is None else _lowered(scores, resampled(painted, height, width))
+
+    def pixel_scores(self) -> Tensor | None:
+        """Scores per pixel [B, 1, height, width] where an artist painted them more finely than the cells, else None.
+
+        Damage that was set through masks is not among them.
+        """
+        if self.pixels is not None:
+            return self.pixels
+        finer = any(side > cells for side, cells in zip(self.scores.shape[-2:], cell_grid(self), strict=True))
+        return resampled(self.scores, self.height, self.width) if finer else None
 
     def cells(self) -> Tensor:
-        """Scores on the cell grid, [B, 1, ceil(height/16), ceil(width/16)]."""
-        return self.resized(cell_count(self.height), cell_count(self.width))
+        """Scores on the cell grid, [B, 1, ceil(height/16), ceil(width/16)].
+
+        Damage that was set through a mask counts in every cell that the mask touches, as severe as at its worst pixel there.
+        """
+        scores, painted = resampled(self.scores, *cell_grid(self)), self.painted_severity
+        return scores if painted is None else _lowered(scores, worst_of_cells(painted))
 
     def kind_cells(self) -> Tensor | None:
-        """Severity of each kind on the cell grid, [B, 8, ceil(height/16), ceil(width/16)], or None where it is not known."""
+        """Severity of each kind on the cell grid, [B, 8, ceil(height/16), ceil(width/16)], or None where it is not known.
+
+        Damage that was set through masks counts as for :meth:`cells`.
+        """
         if self.kinds is None:
             return None
-        return _resized(self.kinds, cell_count(self.height), cell_count(self.width))
+        kinds = resampled(self.kinds, *cell_grid(self))
+        return raised(kinds, {kind: worst_of_cells(damage) for kind, damage in self.painted.items()})
+
+    def kind_pixels(self, kind: str) -> Tensor | None:
+        """Severity of one kind per pixel, [B, 1, height, width] in [0, 1], or None where it is not known."""
+        if self.kinds is None:
+            return None
+        index = KINDS.index(kind)
+        severity = resampled(self.kinds[:, index : index + 1], self.height, self.width)
+        return torch.maximum(severity, self.painted[kind]) if kind in self.painted else severity
+
+    def unpainted(self) -> "QualityMap":
+        """The map without the damage that was set through masks."""
+        return replace(self, painted={})
 
     def index(self, picture: int) -> "QualityMap":
         """The map of one picture of the batch."""
         one = slice(picture, picture + 1)
-        return replace(self, scores=self.scores[one], kinds=None if self.kinds is None else self.kinds[one])
+        kinds, pixels = (None if part is None else part[one] for part in (self.kinds, self.pixels))
+        painted = {kind: damage[one] for kind, damage in self.painted.items()}
+        return replace(self, scores=self.scores[one], kinds=kinds, pixels=pixels, painted=painted)
 
 
-def _resized(field: Tensor, height: int, width: int) -> Tensor:
+def _check_range(name: str, values: Tensor, lowest: float, highest: float) -> None:
+    if values.dtype != torch.float32 or values.device.type != "cpu":
+        raise ValueError(f"{name}: {values.dtype} on {values.device}; give float32 on the CPU")
+    if not bool(((values >= lowest) & (values <= highest)).all()):
+        raise ValueError(f"{name}: values outside [{lowest:g}, {highest:g}] or NaN; clamp them, or check the assessor's input")
+
+
+def _lowered(scores: Tensor, severity: Tensor) -> Tensor:
+    """Scores that are at most those of ``severity`` [B, 1, h, w]."""
+    return torch.minimum(scores, HIGHEST - (HIGHEST - LOWEST) * severity)
+
+
+def worst_of_cells(severity: Tensor) -> Tensor:
+    """The largest severity in each cell of 16×16 px, [B, C, H, W] → [B, C, ceil(H/16), ceil(W/16)]."""
+    return F.max_pool2d(severity, CELL, ceil_mode=True)
+
+
+def raised(kinds: Tensor, by: Mapping[str, Tensor]) -> Tensor:
+    """Severities [B, 8, h, w] that are at least those of some kinds, each [B, 1, h, w]."""
+    if not by:
+        return kinds
+    kinds = kinds.clone()
+    for kind, severity in by.items():
+        index = KINDS.index(kind)
+        kinds[:, index : index + 1] = torch.maximum(kinds[:, index : index + 1], severity)
+    return kinds
+
+
+def resampled(field: Tensor, height: int, width: int) -> Tensor:
     if (height, width) == tuple(field.shape[-2:]):
         return field
     if height <= field.shape[-2] and width <= field.shape[-1]:
@@ -141,7 +221,8 @@ def edit_quality(
     limits, then paint.
 
     Where the ``override`` mask ([B or 1, h, w] in [0, 1], any size) is 1 the score becomes ``override_quality``; between 0 and
-    1 it is mixed. Scores outside the painted area end within [minimum, maximum].
+    1 it is mixed. Scores outside the painted area end within [minimum, maximum]. A mask that is finer than the cells is followed
+    to the pixel. Damage that was set through masks is edited alike.
     """
     for name, value in (("override_quality", override_quality), ("minimum", minimum), ("maximum", maximum)):
         if not LOWEST <= value <= HIGHEST:
@@ -152,21 +233,48 @@ def edit_quality(
         raise ValueError(f"gain: {gain}; give a finite number of at least 0")
     if blur < 0 or not math.isfinite(blur):
         raise ValueError(f"blur: {blur}; give a width in px of at least 0")
-    scores = (HIGHEST - (HIGHEST - quality.scores) * gain).clamp(LOWEST, HIGHEST)
-    per_cell = quality.scores.shape[-1] / quality.width
-    scores = torch.stack([gaussian_blur(one, blur * per_cell) for one in scores]).clamp(minimum, maximum)
     if override is not None:
-        if override.ndim != 3 or override.shape[0] not in (1, quality.batch):
-            raise ValueError(f"override: shape {tuple(override.shape)}; give [1 or {quality.batch}, h, w]")
+        override = checked_mask("override", override, quality.batch)
+
+    def levelled(scores: Tensor) -> Tensor:
+        scores = (HIGHEST - (HIGHEST - scores) * gain).clamp(LOWEST, HIGHEST)
+        per_cell = scores.shape[-1] / quality.width
+        return torch.stack([gaussian_blur(one, blur * per_cell) for one in scores]).clamp(minimum, maximum)
+
+    def painted_over(scores: Tensor) -> Tensor:
+        if override is None:
+            return scores
         # painted strokes can be finer than a cell: work at the finer of the two grids
-        fine = [max(a, b) for a, b in zip(scores.shape[-2:], cell_grid(quality), strict=True)]
-        paint = override[:, None].detach().cpu().float().clamp(0, 1)
-        mode = "area" if paint.shape[-1] > fine[1] else "bilinear"
-        paint = F.interpolate(paint, fine, mode=mode)
+        fine = [max(a, b) for a, b in zip(scores.shape[-2:], cells, strict=True)]
+        mode = "area" if override.shape[-1] > fine[1] else "bilinear"
+        paint = F.interpolate(override, fine, mode=mode)
         scores = F.interpolate(scores, fine, mode="bilinear") if list(scores.shape[-2:]) != fine else scores
-        scores = scores + paint * (override_quality - scores)
-    kinds = None if quality.kinds is None else (quality.kinds * gain).clamp(0, 1)
-    return replace(quality, scores=scores.clamp(LOWEST, HIGHEST), assessor=f"{quality.assessor}, edited", kinds=kinds)
+        return (scores + paint * (override_quality - scores)).clamp(LOWEST, HIGHEST)
+
+    scores, cells = levelled(quality.scores), cell_grid(quality)
+    pixels = None if quality.pixels is None else levelled(quality.pixels)
+    if pixels is None and override is not None and bool(override.any()):
+        if any(side > count for side, count in zip(override.shape[-2:], cells, strict=True)):
+            pixels = resampled(scores, quality.height, quality.width)
+    painted = {kind: levelled(HIGHEST - (HIGHEST - LOWEST) * damage) for kind, damage in quality.painted.items()}
+    return replace(
+        quality,
+        scores=painted_over(scores),
+        assessor=f"{quality.assessor}, edited",
+        kinds=None if quality.kinds is None else (quality.kinds * gain).clamp(0, 1),
+        pixels=None if pixels is None else painted_over(pixels),
+        painted={kind: severity_of(painted_over(damage)) for kind, damage in painted.items()},
+    )
+
+
+def checked_mask(name: str, mask: Tensor, batch: int) -> Tensor:
+    """A mask [1 or B, h, w] as float32 [1 or B, 1, h, w] in [0, 1] on the CPU; ValueError for other shapes and for NaN."""
+    if mask.ndim != 3 or mask.shape[0] not in (1, batch) or 0 in mask.shape:
+        raise ValueError(f"{name}: shape {tuple(mask.shape)}; give [1 or {batch}, h, w]")
+    mask = mask[:, None].detach().cpu().float()
+    if bool(mask.isnan().any()):
+        raise ValueError(f"{name}: holds NaN; repair the node that made it")
+    return mask.clamp(0, 1)
 
 
 def cell_grid(quality: QualityMap) -> tuple[int, int]:

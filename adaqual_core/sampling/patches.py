@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..grid import mirrored, pixel_mask
+from ..grid import mirrored
 from ..networks.weather_diffusion import WeatherNet
 from ..prompt import Prompt
 from .ddim import alphas_cumprod, ddim_step, previous_alpha, timesteps
@@ -187,7 +187,7 @@ def restore_patches(
     check_inputs(picture, prompt)
     batch, _, height, width = picture.shape
     patch, run = model.config.patch, Runner(model, dtype)
-    masks = [_extended(pixel_mask(field[0], height, width), patch, patch) for field in prompt.restore_mask]
+    masks = [_extended(prompt.pixel_mask(index), patch, patch) for index in range(len(picture))]
     grid = corners(*masks[0].shape, patch, settings.stride)
     counts = [len(active_corners(grid, patch, mask)) if settings.strength > 0 else 0 for mask in masks]
     total = settings.steps * sum(-(-count // settings.patch_batch) for count in counts)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, pixel_mask
+from ..grid import CELL
 from ..networks.adaqual_diff import OfficialNet
 from ..prompt import Prompt
 from .ddim import alphas_cumprod, ddim_step, previous_alpha, timesteps
@@ -166,7 +166,7 @@ def restore_whole(
     check_inputs(picture, prompt)
     height, width = picture.shape[-2:]
     run, step = Runner(model, dtype), max(CELL, 2 ** len(model.config.encoder))
-    masks = [pixel_mask(field[0], height, width) for field in prompt.restore_mask]
+    masks = [prompt.pixel_mask(index) for index in range(len(picture))]
     if settings.strength == 0:
         masks = [torch.zeros_like(mask) for mask in masks]
     plans = [windows_of(mask, settings.tile, step, model.receptive_radius) for mask in masks]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, cell_count, mirrored
+from ..grid import CELL, block_of, cell_count, mirrored
 from ..networks.denoiser import Denoiser
 from ..networks.tone_grid import sliced, view_of
 from ..prompt import Prompt
@@ -30,6 +30,7 @@ class _Windows:
         self.height, self.width = (CELL * cell_count(side) for side in picture.shape[-2:])
         self.maps = (prompt.severity[index : index + 1], prompt.length[index : index + 1])
         self.mask = prompt.restore_mask[index : index + 1]
+        self.paint = None if prompt.painted is None else prompt.painted[index]
         self.statistics = prompt.statistics[index : index + 1]
 
     def _seen(self, picture: Tensor, w: Window) -> Tensor:
@@ -72,7 +73,9 @@ class _Windows:
             part.add_(mask * sliced(grid, part[None], y, x)[0]).clamp_(0, 1)
 
     def block_mask(self, w: Window) -> Tensor:
-        """Preservation [1, h, w] per pixel of the block, interpolated between cell centres as over the whole picture."""
+        """The restore mask [1, h, w] per pixel of the block: painted, or interpolated between the centres of cells."""
+        if self.paint is not None:
+            return block_of(self.paint, w.top, w.bottom, w.left, w.right)
         rows, columns = ((a // CELL - 1, -(-b // CELL) + 1) for a, b in ((w.top, w.bottom), (w.left, w.right)))
         last_row, last_column = self.mask.shape[-2] - 1, self.mask.shape[-1] - 1
         part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
@@ -148,7 +151,11 @@ def restore(
     tile = settings.tile // TILE * TILE
     padded = [CELL * cell_count(side) for side in (height, width)]
     wanted = prompt.restore_mask if settings.strength > 0 else torch.zeros_like(prompt.restore_mask)
-    layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
+    painted = prompt.painted if prompt.painted is not None and settings.strength > 0 else [None] * len(wanted)
+    active = [
+        active_tiles(mask[None], paint if paint is None else paint[None]) for mask, paint in zip(wanted, painted, strict=True)
+    ]
+    layouts = [plan(tiles, *padded, tile, context) for tiles in active]
     passes = settings.steps + (model.finish is not None)
     total = passes * sum(len(batches(layout, settings.tile_batch)) for layout in layouts)
     advance = counted(progress, total)

@@ -44,11 +44,14 @@ class TileLayout:
     tiles_run: int
 
 
-def active_tiles(restore_mask: Tensor) -> Tensor:
+def active_tiles(restore_mask: Tensor, painted: Tensor | None = None) -> Tensor:
     """Which tiles [rows, columns] hold a pixel to restore, from the mask [1, 1, h, w] per cell, 0 = keep.
 
-    A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels.
+    A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels. Where ``painted`` [1, 1, H, W] is
+    given, the mask per pixel that an artist painted, it counts instead.
     """
+    if painted is not None:
+        return F.max_pool2d(painted, TILE, ceil_mode=True)[0, 0] > 0
     reach = F.max_pool2d(restore_mask, 3, 1, 1)
     cells = TILE // CELL
     height, width = reach.shape[-2:]

@@ -62,11 +62,11 @@ class Tone:
     grid: Tensor
     mask: Tensor
 
-    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None, painted: Tensor | None = None) -> Tensor:
         """What the grid adds to parts [B, 3, n, m] of the pictures.
 
         Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the
-        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one.
+        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one; ``painted`` [B, 1, n, m] raises it.
         """
         if mask is not None:
             return mask * sliced(self.grid, part, y, x)
@@ -75,4 +75,6 @@ class Tone:
         )
         slope, offset = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False).split(1, 1)
         mask = (slope * luma(part) + offset).clamp(0, 1)
+        if painted is not None:
+            mask = torch.maximum(mask, painted)
         return mask * sliced(self.grid, part, y, x)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, cell_count, mirrored
+from ..grid import CELL, block_of, cell_count, mirrored
 from ..networks.bilateral_grid import view_of
 from ..networks.restorer import Restorer
 from ..prompt import Prompt
@@ -50,6 +50,9 @@ class _Picture:
         grid = Runner(model.grid, dtype)([view], "the view of the whole picture") * grid_gate(kinds)
         self.tone = Tone(grid, edge_aware(picture[None], self.mask))
         self.painted = is_painted(prompt)
+        self.paint = None if prompt.painted is None else prompt.painted[index]
+        damage = prompt.quality.painted_severity
+        self.damage_set = None if damage is None else damage[min(index, len(damage) - 1)]
         self.toned = self._toned()
 
     def _toned(self) -> Tensor:
@@ -62,11 +65,20 @@ class _Picture:
             part = toned[None, :, top:bottom]
             y = ((torch.arange(top, bottom) + 0.5) / height)[None]
             mask = self._block_mask(top, bottom, 0, self.width)[None, :, :, :width] if self.painted else None
-            part.add_(self.tone.change(part, y, x, mask)).clamp_(0, 1)
+            paint = self._set_by_masks(top, bottom)
+            part.add_(self.tone.change(part, y, x, mask, paint)).clamp_(0, 1)
         return toned
 
+    def _set_by_masks(self, top: int, bottom: int) -> Tensor | None:
+        """The restore mask [1, 1, h, W] of some rows where an artist has set damage through masks, 0 elsewhere; None without."""
+        if self.damage_set is None:
+            return None
+        return (self.paint[:, top:bottom] * (self.damage_set[:, top:bottom] > 0))[None]
+
     def _block_mask(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """The restore mask [1, h, w] per pixel of a block, interpolated between cell centres as over the whole picture."""
+        """The restore mask [1, h, w] per pixel of a block: painted, or interpolated between the centres of cells."""
+        if self.paint is not None:
+            return block_of(self.paint, top, bottom, left, right)
         rows, columns = ((a // CELL - 1, -(-b // CELL) + 1) for a, b in ((top, bottom), (left, right)))
         last_row, last_column = self.mask.shape[-2] - 1, self.mask.shape[-1] - 1
         part = self.mask[..., torch.arange(*rows).clamp(0, last_row), :]
@@ -148,13 +160,18 @@ def restore_toned(
     check_inputs(picture, prompt)
     if prompt.kinds is None:
         raise ValueError(
-            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map"
+            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map, or say "
+            "the kinds (set_damage, the node Set Damage, --assume)"
         )
     height, width = picture.shape[-2:]
     context = CELL * math.ceil(max(settings.overlap, model.denoiser.receptive_radius) / CELL)
     tile, padded = settings.tile // TILE * TILE, [CELL * cell_count(side) for side in (height, width)]
     wanted = prompt.restore_mask if settings.strength > 0 else torch.zeros_like(prompt.restore_mask)
-    layouts = [plan(active_tiles(mask[None]), *padded, tile, context) for mask in wanted]
+    painted = prompt.painted if prompt.painted is not None and settings.strength > 0 else [None] * len(wanted)
+    active = [
+        active_tiles(mask[None], paint if paint is None else paint[None]) for mask, paint in zip(wanted, painted, strict=True)
+    ]
+    layouts = [plan(tiles, *padded, tile, context) for tiles in active]
     advance = counted(progress, settings.steps * sum(len(batches(layout, settings.tile_batch)) for layout in layouts))
     result = torch.empty(picture.shape, dtype=torch.float32)
     for index, layout in enumerate(layouts):

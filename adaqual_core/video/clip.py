@@ -1,7 +1,7 @@
 """The way of a frame: judged, joined with the frames before it, restored."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..prompt import Prompt, PromptSettings, build_prompt
 from ..quality.map import QualityMap
+from ..quality.set_damage import set_damage
 from ..sampling.families import Restorer, restore_with
 from ..sampling.settings import Progress, Restored, RestoreSettings
 from .memory import Memory, check_temporal, steady_map, steady_prompt
@@ -27,6 +28,7 @@ class Chain:
 
     ``judge`` gives the quality map of a picture [1, 3 or 4, H, W]. The sampler's noise comes from the settings' seed and is the
     same for every frame. ``temporal``: frames of the window (:mod:`adaqual_core.video.memory`), 0 for every frame by itself.
+    ``assumed``: severities by kind of damage that every frame has at least, whatever is judged.
     """
 
     model: Restorer
@@ -34,6 +36,7 @@ class Chain:
     prompts: PromptSettings
     settings: RestoreSettings
     temporal: int = TEMPORAL
+    assumed: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         check_temporal(self.temporal)
@@ -82,6 +85,8 @@ def is_clip(path: Path) -> bool:
 def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:
     """The prompt of the next frame [1, 3 or 4, H, W] in [0, 1], and what is remembered for the frame after it."""
     quality, maps = steady_map(shot.maps, picture, chain.judge(picture), chain.temporal)
+    for kind, severity in chain.assumed.items():
+        quality = set_damage(quality, kind, severity)
     prompt, prompts = steady_prompt(shot.prompts, picture, build_prompt(picture, quality, chain.prompts), chain.temporal)
     return prompt, Shot(maps, prompts)
 

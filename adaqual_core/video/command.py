@@ -16,7 +16,10 @@ from .segments import restore_clip
 def work_of(chain: Chain, others: Sequence[object]) -> dict[str, str]:
     """What decides the result beside the clip, in words: settings, and ``others``, of which files are told apart by content."""
     told = [_told(one) for one in others]
-    return {"settings": f"{chain.prompts} {chain.settings} temporal={chain.temporal}", "models": " ".join(told)}
+    return {
+        "settings": f"{chain.prompts} {chain.settings} temporal={chain.temporal} {sorted(chain.assumed.items())}",
+        "models": " ".join(told),
+    }
 
 
 def _told(one: object) -> str:

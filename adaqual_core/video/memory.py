@@ -21,7 +21,7 @@ from ..grid import HIGHEST, LOWEST
 from ..kinds import KINDS
 from ..networks.bilateral_grid import view_of
 from ..prompt import Prompt, asked_damage
-from ..quality.map import QualityMap
+from ..quality.map import QualityMap, resampled
 from ..sampling.toned import is_painted
 
 LONGEST = 240
@@ -162,7 +162,7 @@ def steady_map(memory: Memory | None, picture: Tensor, quality: QualityMap, temp
         best = (torch.full_like(quality.scores, HIGHEST),)
         (scores,), memory = remember(memory, picture, (quality.scores,), temporal, best, _least_damage)
         return replace(quality, scores=scores.clamp(LOWEST, HIGHEST)), memory
-    parts = (quality.cells(), quality.kind_cells())
+    parts = (resampled(quality.scores, *quality.kinds.shape[-2:]), quality.kinds)
     best = (torch.full_like(parts[0], HIGHEST), torch.zeros_like(parts[1]))
     (scores, kinds), memory = remember(memory, picture, parts, temporal, best, _least_tone)
     return replace(quality, scores=scores.clamp(LOWEST, HIGHEST), kinds=kinds.clamp(0, 1)), memory

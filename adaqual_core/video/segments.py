@@ -131,7 +131,7 @@ def _restored(chain: Chain, shot: Shot, clip: Clip, encoding: Encoding, start: i
                 progress(index, max(index, clip.frames), preview)
 
             result, prompt, shot = restore_frame(chain, shot, picture, inside)
-            report = ClipReport(1, float(prompt.quality.mean), result.tiles_total, result.tiles_run)
+            report = ClipReport(1, float(prompt.quality.scores.mean()), result.tiles_total, result.tiles_run)
             shown = frame_of(result.picture, frame, picture) if result.tiles_run else frame
             shown.pts, shown.time_base = decoded.pts, decoded.time_base
             shown.pict_type = PictureType.NONE  # the encoder's own choice, not that of the source

@@ -39,7 +39,7 @@ INTERFACE = {
     "AdaQualMaskToQuality": ("mask:MASK", "image:IMAGE", "quality:ADAQUAL_QUALITY"),
     "AdaQualBuildPrompt": (
         "image:IMAGE quality:ADAQUAL_QUALITY gamma:FLOAT min_length:FLOAT max_length:FLOAT preserve:FLOAT",
-        "temporal:INT",
+        "low:FLOAT rain:FLOAT snow:FLOAT haze:FLOAT raindrops:FLOAT blur:FLOAT noise:FLOAT jpeg:FLOAT temporal:INT",
         "prompt:ADAQUAL_PROMPT restored_region:MASK",
     ),
     "AdaQualSampler": (
@@ -85,6 +85,12 @@ INTERFACE = {
         "assessor:ADAQUAL_ASSESSOR",
         "kept:IMAGE rejected:IMAGE kept_scores:FLOAT rejected_scores:FLOAT report:STRING",
     ),
+    "AdaQualDamageKinds": (
+        "quality:ADAQUAL_QUALITY",
+        "",
+        "low:MASK rain:MASK snow:MASK haze:MASK raindrops:MASK blur:MASK noise:MASK jpeg:MASK sheet:IMAGE",
+    ),
+    "AdaQualSetDamage": ("quality:ADAQUAL_QUALITY kind:COMBO severity:FLOAT", "mask:MASK", "quality:ADAQUAL_QUALITY"),
     "AdaQualRestoreVideo": (
         "video:VIDEO strength:FLOAT preserve:FLOAT seed:INT steps:INT",
         "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR temporal:INT",

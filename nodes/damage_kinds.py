@@ -1,0 +1,101 @@
+"""Kinds of damage: looking at what the assessor found, and saying what it missed."""
+
+from comfy_api.latest import io, ui
+
+from ..adaqual_core.kinds import KINDS
+from ..adaqual_core.quality.heatmap import kinds_sheet
+from ..adaqual_core.quality.set_damage import set_damage
+from .common import NAMES, AdaQualQuality, schema, stack
+
+
+class AdaQualDamageKinds(io.ComfyNode):
+    """Quality map → one mask for each kind of damage, and a labelled picture of all."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualDamageKinds",
+            display_name="Damage Kinds",
+            description=(
+                "Shows which kinds of damage a quality map names, where and how severe: a mask for each of the eight kinds, and "
+                "a labelled picture of all. Look at it before you strike a kind out in Build Adaptive Prompt."
+            ),
+            search_aliases=["haze mask", "rain mask", "noise mask", "damage type", "degradation"],
+            inputs=[
+                AdaQualQuality.Input(
+                    "quality",
+                    tooltip="The map to look at, from Estimate Quality Map or Set Damage. It must name kinds of damage.",
+                )
+            ],
+            outputs=[
+                *(
+                    io.Mask.Output(
+                        display_name=kind,
+                        tooltip=f"Severity of the {NAMES[kind]} per pixel at the picture's size: 0 = none, 1 = worst.",
+                    )
+                    for kind in KINDS
+                ),
+                io.Image.Output(
+                    display_name="sheet",
+                    tooltip="All kinds side by side with name and mean severity, one picture per map; dark violet is worst.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, quality) -> io.NodeOutput:
+        """Draw the sheet, then make the masks kind by kind."""
+        singles = [quality.index(i) for i in range(quality.batch)]
+        sheet = stack((kinds_sheet(one)[0] for one in singles), quality.batch)
+        masks = [stack((one.kind_pixels(kind)[0, 0] for one in singles), quality.batch) for kind in KINDS]
+        return io.NodeOutput(*masks, sheet, ui=ui.PreviewImage(sheet[:1]))
+
+
+class AdaQualSetDamage(io.ComfyNode):
+    """Quality map, and what the eye sees → quality map."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualSetDamage",
+            display_name="Set Damage",
+            description=(
+                "Says what kind of damage there is, how severe and where, when the assessor misses it. The picture is then "
+                "restored as if the assessor had seen it; what it saw itself is never lowered."
+            ),
+            search_aliases=["assume haze", "paint damage", "dehaze region", "declare damage"],
+            inputs=[
+                AdaQualQuality.Input("quality", tooltip="The map to add to; it stays as it is, the one with the damage is new."),
+                io.Combo.Input(
+                    "kind", options=list(KINDS), default="haze",
+                    tooltip="Kind of damage, default haze. low is low light, raindrops are drops on the lens.",
+                ),
+                io.Float.Input(
+                    "severity", default=0.7, min=0.0, max=1.0, step=0.05,
+                    tooltip=(
+                        "How severe it is, 0 (none) to 1 (worst), default 0.7. Raise it when too little is removed, lower it "
+                        "when too much is. Up to 0.12 alone changes nothing at the usual preserve of 4.5: raise that too."
+                    ),
+                ),
+                io.Mask.Input(
+                    "mask", optional=True,
+                    tooltip=(
+                        "Region that has the damage, from a mask editor or any mask node; 1 = painted, any size. It counts to "
+                        "the pixel. One mask serves all frames, or give one per frame. Not connected: the whole picture. "
+                        "Empty: nothing."
+                    ),
+                ),
+            ],
+            outputs=[
+                AdaQualQuality.Output(
+                    display_name="quality", tooltip="The map with the damage; chain several nodes for several kinds or regions."
+                )
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, quality, kind, severity, mask=None) -> io.NodeOutput:
+        """Add the damage to the map."""
+        return io.NodeOutput(set_damage(quality, kind, severity, mask))
