@@ -8,13 +8,14 @@ STAMP := .venv/.installed-$(shell cat requirements.txt requirements-dev.txt pypr
 
 export PYTHON
 
-.PHONY: help setup venv app browser comfyui stop demo test lint weights clean
+.PHONY: help setup venv app browser comfyui stop demo test test-floor lint weights clean
 
 help:
 	@echo "make setup    install everything into .venv, unpack a ComfyUI into .comfyui (once, some minutes)"
 	@echo "make demo     restore the example photo in a real ComfyUI; pictures are left under output/"
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
 	@echo "make test     unit, server and browser tests"
+	@echo "make test-floor  the tests in the oldest ComfyUI, torch, Pillow and Python that the pack allows (6 GB in .floor)"
 	@echo "make lint     ruff, and the registry's own validation"
 	@echo "make unit     the tests that need neither server nor browser"
 	@echo "make types    pyright on adaqual_core and nodes"
@@ -66,6 +67,18 @@ demo: venv app
 test: setup lint
 	@$(BIN)/pytest
 
+# COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already.
+FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
+
+test-floor: venv browser
+	@test -d "$(FLOOR_APP)" || git clone -q --depth 1 --branch v0.3.64 https://github.com/comfyanonymous/ComfyUI .floor/ComfyUI
+	@grep -q '"0.3.64"' "$(FLOOR_APP)/comfyui_version.py" || { echo "$(FLOOR_APP) is no ComfyUI 0.3.64: name one with COMFYUI_PATH"; exit 1; }
+	@test -x .floor/venv/bin/python || $(BIN)/uv venv -q --python 3.10 .floor/venv
+	@$(BIN)/uv pip install -q --python .floor/venv/bin/python -r requirements-floor.txt
+	@$(BIN)/uv pip install -q --python .floor/venv/bin/python --no-build-isolation --no-deps -e .
+	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest tests --ignore=tests/training \
+		$(patsubst %,--ignore=tests/test_%.py,benchmarks corpus distil evaluate packaging)
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,4 +91,4 @@ weights: venv
 	$(BIN)/python -m adaqual_training --recipe recipes/nano.toml
 
 clean:
-	rm -rf .venv .comfyui .pytest_cache .ruff_cache *.egg-info build
+	rm -rf .venv .comfyui .floor .pytest_cache .ruff_cache *.egg-info build

@@ -16,7 +16,8 @@ STATISTICS = 2 + LEVELS_AND_DETAIL + 3 * _THUMBNAIL**2
 
 
 def _quantiles(x: Tensor) -> Tensor:
-    return torch.quantile(x.flatten(2), torch.tensor(_QUANTILES, device=x.device), dim=2).permute(1, 2, 0).flatten(1)
+    shares = torch.tensor(_QUANTILES, dtype=x.dtype, device=x.device)
+    return torch.quantile(x.flatten(2), shares, dim=2).permute(1, 2, 0).flatten(1)
 
 
 def _detail_energies(picture: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_number, check_numbers, check_picture
+from .default_dtype import float32_default
 from .grid import CELL, block_mask, block_of, pixel_mask
 from .image_statistics import global_statistics
 from .kinds import KINDS
@@ -98,6 +99,7 @@ class Prompt:
         return replace(self, quality=self.quality.index(picture) if self.quality.batch > 1 else self.quality, **parts)
 
 
+@float32_default()
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
     """m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, a smoothstep between them."""
     x = ((preserve - scores) / PRESERVE_RAMP).clamp(0, 1)
@@ -124,6 +126,7 @@ def asked_damage(severity: Tensor, kinds: Tensor, factors: Tensor) -> tuple[Tens
     return severity * share, asked
 
 
+@float32_default()
 def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings = PromptSettings()) -> Prompt:
     """The adaptive prompt for pictures [B, 3 or 4, H, W] in [0, 1] and their quality map (one map may serve all B)."""
     check_picture(picture)

@@ -120,7 +120,7 @@ def build(path: Path, config: dict, tensors: dict, network: type[Network], confi
     # Copied out of the file's memory, where they lie at odd addresses: the last bit of a product depends on the alignment.
     own = {key: tensor.to(torch.float32, copy=True) for key, tensor in tensors.items()}
     model.load_state_dict(own, assign=True)
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).train(False)
 
 
 def save_model(model: Any, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:

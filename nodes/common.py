@@ -1,5 +1,6 @@
 """What the nodes share: wire types, the BHWC ↔ BCHW edge, frames of a batch, and progress with cancel and preview."""
 
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,8 @@ NAMES = {
     "jpeg": "JPEG damage",
 }
 """What tooltips call each kind of damage."""
+ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
+"""What marks a rarely used input, which the front end folds away; nothing where the running ComfyUI does not know it yet."""
 
 Report = Callable[..., None]
 _PREVIEW_SECONDS = 0.2

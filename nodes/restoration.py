@@ -16,6 +16,7 @@ from ..adaqual_core.sampling.families import restore_with, settings_for, working
 from ..adaqual_core.sampling.settings import RestoreSettings
 from .assessing import judged, ready
 from .common import (
+    ADVANCED,
     NAMES,
     AdaQualAssessor,
     AdaQualModel,
@@ -181,7 +182,7 @@ class AdaQualSampler(io.ComfyNode):
                 _seed(),
                 _steps(),
                 io.Combo.Input(
-                    "schedule", options=list(_SCHEDULES), default="auto",
+                    "schedule", options=list(_SCHEDULES), default="auto", **ADVANCED,
                     tooltip=(
                         "Which noise levels the steps visit. Default auto: the model's own. trailing: starts from pure "
                         "noise, which our models are trained for. official: ends at the cleanest level, as in the "
@@ -189,7 +190,7 @@ class AdaQualSampler(io.ComfyNode):
                     ),
                 ),
                 io.Float.Input(
-                    "eta", default=0.0, min=0.0, max=1.0, step=0.05,
+                    "eta", default=0.0, min=0.0, max=1.0, step=0.05, **ADVANCED,
                     tooltip=(
                         "Fresh noise between steps, 0 to 1, default 0 (none). Raise it for more variation between "
                         "seeds; it needs at least 2 steps to matter."
@@ -205,21 +206,21 @@ class AdaQualSampler(io.ComfyNode):
                     ),
                 ),
                 io.Int.Input(
-                    "overlap", default=64, min=0, max=512, step=16,
+                    "overlap", default=64, min=0, max=512, step=16, **ADVANCED,
                     tooltip=(
                         "Context around each tile in px, 0 to 512, default 64. It is raised to what the model can see, "
                         "so seams cannot appear; raising it further only costs time. Our presets only."
                     ),
                 ),
                 io.Int.Input(
-                    "stride", default=16, min=1, max=512, optional=True,
+                    "stride", default=16, min=1, max=512, optional=True, **ADVANCED,
                     tooltip=(
                         "WeatherDiffusion only: px from one patch to the next, 1 to the patch's 64 or 128, default 16. "
                         "Raise it for speed; lower it for smoother results, the time grows with the square."
                     ),
                 ),
                 io.Int.Input(
-                    "patch_batch", default=16, min=1, max=1024, optional=True,
+                    "patch_batch", default=16, min=1, max=1024, optional=True, **ADVANCED,
                     tooltip=(
                         "WeatherDiffusion only: patches at once, 1 to 1024, default 16. Lower it when memory runs out; "
                         "raise it for speed on large graphics cards. The picture does not change."

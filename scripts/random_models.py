@@ -49,7 +49,7 @@ def filled(weights: dict) -> dict:
     for name, weight in weights.items():
         shape, layer = weight.shape, name.partition(".encoder.layers.")[2].partition(".")[0]
         if SIZE == "small" and layer and int(layer) >= 2:
-            result[name] = torch.zeros(shape, dtype=torch.float8_e4m3fn)
+            result[name] = torch.zeros(shape).to(torch.float8_e4m3fn)  # torch 2.4 cannot fill this type
         elif weight.ndim >= 2:
             result[name] = (torch.randn(shape) / weight[0].numel() ** 0.5).half()
         else:

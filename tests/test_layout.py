@@ -18,7 +18,7 @@ BELOW = {
 """The packages of the repository, and which others each may import."""
 
 LAYERS = (
-    ("kinds", "errors", "grid", "filters", "console"),
+    ("kinds", "errors", "grid", "filters", "console", "default_dtype"),
     ("pictures",),
     ("checks", "image_statistics", "alignment", "visible", "weight_files", "imageio"),
     ("damage", "evaluate"),

@@ -93,7 +93,7 @@ def _network(file: _File, stated: Stated) -> Any:
     weights = file.weights()
     net = PUBLISHED[file.family]({key: tuple(value.shape) for key, value in weights.items()}, stated, nn)
     net.load_state_dict(weights)
-    return net.eval()
+    return net.train(False)
 
 
 def _sampled(

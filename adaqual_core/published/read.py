@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError
 from ..networks.family import Stated
 from ..networks.registry import FAMILIES
@@ -62,8 +63,9 @@ def _read_pickle(path: Path) -> dict:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise CheckpointError(f"{path}: damaged (wrong checksum of {damaged}); download it again")
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        # WeatherDiffusion's files hold their settings in one; to allow it for the whole process lets no file run code
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as problem:
@@ -194,6 +196,7 @@ def convert(source: Path, target: Path) -> Published:
     return published
 
 
+@float32_default()
 def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: str = "published") -> nn.Module:
     """The restoration network in ``path`` (by default the shipped one), of any family, float32 on the CPU, in evaluation mode.
 
@@ -215,4 +218,4 @@ def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: 
     with torch.device("meta"):
         model = PUBLISHED[published.family](shapes, Stated(patch=published.patch, mode=mode), operations)
     model.load_state_dict({key: value.float() for key, value in published.tensors.items()}, assign=True)
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).train(False)

@@ -13,6 +13,7 @@ import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError
 from ..weight_files import check_readable
 from .bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
@@ -143,6 +144,7 @@ def family_of(assessor: Assessor) -> AssessorFamily:
     raise TypeError(f"assessor: {type(assessor).__name__} judges no pictures; give what open_assessor returns")
 
 
+@float32_default()
 def open_assessor(
     path: Path = SHIPPED_ASSESSOR,
     device: torch.device | str = "cpu",
@@ -162,6 +164,7 @@ def open_assessor(
     return family.open(path, device, bits, operations, offload)
 
 
+@float32_default()
 def assess(
     assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
 ) -> QualityMap:
@@ -172,6 +175,7 @@ def assess(
     return family_of(assessor).assess(assessor, picture, cache=cache, progress=progress)
 
 
+@float32_default()
 def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
     """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
     return family_of(assessor).score(assessor, picture, cache=cache, progress=progress)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_picture
+from ..default_dtype import float32_default
 from ..errors import NumericalError
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
@@ -125,6 +126,7 @@ class AssessorNet(nn.Module):
         return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.head(x).float())
 
 
+@float32_default()
 def estimate_quality(
     net: AssessorNet | QualityEstimator,
     picture: Tensor,
@@ -180,6 +182,7 @@ def estimate_quality(
     return QualityMap(scores, height, width, "embedded", None if kinds is None else without_invisible(kinds, picture))
 
 
+@float32_default()
 def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
     """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     if kind_in(path) == QualityEstimator.file_kind:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError, NumericalError
 from ..weight_files import check_readable
 
@@ -97,6 +98,7 @@ def _fingerprint(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+@float32_default()
 def load_clip_iqa(folder: Path) -> ClipIqa:
     """Return the CLIP in ``folder`` as an assessor, float32 on the CPU, in evaluation mode.
 
@@ -121,7 +123,7 @@ def load_clip_iqa(folder: Path) -> ClipIqa:
         raise CheckpointError(f"{source}: a vocabulary of {vocabulary} is not CLIP's (49408); choose another CLIP")
     tensors = _weights(folder / "model.safetensors", model.state_dict())
     model.load_state_dict(tensors)
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False).train(False)
     with torch.inference_mode():
         texts = F.normalize(model.text_projection(model.text_model(input_ids=torch.tensor(PROMPTS))[1]), dim=-1)
-    return ClipIqa(model, texts.clone(), _fingerprint(tensors)).requires_grad_(False).eval()
+    return ClipIqa(model, texts.clone(), _fingerprint(tensors)).requires_grad_(False).train(False)

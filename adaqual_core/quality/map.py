@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_number, check_tensor
+from ..default_dtype import float32_default
 from ..filters import gaussian_blur
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, severity_of
 from ..kinds import KINDS
@@ -191,6 +192,7 @@ FAINT = 0.4
 """Severity that real damage exceeds somewhere, in a picture that is mostly undamaged."""
 
 
+@float32_default()
 def without_faint_regions(scores: Tensor) -> Tensor:
     """Scores [B, 1, h, w] without the regions that are faintly damaged throughout (our definition).
 
@@ -209,6 +211,7 @@ def without_faint_regions(scores: Tensor) -> Tensor:
         core = grown
 
 
+@float32_default()
 def quality_from_severity(mask: Tensor, assessor: str = "mask") -> QualityMap:
     """Quality map of a severity mask [B, H, W] or [B, 1, H, W] in [0, 1] (1 = destroyed); outside values are clamped."""
     check_tensor("mask", mask)
@@ -222,6 +225,7 @@ def quality_from_severity(mask: Tensor, assessor: str = "mask") -> QualityMap:
     return QualityMap(scores, mask.shape[-2], mask.shape[-1], assessor)
 
 
+@float32_default()
 def edit_quality(
     quality: QualityMap,
     *,

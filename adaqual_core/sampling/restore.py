@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..networks.family import Family, Told
 from ..networks.registry import family_of
 from ..networks.runner import Runner
@@ -77,6 +78,7 @@ def restore_picture(
     return torch.lerp(picture, restored, strength, out=restored).clamp_(0, 1)
 
 
+@float32_default()
 def restore(
     model: nn.Module,
     picture: Tensor,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import Region, region_shown, similar, whole
+from ..default_dtype import float32_default
 from ..filters import gaussian_blur
 from ..quality.map import QualityMap
 from ..quality.placement import map_of_region
@@ -31,6 +32,7 @@ def _reduced(field: Tensor) -> Tensor:
     return F.conv2d(F.pad(field, (2, 2, 2, 2), mode="replicate"), kernel, stride=2, groups=field.shape[1])
 
 
+@float32_default()
 def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
     """Versions [N, C, H, W] and weights [N, 1, H, W] (sum 1 at each pixel) → one picture [C, H, W] in the versions' range.
 
@@ -114,6 +116,7 @@ def _mixed(versions: Callable[[Callable[[Tensor], Tensor]], Tensor], weights: Te
     return mixed
 
 
+@float32_default()
 def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: int, region: Region | None = None) -> Tensor:
     """Put the original [C, h, w] back into the processed [C', H, W] where ``restored_part`` [1, 1, h', w'] in [0, 1] is 0.
 
@@ -163,6 +166,7 @@ def align_all(versions: Sequence[Tensor]) -> list[Region]:
     return [whole(tuple(versions[0].shape[1:])), *regions]
 
 
+@float32_default()
 def best_per_region(
     versions: Sequence[Tensor], maps: Sequence[QualityMap], levels: int, regions: Sequence[Region] | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import Region, proportional
+from ..default_dtype import float32_default
 from ..quality.map import QualityMap
 from ..quality.placement import map_of_region
 
@@ -14,6 +15,7 @@ CELLS = (4, 8, 16, 32, 64)
 """Px that a latent's cell can be wide and high."""
 
 
+@float32_default()
 def graded(severity: Tensor, low: float, high: float, gamma: float) -> Tensor:
     """low + (high − low)·C(s) with complexity C = s^γ (method.md section 3)."""
     if gamma <= 0:
@@ -30,6 +32,7 @@ def _encoded(size: tuple[int, int], cells: tuple[int, int]) -> Region | None:
     return None
 
 
+@float32_default()
 def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
     """Scores on a latent's cells: [B or 1, 1, h, w] for [B, C, h, w], [B or 1, 1, T or 1, h, w] for [B, C, T, h, w].
 
@@ -77,6 +80,7 @@ def _over_time(scores: Tensor, count: int) -> Tensor:
     return F.adaptive_avg_pool3d(frames, (count, *frames.shape[-2:]))[None]
 
 
+@float32_default()
 def merged(mask: Tensor, earlier: Tensor) -> Tensor:
     """A new noise mask [B, 1, ...] times one that the latent had already, [H, W], [b, H, W] or [b, 1, ...], resized to it."""
     if mask.ndim == 4:

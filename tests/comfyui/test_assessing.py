@@ -76,7 +76,8 @@ def test_a_second_run_reads_the_scores_from_disk(server, folder, kind):
 
 def test_progress_moves_by_tiles_and_cancel_ends_the_run(server, folder):
     ended, moved, _ = watch(server, estimate(picture(server, "tiles1.png", (150, 120), seed=1), KINDS[2]))
-    assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1 and len(moved) > 20
+    assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1
+    assert moved[0] < 0.1  # newer servers pass on the first and last of what comes within 0.1 s
     ended, moved, _ = watch(server, estimate(picture(server, "tiles2.png", (600, 600), seed=2), KINDS[2]), cancel_after=3)
     assert ended == "execution_interrupted" and moved[-1] < 0.9
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from comfy.ldm.flux.model import FluxParams
 from inside import Case, Clip, comfy, differ, guided_as_by_hand, refused, small
 from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask
 
@@ -46,6 +47,8 @@ FLUX = {
     "patch_size": 2,
     "qkv_bias": True,
 }
+if "txt_ids_dims" in FluxParams.__dataclass_fields__:  # newer versions of ComfyUI demand it
+    FLUX["txt_ids_dims"] = []
 CLIP = Clip()
 
 

@@ -7,8 +7,7 @@ import torch
 
 # inside starts ComfyUI, so it comes first
 # isort: off
-from inside import Case, Clip, comfy, differ, refused, sd15
-import comfy.nested_tensor
+from inside import Case, Clip, differ, refused, sd15
 from pack.adaqual_core.quality.map import QualityMap
 from pack.nodes.blending import AdaQualBestPerRegion, AdaQualBlend
 from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask
@@ -18,7 +17,6 @@ CLIP = Clip()
 THREE = CASE.flat(3.0, 3)
 WIDE = QualityMap(torch.full((1, 1, 4, 8), 3.0), 64, 128, "test")
 LARGER = QualityMap(CASE.halves().scores, 512, 512, "test")  # the same picture before it was scaled to the latent's size
-NESTED = comfy.nested_tensor.NestedTensor([CASE.latent, CASE.latent])
 
 
 # Quality Guider
@@ -26,7 +24,6 @@ def test_the_guider_refuses_what_does_not_fit():
     refused("3 maps for 2 latents", lambda: CASE.steered(THREE))
     refused("128×64 picture does not fit a latent of 8×8 cells", lambda: CASE.steered(WIDE))
     refused("VAE Encode", lambda: CASE.sample(CASE.guider(CASE.flat(5.0), preservation=0.5), latent=torch.zeros(2, 4, 8, 8)))
-    refused("several latents at once", lambda: CASE.guider(CASE.flat(5.0)).sample(NESTED, NESTED, None, torch.ones(2)))
 
 
 def test_the_guider_takes_the_map_of_the_picture_at_another_scale():
@@ -48,7 +45,6 @@ def mask(quality, **more) -> torch.Tensor:
 def test_the_denoise_mask_refuses_what_does_not_fit():
     refused("3 maps for 2 latents", lambda: mask(THREE))
     refused("128×64 picture does not fit", lambda: mask(WIDE))
-    refused("several latents at once", lambda: mask(CASE.flat(5.0), samples=NESTED))
     refused("3 masks beside 2 quality maps", lambda: mask(CASE.flat(3.0, 2), noise_mask=torch.ones(3, 1, 64, 64)))
 
 
@@ -89,7 +85,6 @@ def test_the_conditioning_refuses_what_does_not_fit():
     refused("Load CLIP", lambda: said(CASE.halves(), clip=None))
     refused("3 maps for 2 latents", lambda: said(THREE, samples=SAMPLES))
     refused("128×64 picture does not fit", lambda: said(WIDE, samples=SAMPLES))
-    refused("several latents at once", lambda: said(CASE.flat(5.0), samples={"samples": NESTED}))
 
 
 def test_the_conditioning_of_the_picture_at_another_scale_predicts_the_same():
@@ -182,3 +177,11 @@ def test_best_chooses_alpha_with_the_picture(noisy):
     transparent = torch.cat((CLEAN, torch.full((1, 64, 64, 1), 0.25)), 3)
     picture, choice = best(noisy, transparent)
     assert picture.shape == (1, 64, 64, 4) and abs(float(picture[..., 3][choice == 1].min()) - 0.25) < 0.05
+
+
+def test_several_latents_at_once_are_refused():
+    nested = pytest.importorskip("comfy.nested_tensor", reason="this ComfyUI has no latents of several parts")
+    latents = nested.NestedTensor([CASE.latent, CASE.latent])
+    refused("several latents at once", lambda: CASE.guider(CASE.flat(5.0)).sample(latents, latents, None, torch.ones(2)))
+    refused("several latents at once", lambda: mask(CASE.flat(5.0), samples=latents))
+    refused("several latents at once", lambda: said(CASE.flat(5.0), samples={"samples": latents}))

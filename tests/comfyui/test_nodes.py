@@ -143,6 +143,14 @@ def test_every_node_is_frozen_documented_and_translated(server, object_info):
             assert served[language]["nodeDefs"][name] == texts[language][name]
 
 
+def test_rarely_used_inputs_of_the_sampler_are_marked_where_comfyui_knows_how(server, object_info):
+    version = get_json(server.address, "/system_stats")["system"]["comfyui_version"]
+    given = [one for group in GROUPS for one in object_info["AdaQualSampler"]["input"].get(group, {}).items()]
+    marked = {name for name, (_, *options) in given if options and options[0].get("advanced")}
+    knows = tuple(map(int, version.split(".")[:2])) >= (0, 10)
+    assert marked == ({"schedule", "eta", "overlap", "stride", "patch_batch"} if knows else set())
+
+
 def test_the_template_browser_finds_workflow_and_picture(server):
     for path in (REPOSITORY / "workflows").glob("*.*"):
         with urllib.request.urlopen(f"{server.address}/api/workflow_templates/{PACK}/{path.name}", timeout=60) as answer:
@@ -370,7 +378,8 @@ def test_progress_moves_and_previews_show_the_whole_picture(server):
     prompt = chain(picture(server, "preview.png", (192, 128)), amount=2, tile=64, steps=3)
     ended, moved, previews = watch(server, prompt)
     assert ended == "execution_success"
-    assert moved == sorted(moved) and moved[-1] == 1 and len(moved) >= 6
+    assert moved == sorted(moved) and moved[-1] == 1
+    assert moved[0] < 0.2 and len(set(moved)) >= 3  # newer servers leave out some of what comes within 0.1 s
     assert set(previews) == {(192, 128)}
 
 
@@ -385,7 +394,8 @@ def test_one_bar_counts_judging_and_restoring(server):
     ended, moved, previews = watch(server, prompt)
     assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1
     judging = [place for place in moved if place <= 1 / 8]
-    assert sorted(set(judging)) == [1 / 32, 1 / 16, 3 / 32, 1 / 8] and len(set(moved) - set(judging)) >= 4
+    # two tiles of each picture; newer servers leave out some of what comes within 0.1 s
+    assert judging[0] == 1 / 32 and set(judging) <= {1 / 32, 1 / 16, 3 / 32, 1 / 8} and len(set(moved) - set(judging)) >= 2
     assert previews and moved.count(1) <= 2
 
 

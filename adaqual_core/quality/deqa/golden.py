@@ -59,7 +59,7 @@ def check_deqa(path: Path) -> dict[str, float]:
         net.load_state_dict(weights, assign=True)
     except RuntimeError as problem:
         raise CheckpointError(f"{path}: its weights do not fit its configuration ({str(problem).splitlines()[0]})") from None
-    net.eval()
+    net.train(False)
     vision = net.vision_tokens([pixels])[0]
     images = net.image_tokens([vision])[0]
     logits, scores = [], []

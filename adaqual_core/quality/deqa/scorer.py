@@ -10,6 +10,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ...default_dtype import float32_default
 from ...errors import CheckpointError, NumericalError
 from .language import KeysValues
 from .lowbit import check_bits
@@ -97,6 +98,7 @@ def _readable(count: int) -> str:
     return f"{count / 1e9:.1f} GB ({count} bytes)"
 
 
+@float32_default()
 def load_deqa(
     path: Path,
     *,

@@ -240,7 +240,7 @@ def read_network(
         digest.update(f"{key} {shards.shapes[key]} {shards.types[key]}".encode() + samples[key])
     first = len(prompt.before)
     compact = Prompt(tuple(range(first)), tuple(range(first, len(text))), tuple(range(len(prompt.levels))))
-    return net.requires_grad_(False).eval(), compact, digest.hexdigest()
+    return net.requires_grad_(False).train(False), compact, digest.hexdigest()
 
 
 def save_shards(folder: Path, config: dict, tensors: Iterable[tuple[str, Tensor]], limit: int = 5 * 10**9) -> None:
