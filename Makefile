@@ -8,14 +8,18 @@ STAMP := .venv/.installed-$(shell cat requirements.txt requirements-dev.txt pypr
 
 export PYTHON
 
-.PHONY: help setup venv app browser comfyui stop demo test lint weights clean
+.PHONY: help setup venv app browser comfyui stop demo test test-floor lint weights clean
 
 help:
 	@echo "make setup    install everything into .venv, unpack a ComfyUI into .comfyui (once, some minutes)"
 	@echo "make demo     restore the example photo in a real ComfyUI; pictures are left under output/"
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
 	@echo "make test     unit, server and browser tests"
+	@echo "make test-floor  the tests in the oldest ComfyUI, torch, Pillow and Python that the pack allows (6 GB in .floor)"
 	@echo "make lint     ruff, and the registry's own validation"
+	@echo "make unit     the tests that need neither server nor browser"
+	@echo "make types    pyright on adaqual_core and nodes"
+	@echo "make texts    write locales/en and the tables of the help pages from the nodes' schemas"
 	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
 	@echo "make clean    remove .venv, .comfyui and caches"
 
@@ -45,14 +49,39 @@ comfyui: venv app
 stop:
 	@$(PYTHON) scripts/start_comfyui.py --stop
 
+.PHONY: unit types texts
+
+unit: venv
+	@$(BIN)/pytest --ignore tests/comfyui
+
+# pyright in the packaging of basedpyright, which brings its own node.js and needs pip alone; the rules are pyright's "basic".
+types: venv
+	$(BIN)/basedpyright
+
+texts: venv app
+	@$(BIN)/python scripts/make_texts.py
+
 demo: venv app
 	@$(BIN)/python scripts/demo.py
 
-test: setup
+test: setup lint
 	@$(BIN)/pytest
+
+# COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already.
+FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
+
+test-floor: venv browser
+	@test -d "$(FLOOR_APP)" || git clone -q --depth 1 --branch v0.3.64 https://github.com/comfyanonymous/ComfyUI .floor/ComfyUI
+	@grep -q '"0.3.64"' "$(FLOOR_APP)/comfyui_version.py" || { echo "$(FLOOR_APP) is no ComfyUI 0.3.64: name one with COMFYUI_PATH"; exit 1; }
+	@test -x .floor/venv/bin/python || $(BIN)/uv venv -q --python 3.10 .floor/venv
+	@$(BIN)/uv pip install -q --python .floor/venv/bin/python -r requirements-floor.txt
+	@$(BIN)/uv pip install -q --python .floor/venv/bin/python --no-build-isolation --no-deps -e .
+	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest tests --ignore=tests/training \
+		$(patsubst %,--ignore=tests/test_%.py,benchmarks corpus distil evaluate packaging)
 
 lint: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	DO_NOT_TRACK=1 $(BIN)/comfy --skip-prompt node validate
 
 # Everything that the shipped weights are made of, from the photos on: days on two cores. Each step goes on where it stopped.
@@ -62,4 +91,4 @@ weights: venv
 	$(BIN)/python -m adaqual_training --recipe recipes/nano.toml
 
 clean:
-	rm -rf .venv .comfyui .pytest_cache .ruff_cache *.egg-info build
+	rm -rf .venv .comfyui .floor .pytest_cache .ruff_cache *.egg-info build

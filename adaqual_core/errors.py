@@ -1,13 +1,13 @@
-"""The errors that the pack raises beside ValueError."""
+"""The errors that this package raises beside ValueError."""
 
 
 class NumericalError(RuntimeError):
-    """A network gave NaN or infinity."""
+    """It is raised when a network gives NaN or infinity."""
 
 
 class CheckpointError(ValueError):
-    """A model file that cannot be used."""
+    """It is raised for a model file that cannot be used. The message names the file, the problem and a remedy."""
 
 
 class PictureError(ValueError):
-    """A picture file that cannot be read or written."""
+    """It is raised for a picture file that cannot be read or written. The message names the file, the problem and a remedy."""

@@ -1,4 +1,4 @@
-"""Full-reference measures, and the evaluation of a folder of degraded pictures beside their clean originals.
+"""Full-reference measures, and the evaluation of degraded pictures beside their clean originals.
 
 PSNR and SSIM are those of RGB in [0, 1] (the protocol of CDD-11, not the Y channel of the weather papers), as
 ``skimage.metrics`` computes them with Gaussian weights, σ = 1.5 px and population covariance (Wang et al. 2004).
@@ -6,21 +6,18 @@ PSNR and SSIM are those of RGB in [0, 1] (the protocol of CDD-11, not the Y chan
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import PictureError
-from .imageio import find_pictures, picture_shape, read_picture
+from .imageio import read_picture
+from .pictures.pairs import SMALLEST, Pair
 
 BEST_PSNR = 100.0
 """What equal pictures get, in dB, so that averages stay finite."""
 
-_RADIUS = 5
-SMALLEST = 2 * _RADIUS + 1
-"""Shortest side in px of a picture whose SSIM is defined: the window's."""
+_RADIUS = SMALLEST // 2
 
 
 def _check(first: Tensor, second: Tensor) -> None:
@@ -59,15 +56,6 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A degraded file, its clean original and its class."""
-
-    group: str
-    degraded: Path
-    clean: Path
-
-
-@dataclass(frozen=True)
 class Measures:
     """What restoring one picture, or the average of several, changed; quality is the assessor's mean score."""
 
@@ -81,33 +69,6 @@ class Measures:
     quality_after: float
 
 
-def find_pairs(clean: Path, degraded: Path) -> list[Pair]:
-    """Degraded pictures, in ``degraded`` itself or in one folder per class, with the clean one of the same name.
-
-    The ending may differ. Raises :class:`PictureError` before any work if a partner is missing or of another size.
-    """
-    originals = {path.stem: path for path in find_pictures(clean)}
-    if not degraded.is_dir():
-        raise PictureError(f"{degraded}: no such folder; give the folder of the degraded pictures")
-    groups = [degraded, *sorted(path for path in degraded.iterdir() if path.is_dir())]
-    groups = [group for group in groups if find_pictures(group, required=False)]
-    pairs = []
-    for group in groups:
-        for path in find_pictures(group):
-            if path.stem not in originals:
-                raise PictureError(f"{path}: no picture named {path.stem} in {clean}; give each its clean original")
-            pairs.append(Pair(group.name, path, originals[path.stem]))
-    if not pairs:
-        raise PictureError(f"{degraded}: no pictures in it or in its folders; give PNG, JPEG, WebP, TIFF or BMP files")
-    for pair in pairs:
-        height, width = picture_shape(pair.degraded)[1:]
-        if (height, width) != picture_shape(pair.clean)[1:]:
-            raise PictureError(f"{pair.degraded}: {width}×{height} px; its original {pair.clean} has another size")
-        if min(height, width) < SMALLEST:
-            raise PictureError(f"{pair.degraded}: {width}×{height} px; SSIM needs at least {SMALLEST} px on both sides")
-    return pairs
-
-
 def measure(pair: Pair, restored: Callable[[Tensor], tuple[Tensor, float, float]]) -> Measures:
     """Restore one picture and compare it, rounded to 8 bit as it would be written, with its original.
 
@@ -116,10 +77,17 @@ def measure(pair: Pair, restored: Callable[[Tensor], tuple[Tensor, float, float]
     clean, before = (read_picture(path)[:, :3] for path in (pair.clean, pair.degraded))
     after, quality_before, quality_after = restored(before)
     after = (after.clamp(0, 1) * 255).round() / 255
-    decibels = [float(psnr(picture, clean)) for picture in (before, after)]
-    similarity = [float(ssim(picture, clean)) for picture in (before, after)]
+    psnr_before, psnr_after = (float(psnr(picture, clean)) for picture in (before, after))
+    ssim_before, ssim_after = (float(ssim(picture, clean)) for picture in (before, after))
     return Measures(
-        *decibels, decibels[1] - decibels[0], *similarity, similarity[1] - similarity[0], quality_before, quality_after
+        psnr_before=psnr_before,
+        psnr_after=psnr_after,
+        psnr_gain=psnr_after - psnr_before,
+        ssim_before=ssim_before,
+        ssim_after=ssim_after,
+        ssim_gain=ssim_after - ssim_before,
+        quality_before=quality_before,
+        quality_after=quality_after,
     )
 
 

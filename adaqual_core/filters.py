@@ -7,6 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def luma(picture: Tensor) -> Tensor:
+    """Return the BT.601 luma [..., 1, H, W] of RGB pictures [..., 3, H, W]."""
+    red, green, blue = picture.unbind(-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
+
+
 def box_filter(field: Tensor, radius: int) -> Tensor:
     """Return the mean of [C, H, W] over windows of (2·radius + 1)² px; at the border only pixels of the picture are averaged."""
     if radius < 1:
@@ -16,14 +22,22 @@ def box_filter(field: Tensor, radius: int) -> Tensor:
     return F.avg_pool2d(across, (k, 1), 1, (radius, 0), count_include_pad=False)[0]
 
 
+def gaussian_line(sigma: float, radius: int, like: Tensor) -> Tensor:
+    """Return a Gaussian of standard deviation ``sigma`` at the offsets −radius to radius in px, [2·radius + 1] of sum 1.
+
+    It has the type and the device of ``like``.
+    """
+    x = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
 def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:
     """Blur [C, H, W] with a Gaussian of standard deviation ``sigma`` in px; the border pixels are repeated outside."""
     if sigma < 0.05:
         return picture
     radius = max(1, math.ceil(3 * sigma))
-    x = torch.arange(-radius, radius + 1, dtype=picture.dtype, device=picture.device)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = kernel / kernel.sum()
+    kernel = gaussian_line(sigma, radius, picture)
     padded = F.pad(picture[None], (radius, radius, radius, radius), mode="replicate").transpose(0, 1)
     padded = F.conv2d(padded, kernel.view(1, 1, 1, -1))
     return F.conv2d(padded, kernel.view(1, 1, -1, 1)).transpose(0, 1)[0]

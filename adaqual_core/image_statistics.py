@@ -1,4 +1,5 @@
-"""Statistics of a whole picture that tell damage from another time of day: levels, detail, and a thumbnail (our definition)."""
+"""This module computes statistics of a whole picture: levels, detail and a thumbnail (our definition). From them a network can
+tell damage from, for example, another time of day."""
 
 import torch
 import torch.nn.functional as F
@@ -9,19 +10,21 @@ _THUMBNAIL = 8
 _SCALES = 3
 LEVELS = 5 * len(_QUANTILES)
 LEVELS_AND_DETAIL = LEVELS + 3 * (_SCALES + 2)
-"""Number of :func:`levels_and_detail` per picture: quantiles of the colours, of the darkest and of the brightest colour of each
-pixel, energies of three detail bands, median energies of the two finest."""
+"""Number of values per picture that :func:`levels_and_detail` returns."""
 STATISTICS = 2 + LEVELS_AND_DETAIL + 3 * _THUMBNAIL**2
 """Number of global statistics per picture: mean and spread of severity, levels and detail, an 8×8 thumbnail."""
 
 
 def _quantiles(x: Tensor) -> Tensor:
-    return torch.quantile(x.flatten(2), torch.tensor(_QUANTILES, device=x.device), dim=2).permute(1, 2, 0).flatten(1)
+    shares = torch.tensor(_QUANTILES, dtype=x.dtype, device=x.device)
+    return torch.quantile(x.flatten(2), shares, dim=2).permute(1, 2, 0).flatten(1)
 
 
 def _detail_energies(picture: Tensor) -> Tensor:
-    """Log energies of the detail at 1, 2 and 4 px, and the log medians of the two finest (noise shows in both, texture in
-    the first): [B, 3, H, W] → [B, 3·(_SCALES + 2)] in about [0, 1]."""
+    """Return the logarithms of the mean energies of the detail at 1, 2 and 4 px, and of the median energies of the two finest.
+
+    Noise shows in mean and median, texture mostly in the mean. Pictures [B, 3, H, W] give [B, 3·(_SCALES + 2)] in about [0, 1].
+    """
     means, medians, level = [], [], picture
     for scale in range(_SCALES):
         level = F.pad(level, (0, level.shape[-1] % 2, 0, level.shape[-2] % 2), mode="replicate")
@@ -35,13 +38,16 @@ def _detail_energies(picture: Tensor) -> Tensor:
 
 
 def _sampled(x: Tensor) -> Tensor:
-    """Every n-th row and column, so that at most 512 of each are left."""
+    """Return every n-th row and column, so that at most 512 of each remain."""
     return x[..., :: -(-x.shape[-2] // 512), :: -(-x.shape[-1] // 512)]
 
 
 def levels_and_detail(picture: Tensor) -> Tensor:
-    """What tells haze, darkness, noise and blur of a whole picture from another time of day (our definition): levels, black and
-    white points, and how much detail there is at 1, 2 and 4 px; [B, 3, H, W] in [0, 1] → [B, LEVELS_AND_DETAIL]."""
+    """Return levels and detail [B, LEVELS_AND_DETAIL] of pictures [B, 3, H, W] in [0, 1] (our definition).
+
+    They are quantiles of the colours, quantiles of the darkest and of the brightest colour of each pixel, and the strength of the
+    detail at 1, 2 and 4 px. Haze, darkness, noise and blur change them.
+    """
     small = F.adaptive_avg_pool2d(picture, (min(64, picture.shape[-2]), min(64, picture.shape[-1])))
     pixels = _sampled(picture)
     extremes = torch.cat((pixels.amin(1, keepdim=True), pixels.amax(1, keepdim=True)), 1)
@@ -49,8 +55,10 @@ def levels_and_detail(picture: Tensor) -> Tensor:
 
 
 def joined_statistics(picture: Tensor, severity: Tensor, levels: Tensor) -> Tensor:
-    """Statistics [B, STATISTICS] of pictures [B, 3, H, W] in [0, 1] with severity [B, 1, h, w], whose :func:`levels_and_detail`
-    [B, LEVELS_AND_DETAIL] are known."""
+    """Return the statistics [B, STATISTICS] of pictures whose :func:`levels_and_detail` are known.
+
+    ``picture`` [B, 3, H, W] in [0, 1]; ``severity`` [B, 1, h, w] in [0, 1]; ``levels`` [B, LEVELS_AND_DETAIL].
+    """
     flat = severity.flatten(1)
     spread = flat.std(1, unbiased=False) if flat.shape[1] > 1 else torch.zeros(len(flat))
     thumbnail = F.adaptive_avg_pool2d(picture, _THUMBNAIL).flatten(1)
@@ -58,8 +66,8 @@ def joined_statistics(picture: Tensor, severity: Tensor, levels: Tensor) -> Tens
 
 
 def global_statistics(picture: Tensor, severity: Tensor) -> Tensor:
-    """Statistics [B, STATISTICS] of pictures [B, 3, H, W] in [0, 1] with severity [B, 1, h, w] (our definition).
+    """Return the statistics [B, STATISTICS] of pictures [B, 3, H, W] in [0, 1] with severity [B, 1, h, w] (our definition).
 
-    They do not depend on tiles; the levels hardly depend on size.
+    They are computed from the whole picture, so they do not depend on tiles; its size changes them hardly.
     """
     return joined_statistics(picture, severity, levels_and_detail(picture))

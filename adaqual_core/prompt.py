@@ -4,16 +4,18 @@ A prompt does not depend on the model's weights: it holds severity and soft prom
 damage, the global statistics that condition the global prompt, and the restore mask. The networks turn it into tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from .checks import check_picture
-from .grid import CELL, pixel_mask
+from .checks import check_number, check_numbers, check_picture
+from .default_dtype import float32_default
+from .grid import CELL, block_mask, block_of, pixel_mask
 from .image_statistics import global_statistics
 from .kinds import KINDS
 from .quality.map import QualityMap, worst_of_cells
+from .visible import filled
 
 MAX_LENGTH = 16.0
 """Longest local prompt in tokens; the pools of our presets hold that many tokens each."""
@@ -36,6 +38,7 @@ class PromptSettings:
     factors: tuple[float, ...] = (1.0,) * len(KINDS)
 
     def __post_init__(self):
+        check_numbers(self)
         if not 0.1 <= self.gamma <= 5:
             raise ValueError(f"gamma: {self.gamma}; give 0.1 to 5 (1 = complexity grows evenly with severity)")
         if not 0 <= self.min_length <= self.max_length <= MAX_LENGTH:
@@ -44,6 +47,10 @@ class PromptSettings:
             )
         if not 1 <= self.preserve <= 5:
             raise ValueError(f"preserve: {self.preserve}; give a quality from 1 (keep everything) to 5")
+        if not isinstance(self.factors, tuple):
+            raise ValueError(f"factors: {self.factors!r}; give a tuple of numbers")
+        for factor in self.factors:
+            check_number("factors", factor)
         if len(self.factors) != len(KINDS) or not all(0 <= factor <= 1 for factor in self.factors):
             raise ValueError(
                 f"factors: {self.factors}; give one number from 0 (keep) to 1 (remove) for each of {', '.join(KINDS)}"
@@ -82,7 +89,20 @@ class Prompt:
             return self.painted[picture, 0]
         return pixel_mask(self.restore_mask[picture, 0], self.quality.height, self.quality.width)
 
+    def block_mask(self, picture: int, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """The same for a block of the picture, [1, bottom − top, right − left]; it may reach beyond as far as the last cells."""
+        if self.painted is not None:
+            return block_of(self.painted[picture], top, bottom, left, right)
+        return block_mask(self.restore_mask[picture : picture + 1], top, bottom, left, right)
 
+    def index(self, picture: int) -> "Prompt":
+        """The prompt of one picture of the batch."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts = {name: value[picture : picture + 1] for name, value in parts.items() if isinstance(value, Tensor)}
+        return replace(self, quality=self.quality.index(picture) if self.quality.batch > 1 else self.quality, **parts)
+
+
+@float32_default()
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
     """m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, a smoothstep between them."""
     x = ((preserve - scores) / PRESERVE_RAMP).clamp(0, 1)
@@ -109,6 +129,7 @@ def asked_damage(severity: Tensor, kinds: Tensor, factors: Tensor) -> tuple[Tens
     return severity * share, asked
 
 
+@float32_default()
 def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings = PromptSettings()) -> Prompt:
     """The adaptive prompt for pictures [B, 3 or 4, H, W] in [0, 1] and their quality map (one map may serve all B)."""
     check_picture(picture)
@@ -143,7 +164,7 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         severity=severity,
         length=prompt_length(severity, settings),
         restore_mask=cell_mask,
-        statistics=global_statistics(picture[:, :3].detach().cpu().float().clamp(0, 1), severity),
+        statistics=global_statistics(filled(picture)[:, :3].detach().cpu().float().clamp(0, 1), severity),
         kinds=kinds,
         painted=_painted_mask(quality, settings, cell_mask, share),
     )

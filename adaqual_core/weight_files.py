@@ -1,9 +1,11 @@
 """Model files: safetensors with the configuration in the header; every refusal names the file, the problem and a remedy."""
 
 import json
+import math
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn as nn
@@ -11,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .errors import CheckpointError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the pack."""
@@ -21,13 +25,29 @@ def _describe(keys) -> str:
     return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
-def kind_in(path: Path) -> str | None:
-    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+def check_readable(path: Path) -> None:
+    """Raise :class:`CheckpointError` where ``path`` is there but this user may not read it."""
+    try:
+        with open(path, "rb"):
+            return
+    except PermissionError:
+        raise CheckpointError(f"{path}: permission denied; allow this user to read the file") from None
+    except OSError:
+        return  # the reader that follows says what is wrong
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """The header of a safetensors file; empty where it says nothing or the file cannot be read."""
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("adaqual")
+            return file.metadata() or {}
     except (SafetensorError, OSError):
-        return None
+        return {}
+
+
+def kind_in(path: Path) -> str | None:
+    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+    return header_of(path).get("adaqual")
 
 
 def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -35,6 +55,7 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {kind} (.safetensors)")
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -53,7 +74,16 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
         ) from None
 
 
-def build(path: Path, config: dict, tensors: dict, network, config_class, operations) -> nn.Module:
+def _fits(value: object, default: object, most: int) -> bool:
+    """Whether a value of a configuration is of its default's kind and no whole number in it is above ``most``."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and len(value) <= most and all(_fits(one, default[0], most) for one in value)
+    if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
+        return False
+    return 0 <= value <= most if isinstance(default, int) else math.isfinite(value)
+
+
+def build(path: Path, config: dict, tensors: dict, network: type[Network], config_class: type, operations: Any) -> Network:
     """The network of this class with these tensors, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     known = {field.name for field in fields(config_class)}
     if not isinstance(config, dict):
@@ -62,29 +92,42 @@ def build(path: Path, config: dict, tensors: dict, network, config_class, operat
         odd = _describe(set(config) ^ known)
         raise CheckpointError(f"{path}: configuration differs in {odd}; the file is of another version of AdaQual")
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    # Sizes and counts can be no larger than what lies in the file: a damaged one would build layers for hours.
+    most = max([len(tensors), *(side for tensor in tensors.values() for side in tensor.shape)])
+    odd = [name for name, value in config.items() if not _fits(value, getattr(config_class(), name), most)]
+    if odd:
+        raise CheckpointError(
+            f"{path}: impossible configuration ({odd[0]}: {config[odd[0]]}); the file is damaged: download it again"
+        )
     try:
         with torch.device("meta"):
             model = network(config_class(**config), operations=operations)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as problem:
         raise CheckpointError(f"{path}: impossible configuration ({problem}); the file is damaged: download it again") from None
     expected = model.state_dict()
     wrong = {key for key in set(expected) | set(tensors)
              if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape}  # fmt: skip
     if wrong:
         raise CheckpointError(f"{path}: missing, unexpected or wrongly shaped: {_describe(wrong)}; download it again")
-    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    whole = [key for key, tensor in tensors.items() if not tensor.is_floating_point()]
+    if whole:
+        raise CheckpointError(
+            f"{path}: {whole[0]} holds {tensors[whole[0]].dtype}, no floats; the file is damaged: download it again"
+        )
+    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.float()).all())]
     if bad:
         raise CheckpointError(f"{path}: NaN or infinity in {_describe(bad)}; the file is damaged: download it again")
     # Copied out of the file's memory, where they lie at odd addresses: the last bit of a product depends on the alignment.
     own = {key: tensor.to(torch.float32, copy=True) for key, tensor in tensors.items()}
     model.load_state_dict(own, assign=True)
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).train(False)
 
 
-def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
+def save_model(model: Any, path: Path, notes: dict, dtype: torch.dtype = torch.float32) -> None:
     """Write a model with its configuration and ``notes`` (what the model card says in short), whole or not at all.
 
-    ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it.
+    ``model`` is one of our own networks: it has a ``config`` and says in ``file_kind`` what the header calls it. A restorer also
+    says of which ``parts`` it consists; all of them lie in the one file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +136,10 @@ def save_model(model: nn.Module, path: Path, notes: dict, dtype: torch.dtype = t
         "config": json.dumps(asdict(model.config)),
         "notes": json.dumps(notes),
     }
+    if hasattr(model, "parts"):
+        header["parts"] = json.dumps(model.parts)
+    if getattr(model, "finish", None) is not None:  # the first generation's, which has sizes of its own
+        header["finish"] = json.dumps(asdict(model.finish.config))
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, header)

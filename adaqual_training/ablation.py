@@ -1,4 +1,4 @@
-"""``python -m adaqual_training.ablation``: what each part of the restorer is worth, at an equal number of updates.
+"""``python -m adaqual_training.ablation`` measures what each part of the restorer is worth, at an equal number of updates.
 
 Every variant is trained from the same seed on the same scenes, with the recipe's schedule shortened to ``--updates`` (its cosine
 reaches zero there), and measured on the held-out pictures with the true maps at two steps.
@@ -6,7 +6,7 @@ reaches zero there), and measured on the held-out pictures with the true maps at
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,19 +25,21 @@ from .run import Run
 
 
 class NoGrid(nn.Module):
-    """Stands in for the bilateral grid and changes nothing."""
+    """It takes the place of the bilateral grid and changes nothing."""
 
     def __init__(self, levels: int):
         super().__init__()
         self.levels = levels
+        self.place = nn.Parameter(torch.zeros(()), requires_grad=False)  # tells the sampler the device and type to compute in
 
     def forward(self, view: Tensor) -> Tensor:
-        return torch.zeros(len(view), 12, self.levels, 16, 16, device=view.device)
+        return self.place.expand(len(view), 12, self.levels, 16, 16)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """``loss``: fields of the loss settings that differ from the recipe's. ``change``: what is done to the new network."""
+    """One row of the table. ``loss``: fields of the loss settings that differ from the recipe's. ``change``: a function that
+    alters the new network."""
 
     loss: dict
     change: Callable[[Restorer], None] = lambda network: None
@@ -70,19 +72,19 @@ VARIANTS = {
 
 
 STEPPED = ("all", "one step only")
-"""Variants that are also measured at one and four steps."""
+"""Names of the variants that are also measured at one and four steps."""
 
 
 def shortened(recipe: Recipe, updates: int, loss: dict) -> Recipe:
-    """The recipe with its schedule cut to ``updates`` and these changes of the loss."""
+    """Return the recipe with its schedule cut to ``updates`` and with these changes of the loss."""
     schedule = replace(
         recipe.schedule, updates=updates, warmup=min(recipe.schedule.warmup, updates // 10), average=0.995, evaluate_every=updates
     )
     return replace(recipe, schedule=schedule, loss=recipe.loss | loss)
 
 
-def main() -> None:
-    """Train and measure the variants that are named, and print a table."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train and measure the variants that are named, and print a table; each row is also written to table.jsonl."""
     parser = argparse.ArgumentParser(prog="python -m adaqual_training.ablation", description=__doc__)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/nano.toml"))
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"))
@@ -90,7 +92,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=1200)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="variants to train")
     parser.add_argument("--device")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name in args.only:
         variant = VARIANTS[name]
         recipe = shortened(read_recipe(args.recipe), args.updates, variant.loss)

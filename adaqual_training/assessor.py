@@ -1,4 +1,4 @@
-"""Training of the bundled quality estimator: overall quality, and the severity of each kind of damage."""
+"""This module trains the bundled quality estimator: overall quality, and the severity of each kind of damage."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from adaqual_core.grid import severity_of
 from adaqual_core.kinds import KINDS
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.weight_files import save_model
@@ -18,13 +19,16 @@ from .recipe import Recipe
 from .run import Evaluation
 
 NAMED = 0.3
-"""Severity from which on a singly damaged picture counts for the share of pictures whose kind is named."""
+"""A singly damaged picture of at least this severity counts for the share of pictures whose kind is named."""
 
 
 @dataclass(frozen=True)
 class AssessorLoss:
-    """Weights of the losses (a recipe's table ``loss``): Huber loss of the overall severity, whose absolute part begins at
-    ``quality_delta``, and cross-entropy of the severities by kind."""
+    """Weights of the losses (a recipe's table ``loss``).
+
+    The overall severity has a Huber loss, which is quadratic below ``quality_delta``. The severities by kind have a
+    cross-entropy.
+    """
 
     quality: float
     quality_delta: float
@@ -34,7 +38,8 @@ class AssessorLoss:
 class Objective(nn.Module):
     """The loss of the estimator on a batch.
 
-    Cross-entropy, because an absolute error of severities that are mostly 0 is smallest at 0 (measured: every kind collapses).
+    Severities by kind are mostly 0, and an absolute error is then smallest if 0 is always predicted (measured). The cross-entropy
+    avoids that.
     """
 
     def __init__(self, network: QualityEstimator, settings: AssessorLoss):
@@ -42,7 +47,7 @@ class Objective(nn.Module):
         self.network, self.settings = network, settings
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of ``picture`` [B, 3, H, W], ``levels`` [B, 40], ``severity`` [B, 9, h, w] and ``known`` [B, 8]."""
+        """Return the losses of ``picture`` [B, 3, H, W], ``levels`` [B, 40], ``severity`` [B, 9, h, w] and ``known`` [B, 8]."""
         logits = self.network(batch["picture"].contiguous(memory_format=torch.channels_last), batch["levels"]).float()
         settings, truth = self.settings, batch["severity"]
         quality = F.huber_loss(torch.sigmoid(logits[:, :1]), truth[:, :1], delta=settings.quality_delta)
@@ -53,14 +58,14 @@ class Objective(nn.Module):
 
 
 def spearman(first: Tensor, second: Tensor) -> float:
-    """Rank correlation of two flat tensors."""
+    """Return the rank correlation of two flat tensors."""
     from scipy.stats import spearmanr
 
     return float(spearmanr(first.flatten().numpy(), second.flatten().numpy()).statistic)
 
 
 class AssessorTask:
-    """How the estimator is trained and measured."""
+    """It gives batches to the estimator's training, and measures and saves the estimator."""
 
     def __init__(self, recipe: Recipe, corpus: Path):
         torch.manual_seed(recipe.schedule.seed)
@@ -70,8 +75,8 @@ class AssessorTask:
         self.cases: list[Case] = list(held_out(corpus, recipe.scenes, recipe.schedule.held_out))
 
     def batch(self, scenes: dict[str, Tensor], numbers: list, update: int) -> dict[str, Tensor]:
-        """Whole scenes: the estimator sees what a user's whole picture would give it."""
-        severity = torch.cat(((5 - scenes["quality"]) / 4, scenes["severity"]), 1)
+        """Return whole scenes, because the estimator is always given whole pictures or their statistics."""
+        severity = torch.cat((severity_of(scenes["quality"]), scenes["severity"]), 1)
         return {
             "picture": as_picture(scenes["degraded"]),
             "levels": scenes["levels"],
@@ -80,8 +85,8 @@ class AssessorTask:
         }
 
     def evaluate(self, network: nn.Module, device: torch.device) -> Evaluation:
-        """Rank correlation and error of the quality, error by kind, and the share of singly damaged pictures whose kind is
-        named."""
+        """Return the rank correlation and error of the quality, the error by kind, and the share of singly damaged pictures whose
+        kind is named."""
         values: dict[str, float] = {}
         errors: dict[str, list[float]] = {}
         scores, truths, named, alarms = [], [], [], []

@@ -1,4 +1,5 @@
-"""Bodies of the denoiser that an ablation compares with the one that ships: the same inputs, output, prompts and cost."""
+"""This module holds bodies of the denoiser that an ablation compares with the shipped one, with its inputs, output, prompts and
+cost."""
 
 import torch
 import torch.nn as nn
@@ -13,7 +14,8 @@ from adaqual_core.networks.restorer import Denoiser, ResidualBlock, RestorerConf
 
 
 class GatedBlock(nn.Module):
-    """x + W2·(a·b) with (a, b) = W1·((1 + scale)·norm(x) + shift), W1 a 3×3 convolution: the first generation's block."""
+    """x + W2·(a·b) with (a, b) = W1·((1 + scale)·norm(x) + shift), where W1 is a 3×3 convolution: the first generation's
+    block."""
 
     def __init__(self, channels: int, condition: int, wide: bool, operations):
         super().__init__()
@@ -30,9 +32,10 @@ class GatedBlock(nn.Module):
 
 
 class CoarseBody(nn.Module):
-    """A U-Net whose finest level is at 4×4 px, with three levels of blocks of one class.
+    """A U-Net whose finest level is at 4×4 px and whose blocks are all of one class, on three levels.
 
-    ``widths``: channels at 1/4, 1/8 and 1/16. ``counts``: blocks at 1/4 (before and after), 1/8 (before and after) and 1/16.
+    ``widths``: channels at 1/4, 1/8 and 1/16. ``counts``: number of blocks at 1/4 (before and after), 1/8 (before and after) and
+    1/16.
     """
 
     def __init__(
@@ -101,10 +104,10 @@ class CoarseBody(nn.Module):
 
 
 def gated(config: RestorerConfig) -> nn.Module:
-    """The first generation's body: gated blocks at 4×4 px."""
+    """Return the first generation's body: gated blocks at 4×4 px."""
     return CoarseBody(config, GatedBlock, (96, 128, 192), (3, 2, 2))
 
 
 def coarse(config: RestorerConfig) -> nn.Module:
-    """Plain residual blocks at 4×4 px."""
+    """Return a body of plain residual blocks at 4×4 px."""
     return CoarseBody(config, ResidualBlock, (96, 128, 192), (3, 2, 2))

@@ -1,10 +1,11 @@
-"""``python -m adaqual_training.distil --assessor DEQA --pictures FOLDER``: teach the embedded assessor what a large one sees.
+"""``python -m adaqual_training.distil --assessor DEQA --pictures FOLDER`` trains the embedded assessor on the maps of a large
+one.
 
-First the pictures of the folder are labelled with the teacher's quality maps (DeQA-Score, or any assessor); the scores are kept
-in the run's folder, so that an interrupted labelling goes on where it was. Then the embedded assessor is fine-tuned on random
-crops of pictures and maps. Every tenth picture is held out and only measured. Give pictures of all qualities, damaged ones too:
-what the teacher never saw bad, the student cannot learn. The teacher's map knows the whole picture, the student's its
-surroundings and the levels and detail of the whole: a part of the error stays.
+First the pictures of the folder are labelled with the quality maps of the teacher (DeQA-Score, or any assessor). The scores are
+kept in the run's folder, so an interrupted labelling continues. Then the embedded assessor is trained further on random crops of
+pictures and maps. Every tenth picture is held out and only measured. The pictures should be of all qualities, damaged ones
+included: the student learns nothing about damage that the teacher never judged. The teacher sees the whole picture; the student
+sees the surroundings of a cell and the whole picture's levels and detail. Therefore a part of the error remains.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from tqdm import tqdm
 
 from adaqual_core.grid import CELL
 from adaqual_core.image_statistics import levels_and_detail
-from adaqual_core.imageio import find_pictures, picture_shape, read_picture
+from adaqual_core.imageio import picture_shape, read_picture
+from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
 from adaqual_core.quality.bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
 from adaqual_core.quality.cache import ScoreCache
@@ -27,13 +29,13 @@ from adaqual_training.assessor import spearman
 from adaqual_training.loop import Run
 
 HELD = 10
-"""One picture in so many is held out."""
+"""One picture in this many is held out."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture, uint8 [3, H, W], the teacher's scores for its cells, [ceil(H/16), ceil(W/16)] in [1, 5], and what the student
-    knows of all of it, [LEVELS_AND_DETAIL]."""
+    """A labelled picture: uint8 pixels [3, H, W], the teacher's scores for its cells [ceil(H/16), ceil(W/16)] in [1, 5], and the
+    whole picture's statistics [LEVELS_AND_DETAIL]."""
 
     pixels: Tensor
     scores: Tensor
@@ -45,7 +47,8 @@ class Labelled:
 
 
 def check_pictures(folder: Path, size: int) -> list[Path]:
-    """The pictures of a folder, by name; ValueError unless all can give a crop of ``size`` px and some can be held out."""
+    """Return the pictures of a folder by name. ValueError is raised unless all can give a crop of ``size`` px and some can be
+    held out."""
     if size < 2 * CELL or size % CELL:
         raise ValueError(f"size: {size}; give a multiple of {CELL} px of at least {2 * CELL} (128 suits most folders)")
     found = find_pictures(folder)
@@ -59,7 +62,7 @@ def check_pictures(folder: Path, size: int) -> list[Path]:
 
 
 def label(teacher: Assessor, paths: list[Path], cache: ScoreCache) -> list[Labelled]:
-    """Every picture with the teacher's map; scores that the cache holds are not computed again."""
+    """Return every picture with the teacher's map. Scores that the cache holds are not computed again."""
     labelled = []
     for path in tqdm(paths, desc="labelling", unit="picture", disable=None):
         picture = read_picture(path)[:, :3]
@@ -69,8 +72,8 @@ def label(teacher: Assessor, paths: list[Path], cache: ScoreCache) -> list[Label
 
 
 def crops(labelled: list[Labelled], size: int, batch: int, rng: random.Random) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Endless batches: parts of pictures [B, 3, size, size] in [0, 1] and their scores [B, 1, size/16, size/16], cut on the grid
-    of cells, and their wholes' statistics [B, LEVELS_AND_DETAIL]."""
+    """Yield batches without end: crops of pictures [B, 3, size, size] in [0, 1], their scores [B, 1, size/16, size/16], and the
+    statistics [B, LEVELS_AND_DETAIL] of the whole pictures. Crops are cut on the grid of cells."""
     cells = size // CELL
     while True:
         pixels, scores, statistics = [], [], []
@@ -88,7 +91,8 @@ def crops(labelled: list[Labelled], size: int, batch: int, rng: random.Random) -
 
 
 def evaluate(net: AssessorNet, labelled: list[Labelled]) -> dict[str, float]:
-    """Mean absolute difference from the teacher in quality units, and rank correlation, over all cells of all pictures."""
+    """Return the mean absolute difference from the teacher in quality units, and the rank correlation, over all cells of all
+    pictures."""
     found = torch.cat([estimate_quality(net, one.picture()).scores.flatten() for one in labelled])
     wanted = torch.cat([one.scores.flatten() for one in labelled])
     return {"error": round(float((found - wanted).abs().mean()), 4), "srcc": round(spearman(found, wanted), 4)}
@@ -119,7 +123,7 @@ def distil(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the script."""
+    """Return the parser of the script's options."""
     parser = argparse.ArgumentParser(
         prog="python -m adaqual_training.distil", description="Fine-tune the embedded assessor on a larger one's quality maps."
     )

@@ -1,4 +1,4 @@
-"""The held-out pictures by which a run keeps its best weights: fixed scenes made from photos of sources that are never trained
+"""This module makes the held-out pictures by which a run chooses its best weights: fixed scenes of photos that are never trained
 on."""
 
 import random
@@ -23,25 +23,25 @@ COMPOSED = (
     ("haze", "noise"),
     ("rain", "jpeg"),
 )
-"""Compositions that are measured, in turn."""
+"""Compositions that the group "composed" takes in turn."""
 
 GROUPS = (*KINDS, "composed", "uneven", "struck", "clean")
-"""What is measured apart: each kind alone, compositions, damage in a region, compositions from which one kind is struck out, and
-undamaged pictures."""
+"""Groups that are measured separately: each kind alone, compositions, damage in a region, compositions from which one kind is
+struck out, and undamaged pictures."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One held-out scene: its group, and what :func:`scenes.composed` gives, each with a batch dimension of 1."""
+    """One held-out scene: its group, and the tensors of :func:`scenes.composed`, each with a batch dimension of 1."""
 
     group: str
     scene: dict[str, Tensor]
 
 
 def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: QualityEstimator | None = None) -> Iterator[Case]:
-    """The same ``per_group`` scenes of every group at every call; half of the damaged ones are seen through a camera.
+    """Yield the same ``per_group`` scenes of every group at every call. Half of the damaged ones are seen through a camera.
 
-    With an ``assessor`` the scenes also hold what it says of them.
+    With an ``assessor`` the scenes also hold its estimates of them.
     """
     photos = Photos(corpus, "held")
     for number, group in enumerate(GROUPS):
@@ -63,10 +63,10 @@ def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: Qu
 
 
 def as_picture(pixels: Tensor) -> Tensor:
-    """8-bit pixels as a picture in [0, 1]."""
+    """Return 8-bit pixels as a picture in [0, 1]."""
     return pixels.float() / 255
 
 
 def mean(values: list[float]) -> float:
-    """The arithmetic mean."""
+    """Return the arithmetic mean of the values."""
     return float(torch.tensor(values).mean())

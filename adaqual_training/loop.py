@@ -1,4 +1,5 @@
-"""What both training runs share: weight averaging, resumable state, the log, and the clock."""
+"""This module is the training loop of the first generation, which :mod:`adaqual_training.distil` still uses: averaging, state,
+log and clock."""
 
 import copy
 import json
@@ -14,7 +15,7 @@ from adaqual_core.weight_files import save_model
 
 
 def update_average(average: nn.Module, model: nn.Module, iteration: int, decay: float) -> None:
-    """Exponential moving average of the weights, with the decay warming up so that early iterations count."""
+    """Update the exponential moving average of the weights. Its decay rises from 0, so that the first iterations count."""
     decay = min(decay, (1 + iteration) / (10 + iteration))
     with torch.no_grad():
         for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
@@ -23,18 +24,17 @@ def update_average(average: nn.Module, model: nn.Module, iteration: int, decay: 
 
 @dataclass
 class Progress:
-    """How far a run has come: updates and hours in all its sessions together."""
+    """How far a run has come: updates and hours, in all its sessions together."""
 
     iteration: int = 0
     hours: float = 0.0
 
 
 class Run:
-    """A training run's folder (state, log, newest weights), its networks, and its clock.
+    """A training run: its folder (state, log, newest weights), its networks, and its clock.
 
-    ``hours`` is what this session may take, or ``updates`` the number it may make, however long they take.
-    A ``state.pt`` in the folder is resumed from. ``average`` holds the exponential moving average of ``model``'s weights, which
-    is what is evaluated and shipped.
+    ``hours``: time that this session may take; or ``updates``: number of updates that it may make. A ``state.pt`` in the folder
+    is resumed from. ``average`` holds the exponential moving average of ``model``'s weights, which is evaluated and shipped.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Run:
         self.started, self.first = time.time(), self.done.iteration
 
     def spent(self) -> float:
-        """What is spent of what this session may take, 0 to 1."""
+        """Share of this session's time or updates that is used up, 0 to 1."""
         if self.updates is not None:
             return (self.done.iteration - self.first) / self.updates
         return (time.time() - self.started) / (3600 * self.hours) if self.hours else 1.0
 
     def step(self, loss: Tensor, decay: float) -> None:
-        """One update of the weights and of their average."""
+        """Update the weights and their average once."""
         set_rate(self.optimizer, self.rate, self.done.iteration, self.spent())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -74,15 +74,22 @@ class Run:
         update_average(self.average, self.model, self.done.iteration, decay)
 
     def finished(self) -> bool:
-        """Whether all is spent, or someone asked for the end with a file named ``stop``."""
+        """Whether the session's share is used up, or a file named ``stop`` asks for the end."""
         return self.spent() >= 1 or (self.folder / "stop").exists()
 
     def save(self, weights: str, **measured) -> None:
-        """Log what was ``measured``, and write the state and the average's ``weights``, whole or not at all."""
+        """Log the values ``measured``, and write the state and the average's ``weights``, whole or not at all."""
         log_line(self.folder / "log.jsonl", iteration=self.done.iteration, hours=round(self.done.hours, 3), **measured)
         partial = self.state.with_suffix(".partial")
-        torch.save({"model": self.model.state_dict(), "average": self.average.state_dict(),
-                    "optimizer": self.optimizer.state_dict(), **vars(self.done)}, partial)  # fmt: skip
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                **vars(self.done),
+            },
+            partial,
+        )
         os.replace(partial, self.state)
         card = {"iterations": self.done.iteration, "hours": round(self.done.hours, 2)}
         save_model(self.average, self.folder / weights, card)
@@ -97,14 +104,15 @@ def log_line(path: Path, **values) -> None:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float, iteration: int, progress: float) -> None:
-    """Learning rate ``rate`` after 200 iterations of warm-up, falling to 5 % over the last quarter of ``progress`` 0..1."""
+    """Set the learning rate to ``rate`` after 200 iterations of warm-up; it falls to 5 % over the last quarter of ``progress``
+    0..1."""
     decay = min(1.0, max(0.05, 4 * (1 - progress)))
     for group in optimizer.param_groups:
         group["lr"] = rate * decay * min(1.0, (iteration + 1) / 200)
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native: on accelerators, and on processors with AVX-512 BF16."""
+    """Return whether bfloat16 arithmetic is native, as on accelerators and on processors with AVX-512 BF16."""
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaqual_core.evaluate import psnr
+from adaqual_core.grid import quality_of, severity_of
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.map import QualityMap
-from adaqual_core.sampling.families import restore_with
+from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings
 
 from .held_out import Case, as_picture, mean
@@ -32,9 +33,9 @@ def true_map(scene: dict[str, Tensor], told: str) -> QualityMap:
     height, width = scene["degraded"].shape[-2:]
     scores, kinds = scene["quality"], scene["severity"]
     if "estimated" in scene:
-        scores, kinds = 5 - 4 * scene["estimated"][:, :1], scene["estimated"][:, 1:]
+        scores, kinds = quality_of(scene["estimated"][:, :1]), scene["estimated"][:, 1:]
     if told == "severity":
-        kinds = ((5 - scores) / 4).expand_as(kinds)
+        kinds = severity_of(scores).expand_as(kinds)
     elif told == "nothing":
         kinds = torch.full_like(kinds, 0.5)
     return QualityMap(scores, height, width, "true", kinds)
@@ -50,7 +51,7 @@ def measure(network: nn.Module, cases: list[Case], told: str, steps: int = 2) ->
         degraded, target = as_picture(scene["degraded"]), as_picture(scene["target"])
         settings = PromptSettings(factors=tuple(scene["factors"][0].tolist()))
         prompt = build_prompt(degraded, true_map(scene, told), settings)
-        restored = (restore_with(network, degraded, prompt, RestoreSettings(steps=steps)).picture * 255).round() / 255
+        restored = (restore(network, degraded, prompt, RestoreSettings(steps=steps)).picture * 255).round() / 255
         after, before = float(psnr(restored, target)), float(psnr(degraded, target))
         value = min(after, CLEAN_BEST) if case.group == "clean" else after - before
         gains.setdefault(case.group, []).append(value)

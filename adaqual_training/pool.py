@@ -119,7 +119,7 @@ class Pool:
                 self._path(old).unlink(missing_ok=True)
 
     def sample(self, n: int) -> tuple[dict[str, Tensor], random.Random]:
-        """The scene of the ``n``-th sample of the run, and the random numbers with which to crop it."""
+        """Return the scene of the ``n``-th sample of the run, and the random numbers with which it is cropped."""
         rng = random.Random(f"{self.seed}/sample/{n}")
         newest = n // (self.settings.shard * self.settings.uses)
         oldest = max(0, newest - self.settings.window + 1)
@@ -128,7 +128,7 @@ class Pool:
         return {key: value[index] for key, value in shard.items()}, rng
 
     def batch(self, first: int, count: int) -> tuple[dict[str, Tensor], list[random.Random]]:
-        """The scenes of samples ``first`` to ``first`` + ``count``, stacked, and their random numbers."""
+        """Return the scenes of samples ``first`` to ``first`` + ``count``, stacked, and their random numbers."""
         newest = (first + count) // (self.settings.shard * self.settings.uses)
         for number in range(newest, newest + self.settings.ahead + 1):
             self._order(number)

@@ -1,4 +1,4 @@
-"""Recipes: TOML files that hold every number that decides a network."""
+"""This module reads recipes: TOML files that hold every number that decides a network."""
 
 import hashlib
 from dataclasses import dataclass, fields
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import tomllib
+
+from adaqual_core.checks import check_numbers
 
 from .pool import PoolSettings
 from .scenes import SceneSettings
@@ -18,10 +20,10 @@ PRECISIONS = ("bfloat16", "float32")
 class Schedule:
     """How long and how fast a network is trained (a recipe's table ``schedule``).
 
-    ``seed``: of the first weights, the scenes and the noise. ``updates``: length of the run; the learning rate rises over
+    ``seed``: seed of the first weights, the scenes and the noise. ``updates``: length of the run; the learning rate rises over
     ``warmup`` updates to ``rate`` and falls to zero along one cosine. ``batch``: samples in an update, over all processes
-    together. ``crop``: side in px of a training crop. ``average``: decay of the moving average of the weights. ``clip``:
-    greatest norm of the gradient. ``precision``: "bfloat16", used where the processor or accelerator has it, or "float32".
+    together. ``crop``: side in px of a training crop. ``average``: decay of the moving average of the weights. ``clip``: greatest
+    norm of the gradient. ``precision``: "bfloat16", used where the processor or accelerator has it, or "float32".
     ``evaluate_every``: updates between evaluations. ``held_out``: pictures per kind in an evaluation.
     """
 
@@ -41,11 +43,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe: which network with which sizes, on which scenes, on which schedule, with which losses.
+    """One recipe: a network with its sizes, scenes, schedule and losses.
 
-    ``network``: "assessor" or "restorer". ``assessor``: file of the assessor whose maps a restorer is told in a share of the
-    samples, relative to the working folder. ``sizes``: fields of that network's configuration. ``loss``: fields of that
-    network's loss settings. ``text`` and ``sha256``: the file itself, kept in the header of the weights.
+    ``network``: "assessor" or "restorer". ``assessor``: file, relative to the working folder, of the assessor whose maps a
+    restorer is told in a share of the samples. ``sizes``: fields of the network's configuration. ``loss``: fields of the
+    network's loss settings. ``text`` and ``sha256``: the file's own text and hash, which the header of the weights keeps.
     """
 
     network: str
@@ -66,11 +68,16 @@ def _table(path: Path, content: dict, name: str, kind: type):
     if odd:
         what = "missing" if odd[0] in known else "unknown"
         raise ValueError(f"{path}: table [{name}]: {odd[0]} is {what}; it needs exactly {', '.join(sorted(known))}")
-    return kind(**given)
+    try:
+        table = kind(**given)
+        check_numbers(table)
+    except ValueError as problem:
+        raise ValueError(f"{path}: table [{name}]: {problem}") from None
+    return table
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file; raises ValueError that names the table, the field and what is expected."""
+    """Return the recipe in a TOML file. ValueError names the table, the field and the expected value."""
     if not path.is_file():
         raise ValueError(f"--recipe: no file {path}; the shipped recipes lie in recipes/")
     text = path.read_text("utf-8")

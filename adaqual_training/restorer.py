@@ -11,14 +11,14 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaqual_core.grid import CELL
+from adaqual_core.grid import CELL, quality_of, severity_of
 from adaqual_core.image_statistics import joined_statistics
 from adaqual_core.networks.bilateral_grid import view_of
 from adaqual_core.networks.restorer import PRESETS, Restorer, RestorerConfig, detail, initialise
+from adaqual_core.networks.tone import Tone, edge_aware, grid_gate
 from adaqual_core.prompt import PromptSettings, asked_damage, prompt_length, restore_mask
 from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.sampling.ddim import alphas_cumprod, ddim_step, timesteps
-from adaqual_core.sampling.tone import Tone, edge_aware, grid_gate
 from adaqual_core.weight_files import save_model
 
 from .held_out import Case, as_picture, held_out
@@ -140,7 +140,7 @@ class RestorerTask:
         if "estimated" in scene and rng.random() < self.loss.estimated:
             told = scene["estimated"]
         else:
-            told = roughened(torch.cat(((5 - scene["quality"]) / 4, scene["severity"])), self.loss, rng)
+            told = roughened(torch.cat((severity_of(scene["quality"]), scene["severity"])), self.loss, rng)
         if self.loss.told == "severity":
             told = torch.cat((told[:1], told[:1].expand_as(told[1:])))
         elif self.loss.told == "nothing":
@@ -154,7 +154,7 @@ class RestorerTask:
         told = torch.stack([self._told({k: v[i] for k, v in scenes.items()}, rng) for i, rng in enumerate(numbers)])
         severity, kinds = asked_damage(told[:, :1], told[:, 1:], scenes["factors"])
         damage = torch.cat((severity, kinds), 1)
-        mask = restore_mask(5 - 4 * severity, settings.preserve)
+        mask = restore_mask(quality_of(severity), settings.preserve)
         scene = as_picture(scenes["degraded"])
         statistics = joined_statistics(scene, severity, scenes["levels"])
         length = prompt_length(severity, settings)

@@ -1,8 +1,9 @@
-"""One training run: schedule, averaging, evaluation, log and exact resume, on accelerate, in one or several processes.
+"""This module runs a training: schedule, averaging, evaluation, log and exact resumption, on accelerate, in one or several
+processes.
 
-``accelerate launch -m adaqual_training --recipe FILE`` (or torchrun) shares a run between processes; every process takes its
-part of each global batch. Samples, crops and noise are functions of the recipe's seed and the number of the sample, so the run
-does not depend on the number of processes, and a resumed run equals one that was never stopped.
+``accelerate launch -m adaqual_training --recipe FILE`` (or torchrun) shares a run between processes; every process takes its part
+of each global batch. Samples, crops and noise are functions of the recipe's seed and the number of the sample. So the run does
+not depend on the number of processes, and a resumed run equals one that was never stopped.
 """
 
 import hashlib
@@ -38,8 +39,11 @@ STATE = "state"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation measured: ``values`` for the log, ``score`` (higher is better) by which the best weights are kept, and
-    ``sheet`` [1, 3, H, W] in [0, 1] of the worst pictures."""
+    """The result of an evaluation.
+
+    ``values``: numbers for the log. ``score``: higher is better; it decides which weights are kept as the best. ``sheet``: the
+    worst pictures as one picture [1, 3, H, W] in [0, 1].
+    """
 
     values: dict[str, float]
     score: float
@@ -47,14 +51,14 @@ class Evaluation:
 
 
 class Task(Protocol):
-    """What differs between the networks that are trained."""
+    """The parts of a training that differ from network to network."""
 
     network: nn.Module
     objective: nn.Module
-    """Holds ``network``; maps a batch to a dict of scalar losses, of which "loss" is minimised."""
+    """The module that holds ``network``. It maps a batch to a dict of scalar losses, of which "loss" is minimised."""
 
     def batch(self, scenes: dict[str, Tensor], numbers: list, update: int) -> dict[str, Tensor]:
-        """What the objective needs of these scenes."""
+        """Return the tensors that the objective needs of these scenes."""
         ...
 
     def evaluate(self, network: nn.Module, device: torch.device) -> Evaluation:
@@ -67,30 +71,31 @@ class Task(Protocol):
 
 
 def rate_at(update: int, warmup: int, updates: int) -> float:
-    """Share of the full learning rate: a linear rise over ``warmup`` updates, then a cosine that reaches 0 after ``updates``."""
+    """Return the share of the full learning rate: it rises linearly over ``warmup`` updates, then falls along a cosine to 0 at
+    ``updates``."""
     if update < warmup:
         return (update + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (update - warmup) / (updates - warmup))))
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native: on accelerators, and on processors with AVX-512 BF16."""
+    """Return whether bfloat16 arithmetic is native, as on accelerators and on processors with AVX-512 BF16."""
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def commit() -> str:
-    """The commit of the checkout that runs, with "+" if it is changed; "unknown" outside a checkout."""
+    """Return the commit of the running checkout, with "+" if its files are changed; "unknown" outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
 
 
 class Run:
-    """A run's folder with its state, log, newest and best weights.
+    """A run: its networks, its state, and its folder.
 
-    ``folder`` holds ``state`` (resumed from where it is there), ``log.jsonl``, ``NETWORK.safetensors`` (the newest average),
+    ``folder`` holds ``state`` (the run is resumed from it), ``log.jsonl``, ``NETWORK.safetensors`` (the newest average),
     ``NETWORK.best.safetensors`` and ``worst.png``. A file named ``stop`` in it ends the run after the current update.
     """
 
@@ -124,7 +129,7 @@ class Run:
             self.accelerator.load_state(str(folder / STATE))
 
     def state_dict(self) -> dict[str, float]:
-        """What a resumed run continues from beside weights, optimiser and schedule."""
+        """Return the state of a run that accelerate does not keep itself: all but weights, optimiser and schedule."""
         return {"update": self.update, "hours": self.hours, "best": self.best}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
@@ -132,7 +137,7 @@ class Run:
         self.update, self.hours, self.best = int(state["update"]), float(state["hours"]), float(state["best"])
 
     def _batch(self, pool: Pool, update: int) -> dict[str, Tensor]:
-        """This process's share of the batch of an update."""
+        """Return this process's share of the batch of an update."""
         share = self.recipe.schedule.batch // self.accelerator.num_processes
         first = update * self.recipe.schedule.batch + self.accelerator.process_index * share
         return self.task.batch(*pool.batch(first, share), update)
@@ -166,7 +171,7 @@ class Run:
             shutil.rmtree(old, ignore_errors=True)
 
     def notes(self, corpus_hash: str, values: dict[str, float]) -> dict[str, Any]:
-        """What the header of the weights says about how they were made."""
+        """Return the facts about the training that the header of the weights keeps."""
         told = self.recipe.assessor
         packages = {name: version(name) for name in ("torch", "accelerate", "numpy", "Pillow")}
         return {
@@ -206,7 +211,8 @@ class Run:
         self._save_state()
 
     def train(self, *, hours: float | None = None, updates: int | None = None) -> None:
-        """Go on until the schedule ends, for at most ``hours`` or ``updates`` in this call, or until someone asks for the end."""
+        """Go on until the schedule ends, for at most ``hours`` or ``updates`` in this call, or until a file named ``stop``
+        appears."""
         schedule, main = self.recipe.schedule, self.accelerator.is_main_process
         self.folder.mkdir(parents=True, exist_ok=True)
         stop = self.folder / "stop"
@@ -242,7 +248,7 @@ class Run:
 
 
 def describe(recipe: Recipe, run: Run) -> None:
-    """Tell on the terminal what is about to be trained."""
+    """Print what is about to be trained."""
     parameters = sum(p.numel() for p in run.task.network.parameters())
     print(
         f"{recipe.network}: {parameters:,} parameters, update {run.update} of {recipe.schedule.updates}, "

@@ -1,7 +1,8 @@
-"""Training scenes: a crop of a clean photo, a random composition of damage, and everything that is known about it.
+"""This module makes training scenes: a crop of a clean photo, a random composition of damage, and everything that is known about
+it.
 
 A scene is a pure function of the settings, the photos, a seed and its number: the same scene can be made again at any time, in
-any process. That is what lets a run resume exactly and lets several processes share one stream of scenes.
+any process. Therefore a run can resume exactly, and several processes can share one stream of scenes.
 """
 
 import json
@@ -19,7 +20,7 @@ from torch import Tensor
 from adaqual_core.damage import degrade_batch
 from adaqual_core.damage.draws import Draws
 from adaqual_core.damage.fields import region_mask
-from adaqual_core.grid import CELL
+from adaqual_core.grid import CELL, severity_of
 from adaqual_core.image_statistics import levels_and_detail
 from adaqual_core.kinds import KINDS
 from adaqual_core.quality.bundled import estimate_quality
@@ -27,9 +28,16 @@ from adaqual_core.quality.estimator import QualityEstimator
 from adaqual_core.quality.reference import reference_quality
 
 WEATHER = (
-    ("low", "haze"), ("low", "rain"), ("low", "snow"), ("haze", "rain"), ("haze", "snow"),
-    ("low", "haze", "rain"), ("low", "haze", "snow"), ("rain", "raindrops"), ("haze", "raindrops"),
-)  # fmt: skip
+    ("low", "haze"),
+    ("low", "rain"),
+    ("low", "snow"),
+    ("haze", "rain"),
+    ("haze", "snow"),
+    ("low", "haze", "rain"),
+    ("low", "haze", "snow"),
+    ("rain", "raindrops"),
+    ("haze", "raindrops"),
+)
 """Compositions of weather: those of CDD-11 (OneRestore), and raindrops on the lens with rain or haze."""
 
 CAMERA = (
@@ -40,7 +48,7 @@ CAMERA = (
     ("blur", "jpeg"),
     ("blur", "noise", "jpeg"),
 )
-"""Compositions of what the light, the lens, the sensor and the file do."""
+"""Compositions of low light, blur, noise and JPEG: the damage of the light, the lens, the sensor and the file."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,8 @@ class SceneSettings:
 
 
 class Photos:
-    """The photos of one split of a corpus folder, drawn by weight; pixels are decoded when first needed and then kept."""
+    """The photos of one split of a corpus folder. They are drawn by weight; their pixels are decoded when first needed, then
+    kept."""
 
     def __init__(self, folder: Path, split: str):
         manifest = folder / "manifest.json"
@@ -94,7 +103,7 @@ class Photos:
             return np.asarray(picture.convert("RGB"))
 
     def draw(self, kinds: tuple[str, ...], rng: random.Random) -> int:
-        """Number of a photo that is a clean example of all ``kinds``, drawn by weight."""
+        """Return the number of a photo that is a clean example of all ``kinds``, drawn by weight."""
         for _ in range(100):
             index = rng.choices(range(len(self.weights)), self.weights)[0]
             if not self.unfit[index].intersection(kinds):
@@ -103,7 +112,7 @@ class Photos:
 
 
 def random_kinds(rng: random.Random, settings: SceneSettings) -> tuple[str, ...]:
-    """The kinds of damage of one scene; none for an undamaged one."""
+    """Return the kinds of damage of one scene; none for an undamaged one."""
     single = tuple(rng.choices(KINDS, settings.weights))
     choices = (
         (),
@@ -117,7 +126,8 @@ def random_kinds(rng: random.Random, settings: SceneSettings) -> tuple[str, ...]
 
 
 def random_crop(photo: np.ndarray, settings: SceneSettings, rng: random.Random) -> Tensor:
-    """A crop [3, size, size] in [0, 1] at a random scale, never enlarged beyond the pixels there are, often flipped or turned."""
+    """Return a crop [3, size, size] in [0, 1] at a random scale, never enlarged beyond the photo's pixels, often flipped or
+    turned."""
     size, shortest = settings.size, min(photo.shape[:2])
     share = 0.0 if rng.random() < settings.native else rng.uniform(0, 1)
     side = min(shortest, round(size * max(1.0, shortest / size) ** share))
@@ -133,23 +143,24 @@ def random_crop(photo: np.ndarray, settings: SceneSettings, rng: random.Random) 
 
 
 def cells(field: Tensor) -> Tensor:
-    """Means over cells of 16×16 px: [B, C, H, W] → [B, C, H/16, W/16]."""
+    """Return the means over cells of 16×16 px: [B, C, H, W] gives [B, C, H/16, W/16]."""
     return F.avg_pool2d(field, CELL)
 
 
 def eight_bit(picture: Tensor) -> Tensor:
-    """A picture in [0, 1] as 8-bit numbers."""
+    """Return a picture in [0, 1] as 8-bit numbers."""
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def composed(
     clean: Tensor, asked: dict[str, float], seed: int, uneven: bool, behind_camera: bool, kept: frozenset[str]
 ) -> dict[str, Tensor]:
-    """What is known of one scene of these kinds and severities.
+    """Return everything that is known about one scene of these kinds and severities.
 
-    ``degraded`` and ``target`` [3, H, W] as 8-bit numbers: the target keeps the damage of the kinds in ``kept``. ``severity``
-    [8, h, w] and ``quality`` [1, h, w] per cell: severity by kind, and the reference quality against the clean picture.
-    ``factors`` [8]: 0 for kinds that are kept, 1 for all others. ``levels`` [40]: levels and detail of the degraded picture.
+    ``degraded`` and ``target`` [3, H, W] are 8-bit numbers; the target keeps the damage of the kinds in ``kept``. ``severity``
+    [8, h, w] and ``quality`` [1, h, w] hold, for each cell, the severity by kind and the reference quality against the clean
+    picture. ``factors`` [8]: 0 for kinds that are kept, 1 for all others. ``levels`` [40]: levels and detail of the degraded
+    picture.
     """
     height, width = clean.shape[-2:]
     region = Draws(seed, "region")
@@ -173,18 +184,18 @@ def composed(
 
 
 def estimated(assessor: QualityEstimator, degraded: Tensor) -> Tensor:
-    """What the product's assessor says of 8-bit pixels [3, H, W]: overall severity and severity by kind, [9, h, w]."""
+    """Return the assessor's estimate of 8-bit pixels [3, H, W]: overall severity and severity by kind, [9, h, w]."""
     quality = estimate_quality(assessor, degraded[None].float() / 255)
-    return torch.cat(((5 - quality.scores) / 4, quality.kinds), 1)[0]
+    return torch.cat((severity_of(quality.scores), quality.kinds), 1)[0]
 
 
 def make_scene(
     photos: Photos, settings: SceneSettings, seed: int, number: int, assessor: QualityEstimator | None = None
 ) -> dict[str, Tensor]:
-    """Scene ``number`` of the stream ``seed``: what :func:`composed` gives, and ``known`` [8], 0 for kinds that the photo
-    itself may show, whose severity is therefore not known.
+    """Return scene ``number`` of the stream ``seed``: the tensors of :func:`composed`, and ``known`` [8].
 
-    With an ``assessor`` the scene also holds "estimated": what :func:`estimated` gives.
+    ``known`` is 0 for kinds that the photo itself may show, whose severity is therefore not known, and 1 for all others. With an
+    ``assessor`` the scene also holds "estimated", the tensor of :func:`estimated`.
     """
     rng = random.Random(f"{seed}/{number}")
     kinds = random_kinds(rng, settings)

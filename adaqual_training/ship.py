@@ -1,4 +1,5 @@
-"""``python -m adaqual_training.ship FILE TARGET``: store a run's weights as float16 for the pack, and say what that costs."""
+"""``python -m adaqual_training.ship FILE TARGET`` stores a run's weights as float16 for the pack, and prints the largest
+change."""
 
 import json
 import sys
@@ -7,16 +8,16 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from adaqual_core.networks.shipped import load_denoiser, load_finish, load_second
+from adaqual_core.networks.finish import load_finish
+from adaqual_core.networks.registry import FAMILIES
 from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.weight_files import save_model
 
 LOADERS = {
     "assessor": load_assessor,
     "estimator": load_assessor,
-    "denoiser": load_denoiser,
     "finish": load_finish,
-    "restorer": load_second,
+    **{family.name: family.load for family in FAMILIES if family.load is not None},
 }
 
 

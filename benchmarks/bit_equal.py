@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -79,8 +80,8 @@ def outputs(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     build_prompt = found_at("prompt:build_prompt")
     load_restorer = found_at("published.read:load_restorer", "convert:load_restorer")
     shipped = found_at("networks.shipped:SHIPPED_DENOISER", "checkpoint:SHIPPED_DENOISER")
-    restore_with = found_at("sampling.families:restore_with", "families:restore_with")
-    settings_for = found_at("sampling.families:settings_for", "families:settings_for")
+    restore_with = found_at("sampling.families:restore_with", "families:restore_with", "sampling.restore:restore")
+    settings_for = found_at("sampling.families:settings_for", "families:settings_for", "sampling.settings:settings_for")
     networks = {
         "AdaQual-Diff-0": small.official(),
         "AdaQual-Diff-1": small.official("prompted", 1),
@@ -107,12 +108,12 @@ def outputs(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in found.items()}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Write or compare; returns 1 where an output differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="file (.safetensors) to write, or to compare with where there is one")
     parser.add_argument("--photos", type=Path, help="folder of at least ten photos; needed where FILE is not there yet")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not args.file.exists():
         if args.photos is None:
             parser.error(f"--photos: {args.file} is not there yet, so give a folder of photos to make it from")

@@ -1,9 +1,9 @@
-"""``python -m benchmarks.deqa_full_size``: DeQA-Score at its published size with random weights, on this machine's CPU.
+"""``python -m benchmarks.deqa_full_size`` measures DeQA-Score at its published size with random weights, on this machine's CPU.
 
-Writes shards (16.4 GB in float16 with all 32 layers; they are deleted at the end), then measures in a process of its own: the
-most memory that loading and scoring take beside the size of the weights, and the seconds for one tile of 448². With
-``--tiles 16`` it compares so many tiles at once with as many single scores instead, with the weights resident in float32 and
-with them streamed; choose fewer ``--layers`` for that.
+It writes shards (16.4 GB in float16 with all 32 layers; they are deleted at the end), then measures in a process of its own: the
+greatest memory of loading and scoring beside the size of the weights, and the seconds for one tile of 448². With ``--tiles 16``
+it compares that many tiles at once with as many single scores instead, with the weights resident in float32 and with them
+streamed; fewer ``--layers`` are enough for that.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,7 @@ PUBLISHED = {
 
 
 def configuration(layers: int) -> dict:
-    """The published sizes with ``layers`` of the 32 language layers, and of the vision tower's the same share."""
+    """Return the published sizes with ``layers`` of the 32 language layers, and the same share of the vision tower's layers."""
     config = json.loads(json.dumps(PUBLISHED))
     config["num_hidden_layers"] = layers
     config["visual_config"]["visual_model"]["num_hidden_layers"] = max(1, 24 * layers // 32)
@@ -49,7 +49,7 @@ def configuration(layers: int) -> dict:
 
 
 def weights(config: dict) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in float16, one at a time, cut from one block of random numbers: as fast as memory can be copied."""
+    """Yield every tensor in float16, one at a time, cut from one block of random numbers, which is as fast as copying memory."""
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in DeqaNet(parse_config(config, "benchmark")).state_dict().items()}
     block = (0.02 * torch.randn(2**24 + 7, generator=torch.Generator().manual_seed(0))).half()
@@ -62,12 +62,12 @@ def weights(config: dict) -> Iterator[tuple[str, Tensor]]:
 
 
 def status(name: str) -> int:
-    """Bytes of an entry of this process' memory (Linux)."""
+    """Return the bytes of an entry of this process's memory (Linux)."""
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
 
 
 def measure(folder: Path) -> dict:
-    """Load and score one tile twice: seconds, and the most memory beside that of the imports."""
+    """Load the model and score one tile twice. Return the seconds, and the greatest memory beside that of the imports."""
     before, start = status("VmRSS"), time.perf_counter()
     scorer = load_deqa(folder)
     loaded = time.perf_counter() - start
@@ -89,9 +89,10 @@ def measure(folder: Path) -> dict:
 
 
 def compare(folder: Path, tiles: int, offload: bool) -> dict:
-    """Seconds for ``tiles`` tiles at once beside as many single scores, these half before and half after.
+    """Return the seconds for ``tiles`` tiles at once and for as many single scores, of which one half runs before and one half
+    after.
 
-    Of each pair of numbers the second is of the processor's time, which other work on the machine changes less.
+    Of each pair of numbers the second is the processor's time, which other work on the machine changes less.
     """
     scorer = load_deqa(folder, offload=offload)
     pictures = torch.randn(tiles, 3, scorer.size, scorer.size, generator=torch.Generator().manual_seed(0))
@@ -116,14 +117,14 @@ def compare(folder: Path, tiles: int, offload: bool) -> dict:
     }
 
 
-def main() -> None:
-    """Write, measure, delete."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the shards, measure, and delete them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.deqa_full_size", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/deqa_full_size"), help="place for the shards")
     parser.add_argument("--layers", type=int, default=32, help="language layers, 1 to 32 (default 32, the published size)")
     parser.add_argument("--tiles", type=int, default=0, help="compare so many tiles at once with single scores")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.measure:
         runs = [partial(compare, args.folder, args.tiles, way) for way in (False, True)]
         for run in runs if args.tiles else [partial(measure, args.folder)]:

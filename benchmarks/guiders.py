@@ -1,8 +1,9 @@
-"""Run by steering.py inside ComfyUI's Python: cost per step of the Quality Guider and of ComfyUI's CFGGuider, in turns.
+"""This script, which steering.py runs inside ComfyUI's Python, times the steps of the Quality Guider and of ComfyUI's CFGGuider
+in turns.
 
-Both sample the same latent with the same conditioning; the Quality Guider has an uneven map and preservation on. Times are
-the processor's, which other work on the machine lengthens least, and those of the clock. Of each step the time inside the
-network is taken apart: both guiders ask it for the same, and all that can differ is the rest.
+Both sample the same latent with the same conditioning; the Quality Guider has an uneven map and preservation on. Two times are
+taken: the processor's, which other work on the machine changes least, and the clock's. The time inside the network is subtracted
+from each step. Both guiders ask the network for the same, so only the rest can differ.
 """
 
 import importlib.util
@@ -29,7 +30,7 @@ from pack.nodes.guider import QualityGuider  # noqa: E402
 
 
 def clocks() -> torch.Tensor:
-    """Seconds of the processor and of the clock."""
+    """Return the seconds of the processor and of the clock."""
     return torch.tensor([time.process_time(), time.perf_counter()], dtype=torch.float64)
 
 
@@ -43,7 +44,7 @@ inside, asked = torch.zeros(2, dtype=torch.float64), []
 
 
 def timed(apply_model, given):
-    """What ComfyUI calls in the network's place."""
+    """Return the function that ComfyUI calls instead of the network."""
     start = clocks()
     result = apply_model(given["input"], given["timestep"], **given["c"])
     inside.add_(clocks() - start)
@@ -61,12 +62,20 @@ for guider in GUIDERS.values():
 
 
 def steps(guider) -> list[torch.Tensor]:
-    """Of each counted step [2, 2]: whole and outside the network, in seconds of the processor and of the clock."""
+    """Return, for each counted step, the whole time and the time outside the network, in seconds of the processor and of the
+    clock: [2, 2]."""
     marks = []
     asked.clear()
     with torch.inference_mode():
-        guider.sample(torch.ones_like(latent), latent, comfy.samplers.sampler_object("euler"), torch.linspace(5, 0, STEPS + 1),
-                      disable_pbar=True, callback=lambda *_: marks.append((clocks(), inside.clone())), seed=0)  # fmt: skip
+        guider.sample(
+            torch.ones_like(latent),
+            latent,
+            comfy.samplers.sampler_object("euler"),
+            torch.linspace(5, 0, STEPS + 1),
+            disable_pbar=True,
+            callback=lambda *_: marks.append((clocks(), inside.clone())),
+            seed=0,
+        )
     if asked != [2] * STEPS:
         raise RuntimeError(f"the network was asked for {asked} pictures, not for both texts once per step")
     pairs = zip(marks[:-1], marks[1:], strict=True)
@@ -85,15 +94,22 @@ runs = {name: torch.stack(runs)[:, :, 0, 0].sum(1) for name, runs in found.items
 of_pairs = [float(a / b) - 1 for a, b in zip(runs["Quality Guider"], runs["CFGGuider"], strict=True)]
 least = {name: times.amin(0) for name, times in whole.items()}
 rest = {name: times.median(0).values for name, times in outside.items()}
-print(json.dumps({
-    "parameters": sum(parameter.numel() for parameter in model.model.diffusion_model.parameters()),
-    "pairs": PAIRS, "steps": PAIRS * (STEPS - 1), "threads": torch.get_num_threads(),
-    "processor seconds per step, least": {name: round(float(times[0]), 4) for name, times in least.items()},
-    "clock seconds per step, least": {name: round(float(times[1]), 4) for name, times in least.items()},
-    "processor seconds per step outside the network, median": {name: round(float(t[0]), 5) for name, t in rest.items()},
-    "overhead, processor, of the least": round(float(least["Quality Guider"][0] / least["CFGGuider"][0]) - 1, 4),
-    "overhead, processor, median of pairs": round(statistics.median(of_pairs), 4),
-    "overhead, clock, of the least": round(float(least["Quality Guider"][1] / least["CFGGuider"][1]) - 1, 4),
-    "overhead outside the network, processor, of a whole step": round(
-        float((rest["Quality Guider"][0] - rest["CFGGuider"][0]) / least["CFGGuider"][0]), 5),
-}))  # fmt: skip
+print(
+    json.dumps(
+        {
+            "parameters": sum(parameter.numel() for parameter in model.model.diffusion_model.parameters()),
+            "pairs": PAIRS,
+            "steps": PAIRS * (STEPS - 1),
+            "threads": torch.get_num_threads(),
+            "processor seconds per step, least": {name: round(float(times[0]), 4) for name, times in least.items()},
+            "clock seconds per step, least": {name: round(float(times[1]), 4) for name, times in least.items()},
+            "processor seconds per step outside the network, median": {name: round(float(t[0]), 5) for name, t in rest.items()},
+            "overhead, processor, of the least": round(float(least["Quality Guider"][0] / least["CFGGuider"][0]) - 1, 4),
+            "overhead, processor, median of pairs": round(statistics.median(of_pairs), 4),
+            "overhead, clock, of the least": round(float(least["Quality Guider"][1] / least["CFGGuider"][1]) - 1, 4),
+            "overhead outside the network, processor, of a whole step": round(
+                float((rest["Quality Guider"][0] - rest["CFGGuider"][0]) / least["CFGGuider"][0]), 5
+            ),
+        }
+    )
+)

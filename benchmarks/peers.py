@@ -25,7 +25,8 @@ from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 
 from .published import surroundings
 
@@ -91,7 +92,7 @@ def ours(model: Path, assessor: Path, device: str) -> tuple[Callable[[Tensor], o
     def run(picture: Tensor) -> object:
         prompt = build_prompt(picture, assess(judge, picture))
         everywhere = replace(prompt, restore_mask=torch.ones_like(prompt.restore_mask))
-        return restore_with(net, picture, everywhere, settings_for(net))
+        return restore(net, picture, everywhere, settings_for(net))
 
     return run, sum(p.numel() for p in (*net.parameters(), *judge.parameters()))
 

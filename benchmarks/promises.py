@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from scipy.stats import spearmanr
 from adaqual_core.damage import degrade
 from adaqual_core.grid import CELL
 from adaqual_core.imageio import read_picture, write_picture
-from adaqual_core.networks.shipped import load_shipped
+from adaqual_core.networks.shipped import SHIPPED_DENOISER
 from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import estimate_quality, load_assessor
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.quality.reference import reference_quality
@@ -35,6 +37,10 @@ from adaqual_training.scenes import Photos
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "assessor.toml"
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+
+
+PER_GROUP = 12
+"""Held-out scenes per group of damage over which the map's correlation is taken."""
 
 
 def photo(height: int, width: int, name: str = "astronaut.png") -> torch.Tensor:
@@ -60,29 +66,32 @@ def timed(function) -> tuple[float, object]:
     return best, result
 
 
-def quarter_mask() -> torch.Tensor:
-    """[1, 1024, 1024], 1 in one quarter."""
-    mask = torch.zeros(1, 1024, 1024)
-    mask[:, :512, :512] = 1
+def quarter_mask(side: int = 1024) -> torch.Tensor:
+    """[1, side, side], 1 in one quarter."""
+    mask = torch.zeros(1, side, side)
+    mask[:, : side // 2, : side // 2] = 1
     return mask
 
 
-def held_out_quarters(net, corpus: Path) -> dict[str, float]:
-    """Of the corpus' held-out photos, each damaged in one quarter: the median share of tiles run, and how many stay at 0.4."""
+def held_out_quarters(net, corpus: Path, side: int) -> dict[str, float]:
+    """The median share of tiles run, and how many photos stay at 0.4, of the corpus' held-out photos.
+
+    Each is made ``side`` px wide and high and damaged in one quarter.
+    """
     photos, shares = Photos(corpus, "held"), []
     for index in range(len(photos.entries)):
-        one = repeated(as_picture(torch.from_numpy(photos.pixels(index).copy()).permute(2, 0, 1)[None]), 1024, 1024)
-        damaged = degrade(one, ["haze", "noise"], 0.7, seed=3, mask=quarter_mask()).picture[None]
+        one = repeated(as_picture(torch.from_numpy(photos.pixels(index).copy()).permute(2, 0, 1)[None]), side, side)
+        damaged = degrade(one, ["haze", "noise"], 0.7, seed=3, mask=quarter_mask(side)).picture[None]
         mask = build_prompt(damaged, estimate_quality(net, damaged)).restore_mask
-        layout = plan(active_tiles(mask), 1024, 1024, 512, 96)
+        layout = plan(active_tiles(mask), side, side, 512, 96)
         shares.append(layout.tiles_run / layout.tiles_total)
     return {"photos": len(shares), "median share": sorted(shares)[len(shares) // 2],
             "share of photos at 0.4 or less": sum(share <= 0.4 for share in shares) / len(shares)}  # fmt: skip
 
 
 def held_out_correlation(net, corpus: Path) -> float:
-    """Spearman correlation of estimated with true quality over the cells of twelve held-out scenes per group of damage."""
-    scenes = [case.scene for case in held_out(corpus, read_recipe(RECIPE).scenes, 12)]
+    """Spearman correlation of estimated with true quality over the cells of PER_GROUP held-out scenes per group of damage."""
+    scenes = [case.scene for case in held_out(corpus, read_recipe(RECIPE).scenes, PER_GROUP)]
     estimated = torch.cat([estimate_quality(net, as_picture(scene["degraded"])).scores.flatten() for scene in scenes])
     return round(float(spearmanr(estimated, torch.cat([scene["quality"].flatten() for scene in scenes])).statistic), 3)
 
@@ -99,35 +108,38 @@ def map_correlation(net, folder: Path) -> dict[str, float]:
     return {name: round(float(spearmanr(*pair).statistic), 3) for name, pair in rows.items()}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--public", type=Path, default=Path("runs/public"))
     parser.add_argument(
         "--corpus", type=Path, help="folder of adaqual_training.corpus: also a damaged quarter of its held-out photos"
     )
     parser.add_argument("--large", action="store_true", help="also restore 6000×4000 (takes minutes)")
-    args = parser.parse_args()
-    model, net = load_shipped(), load_assessor()
+    parser.add_argument("--side", type=int, default=1024, help="side in px of the square pictures (default 1024)")
+    args = parser.parse_args(argv)
+    side = args.side
+    model, net = load_restorer(SHIPPED_DENOISER), load_assessor()
     results: dict = {"threads": torch.get_num_threads()}
 
-    clean = photo(1024, 1024)
+    clean = photo(side, side)
     hazy = degrade(clean, ["haze", "noise"], 0.7, seed=3).picture[None]
 
     def chain(picture):
         return restore(model, picture, build_prompt(picture, estimate_quality(net, picture)))
 
-    results["seconds 1024², 2 steps, map included"], restored = timed(lambda: chain(hazy))
+    results[f"seconds {side}², 2 steps, map included"], restored = timed(lambda: chain(hazy))
     results["repeated: maximum difference"] = float((chain(hazy).picture - restored.picture).abs().max())
     prompt = build_prompt(hazy, estimate_quality(net, hazy))
-    whole = restore(model, hazy, prompt, RestoreSettings(tile=1024)).picture
-    for tile in (256, 512):
+    whole = restore(model, hazy, prompt, RestoreSettings(tile=side)).picture
+    for tile in (side // 4, side // 2):
         tiled = restore(model, hazy, prompt, RestoreSettings(tile=tile)).picture
         results[f"tile {tile} against whole: maximum difference × 255"] = float((tiled - whole).abs().max() * 255)
 
-    mask = quarter_mask()
+    mask = quarter_mask(side)
     quarters = results["a damaged quarter: tiles run, share; seconds, share of all damaged"] = {}
     for name in PHOTOS:
-        one = photo(1024, 1024, name)
+        one = photo(side, side, name)
         everywhere = degrade(one, ["haze", "noise"], 0.7, seed=3).picture[None]
         quarter = degrade(one, ["haze", "noise"], 0.7, seed=3, mask=mask).picture[None]
         full_seconds, _ = timed(lambda damaged=everywhere: chain(damaged))
@@ -136,8 +148,8 @@ def main() -> None:
 
     flat = {}
     for score in (1.0, 5.0):
-        scores = torch.full((1, 1, 1024 // CELL, 1024 // CELL), score)
-        told = build_prompt(hazy, QualityMap(scores, 1024, 1024, "flat"))
+        scores = torch.full((1, 1, side // CELL, side // CELL), score)
+        told = build_prompt(hazy, QualityMap(scores, side, side, "flat"))
         flat[score] = restore(model, hazy, replace(told, restore_mask=torch.ones_like(scores))).picture
     results["flat map 1 against 5: mean difference × 255"] = float((flat[1.0] - flat[5.0]).abs().mean() * 255)
 
@@ -145,7 +157,7 @@ def main() -> None:
         results["map: Spearman with true quality"] = map_correlation(net, args.public)
     if args.corpus:
         results["held-out photos: Spearman with true quality"] = held_out_correlation(net, args.corpus)
-        results["held-out photos with a damaged quarter: tiles run"] = held_out_quarters(net, args.corpus)
+        results["held-out photos with a damaged quarter: tiles run"] = held_out_quarters(net, args.corpus, side)
     if args.large:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder, "large.png"), Path(folder, "out.png")

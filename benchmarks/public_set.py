@@ -1,20 +1,18 @@
-"""The public evaluation set: scikit-image's colour photos, damaged by albumentations and imagecorruptions.
+"""This module makes the public evaluation set: scikit-image's colour photos, damaged by albumentations and imagecorruptions.
 
-``python -m benchmarks.public_set --out runs/public`` writes clean/NAME.png and degraded/CLASS/NAME.png for ``adaqual
-evaluate``. None of this code is used in training, and none of these photos are trained on.
+``python -m benchmarks.public_set --out runs/public`` writes clean/NAME.png and degraded/CLASS/NAME.png for ``adaqual evaluate``.
+None of this code is used in training, and none of these photos are trained on.
 """
 
 import argparse
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import albumentations as A
 import numpy as np
 import skimage.data
 from PIL import Image
-
-np.float_ = np.float64  # imagecorruptions was written for NumPy 1
-from imagecorruptions import corrupt  # noqa: E402
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -57,27 +55,40 @@ CLASSES = {
 """Recipes per class: albumentations transforms in order, or a corruption's name and severity (1 to 5)."""
 
 
+def corrupted(pixels: np.ndarray, kind: str, level: int) -> np.ndarray:
+    """A corruption of the package imagecorruptions, which is imported when it is first needed; uint8 [H, W, 3]."""
+    np.float_ = np.float64  # the package was written for NumPy 1
+    from imagecorruptions import corrupt
+
+    return corrupt(pixels, corruption_name=kind, severity=level).astype(np.uint8)
+
+
 def damage(pixels: np.ndarray, recipe: list, seed: int) -> np.ndarray:
-    """Damaged copy of uint8 [H, W, 3]."""
+    """Return a damaged copy of uint8 [H, W, 3]."""
     np.random.seed(seed)
     random.seed(seed)
     if recipe == ["brightness_low"]:
         return (255 * (pixels / 255.0) ** 2.2 * 0.5 + 0.5).astype(np.uint8)
     if isinstance(recipe[0], str):
-        return corrupt(pixels, corruption_name=recipe[0], severity=recipe[1]).astype(np.uint8)
+        return corrupted(pixels, *recipe)
     return A.Compose(recipe, seed=seed)(image=pixels)["image"]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the clean and the damaged pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/public"))
-    out = parser.parse_args().out
+    parser.add_argument(
+        "--only", nargs="+", choices=[*CLASSES, "clean"], default=[*CLASSES, "clean"], help="write these classes only"
+    )
+    args = parser.parse_args(argv)
+    out = args.out
     source = Path(skimage.data.__file__).parent
     (out / "clean").mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(PHOTOS):
         pixels = np.asarray(Image.open(source / name).convert("RGB"))
         stem = Path(name).stem
-        classes = {**CLASSES, "clean": [None]}
+        classes = {label: recipes for label, recipes in {**CLASSES, "clean": [None]}.items() if label in args.only}
         for label, recipes in classes.items():
             (out / "degraded" / label).mkdir(parents=True, exist_ok=True)
             for i, recipe in enumerate(recipes):

@@ -29,15 +29,17 @@ from adaqual_core.damage.noise import severity_map
 from adaqual_core.errors import PictureError
 from adaqual_core.evaluate import psnr, ssim
 from adaqual_core.grid import CELL, cell_count
-from adaqual_core.imageio import find_pictures, write_picture
+from adaqual_core.imageio import write_picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.quality.reference import reference_quality
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 
 WORSE = 0.1
 """A picture is made worse when it loses more than this many dB."""
@@ -150,7 +152,7 @@ def true_map(chosen: TestSet, degraded: Tensor, clean: Tensor) -> QualityMap:
 
 def restored(model: torch.nn.Module, degraded: Tensor, quality: QualityMap) -> Tensor:
     """The restored picture, rounded to 8 bits as it would be written."""
-    found = restore_with(model, degraded, build_prompt(degraded, quality), settings_for(model)).picture
+    found = restore(model, degraded, build_prompt(degraded, quality), settings_for(model)).picture
     return (found.clamp(0, 1) * 255).round() / 255
 
 

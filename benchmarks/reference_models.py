@@ -27,8 +27,8 @@ from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.prompt import build_prompt
 from adaqual_core.quality.map import quality_from_severity
-from adaqual_core.sampling.families import restore_with, settings_for
-from adaqual_core.sampling.settings import draw_noise
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import draw_noise, settings_for
 
 SIDES = ("theirs", "ours")
 Run = Callable[[Tensor], Tensor]
@@ -46,7 +46,7 @@ def randomise(network: nn.Module) -> None:
 def ours(network: nn.Module, steps: int, picture: Tensor) -> Tensor:
     """Everything damaged, so that nothing is skipped."""
     prompt = build_prompt(picture, quality_from_severity(torch.ones(1, *picture.shape[-2:])))
-    return restore_with(network, picture, prompt, settings_for(network, steps=steps)).picture
+    return restore(network, picture, prompt, settings_for(network, steps=steps)).picture
 
 
 def official(folder: Path, device: torch.device) -> tuple[Run, Run, list[nn.Module]]:

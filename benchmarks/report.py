@@ -22,23 +22,22 @@ from skimage.filters import gaussian
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaqual_core.damage import degrade
+from adaqual_core.damage.draws import Draws
 from adaqual_core.damage.fields import region_mask
-from adaqual_core.evaluate import Pair, find_pairs, psnr, ssim
+from adaqual_core.evaluate import psnr, ssim
 from adaqual_core.imageio import read_picture
 from adaqual_core.networks.denoiser import Denoiser
-from adaqual_core.networks.shipped import load_denoiser, load_shipped
+from adaqual_core.networks.shipped import SHIPPED_DENOISER
+from adaqual_core.pictures.pairs import Pair, find_pairs
 from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import AssessorNet, estimate_quality, load_assessor
 from adaqual_core.quality.heatmap import heatmap
 from adaqual_core.quality.reference import reference_quality
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings
 from benchmarks.classical import METHODS
-from benchmarks.public_set import PHOTOS
-
-np.float_ = np.float64  # imagecorruptions was written for NumPy 1
-import imagecorruptions.corruptions as kinds_of_corruption  # noqa: E402
-from imagecorruptions import corrupt, get_corruption_names  # noqa: E402
+from benchmarks.public_set import PHOTOS, corrupted
 
 
 def old_gaussian(image: np.ndarray, sigma: float, multichannel: bool = False, **settings) -> np.ndarray:
@@ -46,7 +45,14 @@ def old_gaussian(image: np.ndarray, sigma: float, multichannel: bool = False, **
     return gaussian(image, sigma, channel_axis=-1 if multichannel else None, **settings)
 
 
-kinds_of_corruption.gaussian = old_gaussian
+def corruption_names() -> list[str]:
+    """All kinds of the package imagecorruptions, which is imported and made to work with today's scikit-image here."""
+    np.float_ = np.float64  # the package was written for NumPy 1
+    import imagecorruptions.corruptions
+
+    imagecorruptions.corruptions.gaussian = old_gaussian
+    return imagecorruptions.get_corruption_names("all")
+
 
 SHEETS = Path("evaluation")
 
@@ -64,13 +70,15 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
 @cache
 def networks() -> tuple[Denoiser, AssessorNet]:
     """The shipped weights, loaded once per process."""
-    return load_shipped(), load_assessor()
+    return load_restorer(SHIPPED_DENOISER), load_assessor()
 
 
 @cache
 def sampler_alone() -> Denoiser:
     """The shipped restorer without its finish, loaded once per process."""
-    return load_denoiser()
+    model = load_restorer(SHIPPED_DENOISER)
+    model.finish = None
+    return model
 
 
 def compare(pair: Pair) -> dict[str, tuple[float, float]]:
@@ -99,14 +107,23 @@ def compare(pair: Pair) -> dict[str, tuple[float, float]]:
     }
 
 
-def restoration(public: Path, out: Path, model: Denoiser, net: AssessorNet) -> list[str]:
-    """Tables of gains per class, and a sheet per class of the middle and the worst picture."""
-    gains: dict[str, list] = defaultdict(list)
+Gains = dict[str, list[tuple[Pair, dict[str, tuple[float, float]]]]]
+"""The pictures of each class with what :func:`compare` found for them."""
+
+
+def compared(public: Path) -> Gains:
+    """Compare on every damaged picture of the public set, in as many processes as there are cores."""
+    gains: Gains = defaultdict(list)
     pairs = [pair for pair in find_pairs(public / "clean", public / "degraded") if pair.group != "clean"]
     with get_context("spawn").Pool() as pool:
         for pair, row in zip(pairs, pool.imap(compare, pairs), strict=True):
             gains[pair.group].append((pair, row))
             print(pair.group, pair.degraded.name, round(row["AdaQual"][0], 2), flush=True)
+    return gains
+
+
+def restoration(gains: Gains, out: Path, model: Denoiser, net: AssessorNet) -> list[str]:
+    """Tables of gains per class, and a sheet per class of the middle and the worst picture."""
     names = list(next(iter(gains.values()))[0][1])
     lines = []
     for title, which, places in (("PSNR, dB", 0, 2), ("SSIM", 1, 3)):
@@ -190,12 +207,12 @@ def against_levels(net: AssessorNet) -> list[str]:
     photos = [np.asarray(Image.open(folder / name).convert("RGB"))[20:276, 60:316] for name in PHOTOS]
     brisque = brisque_score()
     rows, everything = [], []
-    for kind in get_corruption_names("all"):
+    for kind in corruption_names():
         found = []
         for number, photo in enumerate(photos):
             for level in range(6):
                 np.random.seed(100 * number + level)
-                damaged = photo if level == 0 else corrupt(photo, corruption_name=kind, severity=level).astype(np.uint8)
+                damaged = photo if level == 0 else corrupted(photo, kind, level)
                 quality = float(estimate_quality(net, to_tensor(damaged)).mean)
                 found.append((level, -quality, brisque(damaged)))
         everything += found
@@ -216,7 +233,7 @@ def localisation(net: AssessorNet) -> list[str]:
         for number, name in enumerate(PHOTOS):
             photo = read_picture(folder / name)[0, :3]
             height, width = (side // 16 * 16 for side in photo.shape[-2:])
-            mask = region_mask(height, width, torch.Generator().manual_seed(number))
+            mask = region_mask(height, width, Draws(number, "region"))
             damaged = degrade(photo[:, :height, :width], kinds, 0.7, seed=number, mask=mask).picture[None]
             scores = estimate_quality(net, damaged).scores[0, 0]
             share = torch.nn.functional.avg_pool2d(mask[None], 16)[0, 0]
@@ -245,7 +262,7 @@ def main() -> None:
         "AdaQual: two steps, preservation at 4.5. 1 step, 4 steps: the same weights. Everywhere: without preservation. No",
         "finish: the sampler's result as it is. Then the classical methods (benchmarks/classical.py), every one on every class.",
         "The best of a row is bold.",
-        *restoration(args.public, args.out, model, net),
+        *restoration(compared(args.public), args.out, model, net),
         "## Cost",
         *costs(model, net),
         "",

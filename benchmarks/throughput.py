@@ -1,14 +1,14 @@
-"""``python -m benchmarks.throughput --recipe FILE``: samples per second of a training run, beside the network alone.
+"""``python -m benchmarks.throughput --recipe FILE`` measures a training run's samples per second, beside the network alone.
 
 The run is a real one in a temporary folder: shards are made in the background while the network trains. The network alone trains
-on the same thirty batches, made beforehand, again and again.
+on the same thirty batches again and again.
 """
 
 import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,17 +18,17 @@ from adaqual_training.recipe import read_recipe
 from adaqual_training.run import Run
 
 MADE = 30
-"""Batches made beforehand; among them are as many that train the sampler's second step as in a run, nearly."""
+"""Number of batches made beforehand. The share of them that trains the sampler's second step is about that of a run."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"))
     parser.add_argument("--updates", type=int, default=150, help="updates that are timed, after as many to warm up (default 150)")
     parser.add_argument("--device")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     recipe = read_recipe(args.recipe)
     task = TASKS[recipe.network](recipe, args.corpus)
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +38,7 @@ def main() -> None:
         )
 
         def rate(updates: int, batch: Callable[[int], dict]) -> float:
-            """Samples per second; the next batch is made while the network is trained, as a run does it."""
+            """Return samples per second. As in a run, the next batch is made while the network trains."""
             start = time.perf_counter()
             with ThreadPoolExecutor(1) as thread:
                 following = thread.submit(batch, run.update)

@@ -32,7 +32,8 @@ from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
 from adaqual_core.quality.bundled import SHIPPED_ASSESSOR
 from adaqual_core.sampling.families import Restorer, settings_for
-from adaqual_core.video.clip import TEMPORAL, Chain, Shot, restore_frame
+from adaqual_core.video.clip import Chain, Shot, restore_frame
+from adaqual_core.video.names import TEMPORAL
 
 HEIGHT, WIDTH = 176, 304
 

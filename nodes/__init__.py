@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .assessing import AdaQualScoreAndSort
-from .blending import AdaQualBestPerRegion, AdaQualBlend
+from .blending import AdaQualBestPerRegion, AdaQualBlend, AdaQualScaleToMultiple
 from .damage_kinds import AdaQualDamageKinds, AdaQualSetDamage
 from .degradation import AdaQualDegrade
 from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
@@ -32,6 +32,7 @@ NODES: list[type[io.ComfyNode]] = [
     AdaQualDamageKinds,
     AdaQualSetDamage,
     AdaQualRestoreVideo,
+    AdaQualScaleToMultiple,
 ]
 
 

@@ -11,23 +11,19 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
 
-from ..adaqual_core.quality.assess import assess, score
-from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.quality.assess import assess, family_of, score
 from ..adaqual_core.quality.cache import ScoreCache
 from ..adaqual_core.quality.map import QualityMap
-from .common import AdaQualAssessor, frame, reporter, schema
-from .loaders import ASSESSORS, JUDGE, open_network, use
+from .common import AdaQualAssessor, check_offered, checked_image, frame, offered, reporter, schema
+from .loaders import ASSESSORS, judge_of, open_network, use
 
 ORDERS = ("best first", "worst first", "as given")
 
 
 def ready(assessor: ModelPatcher | None) -> ModelPatcher:
-    """The assessor, the shipped one for None, loaded with room for its work.
-
-    That is a tile of 1024 px with its context for the embedded one, eight tiles at once for the others.
-    """
+    """The assessor, the shipped one for None, loaded with room for its work."""
     assessor = assessor or open_network(ASSESSORS)
-    use(assessor, memory=(400 if isinstance(assessor.model, AssessorNet) else 1000) * 2**20)
+    use(assessor, memory=family_of(judge_of(assessor)).memory)
     return assessor
 
 
@@ -37,15 +33,29 @@ def _cache() -> ScoreCache:
 
 def judged(assessor: ModelPatcher, picture: Tensor, report: Callable[..., None]) -> QualityMap:
     """The map of one picture [1, C, H, W]; what was scored before is read from user/adaqual/scores."""
-    quality = assess(assessor.get_attachment(JUDGE), picture, cache=_cache(), progress=report)
+    quality = assess(judge_of(assessor), picture, cache=_cache(), progress=report)
     report(1, 1)
     return quality
 
 
 def _scored(assessor: ModelPatcher, picture: Tensor, report: Callable[..., None]) -> float:
-    found = score(assessor.get_attachment(JUDGE), picture, cache=_cache(), progress=report)
+    found = score(judge_of(assessor), picture, cache=_cache(), progress=report)
     report(1, 1)
     return float(found)
+
+
+def _single(name: str, values: list) -> object:
+    """The one value of an input that is not meant to differ between pictures."""
+    if any(value != values[0] for value in values):
+        raise ValueError(f"{name}: {len(values)} different values; all pictures are sorted together, so give one")
+    return values[0]
+
+
+def _taken(batches: list[Tensor], places: list[tuple[int, int]]) -> list[Tensor]:
+    """The pictures at ``places`` (batch, index): one batch if all come from the only one, else a batch of one for each."""
+    if len(batches) > 1:
+        return [batches[batch][i : i + 1] for batch, i in places]
+    return [batches[0][torch.tensor([i for _, i in places], device=batches[0].device)]] if places else []
 
 
 class AdaQualScoreAndSort(io.ComfyNode):
@@ -63,9 +73,13 @@ class AdaQualScoreAndSort(io.ComfyNode):
                 "good from the bad at a threshold. When no picture is kept, or none rejected, the nodes behind that "
                 "output are not run."
             ),
+            is_input_list=True,
+            is_output_node=True,
             search_aliases=["sort by quality", "filter images", "cull", "best of batch", "IQA"],
             inputs=[
-                io.Image.Input("image", tooltip="The batch or video frames to sort, any size; alpha does not count and is kept."),
+                io.Image.Input("image", tooltip=(
+                    "The batch or video frames to sort, any size; alpha does not count and is kept. A list of pictures of "
+                    "different sizes is sorted as a whole.")),
                 io.Float.Input("threshold", default=3.0, min=1.0, max=5.0, step=0.05, tooltip=(
                     "Least score of a kept picture, 1 to 5, default 3. Raise it to keep only the best, lower it when too "
                     "much is rejected; 1 keeps everything.")),
@@ -77,27 +91,43 @@ class AdaQualScoreAndSort(io.ComfyNode):
                     "of the quality map. CLIP-IQA and DeQA-Score judge the picture as a whole.")),
             ],
             outputs=[
-                io.Image.Output(display_name="kept", tooltip="Pictures that score at least the threshold."),
-                io.Image.Output(display_name="rejected", tooltip="Pictures that score less than the threshold."),
+                io.Image.Output(display_name="kept", is_output_list=True, tooltip=(
+                    "Pictures that score at least the threshold: a batch if the input is one, a list if the input is a list.")),
+                io.Image.Output(display_name="rejected", is_output_list=True, tooltip=(
+                    "Pictures that score less than the threshold: a batch if the input is one, a list if the input is a list.")),
                 io.Float.Output(display_name="kept_scores", is_output_list=True, tooltip=scores),
                 io.Float.Output(display_name="rejected_scores", is_output_list=True, tooltip=scores),
                 io.String.Output(display_name="report", tooltip=(
-                    "One line per picture in the sorted order: its number in the batch from 1, its score, kept or rejected.")),
+                    "One line per picture in the sorted order: its number in the batch or list from 1, its score, kept or "
+                    "rejected.")),
             ],
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, order=None) -> bool | str:
+        """Refuse an unknown order before anything runs."""
+        return offered(order=(order, ORDERS))
+
+    @classmethod
     def execute(cls, image, threshold, order, assessor=None) -> io.NodeOutput:
-        """Score frame by frame, then sort."""
-        assessor, count = ready(assessor), len(image)
-        report = reporter(count)
-        scores = [_scored(assessor, frame(image, i), partial(report, i)) for i in range(count)]
-        numbers = list(range(count))
+        """Score frame by frame over all that the list holds, then sort.
+
+        ComfyUI gives every input as a list. Where that of ``image`` is one batch, each side comes as one batch again, else as a
+        list of single pictures.
+        """
+        threshold, order = _single("threshold", threshold), _single("order", order)
+        check_offered(order=(order, ORDERS))
+        given = [checked_image("image", batch) for batch in image]
+        assessor = ready(_single("assessor", assessor or [None]))
+        places = [(batch, i) for batch in range(len(given)) for i in range(len(given[batch]))]
+        report = reporter(len(places))
+        scores = [_scored(assessor, frame(given[batch], i), partial(report, n)) for n, (batch, i) in enumerate(places)]
+        numbers = list(range(len(places)))
         if order != "as given":
-            numbers.sort(key=lambda i: scores[i], reverse=order == "best first")
-        groups = [[i for i in numbers if (scores[i] >= threshold) == wanted] for wanted in (True, False)]
-        images = [image[torch.tensor(group, device=image.device)] if group else ExecutionBlocker(None) for group in groups]
-        lists = [[round(scores[i], 4) for i in group] or ExecutionBlocker(None) for group in groups]
+            numbers.sort(key=lambda n: scores[n], reverse=order == "best first")
+        groups = [[n for n in numbers if (scores[n] >= threshold) == wanted] for wanted in (True, False)]
+        sides = [_taken(image, [places[n] for n in group]) or ExecutionBlocker(None) for group in groups]
+        lists = [[round(scores[n], 4) for n in group] or ExecutionBlocker(None) for group in groups]
         words = {True: "kept", False: "rejected"}
-        text = "\n".join(f"picture {i + 1}: {scores[i]:.2f}, {words[scores[i] >= threshold]}" for i in numbers)
-        return io.NodeOutput(*images, *lists, text, ui=ui.PreviewText(text))
+        text = "\n".join(f"picture {n + 1}: {scores[n]:.2f}, {words[scores[n] >= threshold]}" for n in numbers)
+        return io.NodeOutput(*sides, *lists, text, ui=ui.PreviewText(text))

@@ -1,15 +1,23 @@
-"""Several versions of a picture into one: the original back where it is good, or the best version of each region."""
+"""Several versions of a picture into one: the original back where it is good, or the best version of each region.
+
+Before that, pictures get sizes that autoencoders do not crop.
+"""
 
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..adaqual_core.checks import check_picture
 from ..adaqual_core.prompt import restore_mask
-from ..adaqual_core.steer.blend import best_per_region, blend
+from ..adaqual_core.quality.map import QualityMap
+from ..adaqual_core.quality.placement import fitted
+from ..adaqual_core.steer.blend import align_all, aligned, best_per_region, blend
+from ..adaqual_core.visible import filled
 from .assessing import judged, ready
-from .common import AdaQualAssessor, AdaQualQuality, frame, reporter, schema, stack
+from .common import AdaQualAssessor, AdaQualQuality, checked_image, frame, reporter, schema, stack
 
 
 def _levels() -> io.Int.Input:
@@ -18,10 +26,14 @@ def _levels() -> io.Int.Input:
         "colours of one version reach too far into another; 0 is a plain mix."))  # fmt: skip
 
 
-def _one(image, index: int):
+def _one(image: Tensor, index: int) -> Tensor:
     picture = frame(image, index if len(image) > 1 else 0)
     check_picture(picture)
     return picture
+
+
+def _map_of(original: Tensor, quality: QualityMap) -> QualityMap:
+    return fitted(quality, *original.shape[1:3], "the original")
 
 
 class AdaQualBlend(io.ComfyNode):
@@ -35,39 +47,45 @@ class AdaQualBlend(io.ComfyNode):
             display_name="Quality Blend",
             description=(
                 "Puts the original back where it was good, without seams: after an upscaler, a restorer or any sampler that "
-                "also changed what needed no change. The processed picture may be larger by any factor."
+                "also changed what needed no change. The processed picture may be larger by any factor, or cropped at the "
+                "edges, as VAE Encode does: then the border comes from the original."
             ),
             search_aliases=["composite", "laplacian blend", "keep original"],
             inputs=[
-                io.Image.Input("original", tooltip="The pictures before; resized to the processed ones."),
-                io.Image.Input("processed", tooltip="The pictures after, at any scale; the result has their size."),
+                io.Image.Input("original", tooltip="The pictures before; the result shows all that they show."),
+                io.Image.Input("processed", lazy=True, tooltip=(
+                    "The pictures after, at any scale, which the result has. A crop at the edges is put back in its place.")),
                 AdaQualQuality.Input("quality", tooltip="Map of the original: one for all pictures, or one per picture."),
                 io.Float.Input("preserve", default=4.5, min=1.0, max=5.0, step=0.1, tooltip=(
                     "Quality from which the original returns, 1 to 5, default 4.5. Lower it to keep more of the original, "
                     "raise it to keep less.")),
                 _levels(),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The blended pictures, as large as the processed ones.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The blended pictures, at the scale of the processed ones.")],
         )  # fmt: skip
 
     @classmethod
+    def check_lazy_status(cls, original, quality, preserve, levels, processed=None) -> list[str]:
+        """Refuse a map that is not the original's before the processed picture is made, which may take minutes."""
+        if original is not None and quality is not None:
+            _map_of(checked_image("original", original), quality)
+        return ["processed"]
+
+    @classmethod
     def execute(cls, original, processed, quality, preserve, levels) -> io.NodeOutput:
-        """Blend frame by frame."""
+        """Blend frame by frame; where the processed picture lies is found in the first."""
+        original, processed = checked_image("original", original), checked_image("processed", processed)
         count = len(processed)
         for name, given in (("original", len(original)), ("quality", quality.batch)):
             if given not in (1, count):
                 raise ValueError(f"{name}: {given} for {count} processed pictures; give one, or one per picture")
-        if (quality.height, quality.width) != tuple(original.shape[1:3]):
-            raise ValueError(
-                f"quality: the map of a {quality.width}×{quality.height} picture, but original is "
-                f"{original.shape[2]}×{original.shape[1]}; connect the map of the original"
-            )
-        masks, report = restore_mask(quality.cells(), preserve), reporter(count)
+        region = aligned(_one(original, 0)[0], _one(processed, 0)[0], ("original", "processed"))
+        masks, report = restore_mask(_map_of(original, quality).cells(), preserve), reporter(count)
 
         def pictures():
             for index in range(count):
                 mask = masks[index if len(masks) > 1 else 0][None]
-                yield blend(_one(original, index)[0], _one(processed, index)[0], mask, levels)
+                yield blend(_one(original, index)[0], _one(processed, index)[0], mask, levels, region)
                 report(index, 1, 1)
 
         return io.NodeOutput(stack(pictures(), count))
@@ -79,7 +97,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        more = "Another version of the same pictures, at any scale; as many pictures as image_1, or one for all."
+        more = "Another version of the same pictures, at any scale or cropped at the edges; as many as image_1, or one for all."
         return schema(
             node_id="AdaQualBestPerRegion",
             display_name="Best Per Region",
@@ -98,7 +116,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
                     "From Load Quality Assessor. Default: the shipped one when nothing is connected.")),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The joined pictures, as large as the largest version."),
+                io.Image.Output(display_name="image", tooltip="The joined pictures, at the scale of the largest version."),
                 io.Mask.Output(display_name="choice", tooltip=(
                     "Which version was taken, in even steps from 0 (the first) to 1 (the last).")),
             ],
@@ -107,15 +125,19 @@ class AdaQualBestPerRegion(io.ComfyNode):
     @classmethod
     def execute(cls, image_1, levels, image_2=None, image_3=None, image_4=None, assessor=None) -> io.NodeOutput:
         """Judge and join picture by picture."""
-        versions = [one for one in (image_1, image_2, image_3, image_4) if one is not None]
+        given = {"image_1": image_1, "image_2": image_2, "image_3": image_3, "image_4": image_4}
+        versions = [checked_image(name, one) for name, one in given.items() if one is not None]
         if len(versions) == 1:
             versions = list(image_1.split(1))
         if len(versions) < 2:
-            raise ValueError("image_1: one picture only; give a batch of versions, or connect image_2")
+            raise ValueError(
+                "image_1: one picture only; give a batch of versions (join those of a list to a batch), or connect image_2"
+            )
         count = max(len(one) for one in versions)
         for index, one in enumerate(versions):
             if len(one) not in (1, count):
                 raise ValueError(f"version {index + 1}: {len(one)} pictures beside {count}; give one, or as many as the others")
+        regions = align_all([_one(one, 0)[0] for one in versions])
         assessor = ready(assessor)
         report, choices = reporter(count), []
 
@@ -123,10 +145,48 @@ class AdaQualBestPerRegion(io.ComfyNode):
             for index in range(count):
                 pieces = [_one(one, index) for one in versions]
                 maps = [judged(assessor, piece, partial(report, index)) for piece in pieces]
-                picture, chosen = best_per_region([piece[0] for piece in pieces], maps, levels)
+                picture, chosen = best_per_region([piece[0] for piece in pieces], maps, levels, regions)
                 choices.append(chosen.to(torch.float32) / (len(versions) - 1))
                 yield picture
                 report(index, 1, 1)
 
         joined = stack(pictures(), count)
         return io.NodeOutput(joined, stack(choices, count))
+
+
+class AdaQualScaleToMultiple(io.ComfyNode):
+    """Pictures → the same with sides that VAE Encode does not crop."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualScaleToMultiple",
+            display_name="Scale to Multiple",
+            description=(
+                "Scales pictures down by the few pixels that make both sides multiples of a number. Put it before VAE Encode, "
+                "which would cut off what is over, and nothing of the picture is lost."
+            ),
+            search_aliases=["resize", "divisible by 8", "multiple of 64", "VAE crop"],
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures before VAE Encode, any size; alpha stays."),
+                io.Int.Input("multiple", default=8, min=1, max=256, tooltip=(
+                    "Both sides become multiples of this number of px, 1 to 256, default 8, which Stable Diffusion 1.5 and XL "
+                    "need. Raise it to 16, 32 or 64 for models that crop to those; a side shorter than it is enlarged to it.")),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The scaled pictures, unchanged where the sizes suit.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image, multiple) -> io.NodeOutput:
+        """Scale frame by frame."""
+        image = checked_image("image", image)
+        height, width = (max(multiple, side // multiple * multiple) for side in image.shape[1:3])
+        if (height, width) == tuple(image.shape[1:3]):
+            return io.NodeOutput(image)
+
+        def scaled(picture: Tensor) -> Tensor:
+            result = F.interpolate(filled(picture), (height, width), mode="bicubic", antialias=True)
+            return result[0].clamp(picture.min(), picture.max())
+
+        return io.NodeOutput(stack((scaled(_one(image, i)) for i in range(len(image))), len(image)))

@@ -1,13 +1,15 @@
 """What the nodes share: wire types, the BHWC ↔ BCHW edge, frames of a batch, and progress with cancel and preview."""
 
+import inspect
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 
 import comfy.model_management
 import comfy.utils
 import torch
-from comfy.cli_args import args
+from comfy.cli_args import LatentPreviewMethod, args
 from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
@@ -34,6 +36,8 @@ NAMES = {
     "jpeg": "JPEG damage",
 }
 """What tooltips call each kind of damage."""
+ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
+"""What marks a rarely used input, which the front end folds away; nothing where the running ComfyUI does not know it yet."""
 
 Report = Callable[..., None]
 _TEMPORAL = (
@@ -42,6 +46,9 @@ _TEMPORAL = (
     "the result follows changes of light too slowly. Cuts are found, and nothing is averaged over them."
 )
 _PREVIEW_SECONDS = 0.2
+OF_A_BATCH = 4
+"""Divisor of the sides of pictures that only show a map, where there are several: ComfyUI keeps them whether or not anything is
+connected, and they must not take as much memory as a video itself."""
 _PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted", "view")
 
 
@@ -49,6 +56,68 @@ def schema(**wanted) -> io.Schema:
     """An io.Schema in our category; fields that the running ComfyUI does not know yet are left out."""
     known = {field.name for field in fields(io.Schema)}
     return io.Schema(**{name: value for name, value in wanted.items() if name in known}, category=CATEGORY)
+
+
+def offered(**choices: tuple[object, Sequence[str]]) -> bool | str:
+    """For ``validate_inputs``: True if each input's value is one of its options, else a message that names it and lists them.
+
+    The value None is that of an input which only execution knows (a link); a list holds the values of a node that takes lists.
+    """
+    for name, (value, options) in choices.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and one not in options:
+                return f"{name}: {one!r} is not offered; choose one of {', '.join(options)}"
+    return True
+
+
+def check_offered(**choices: tuple[object, Sequence[str]]) -> None:
+    """Raise ValueError with the message of :func:`offered`, for values that came through a link."""
+    answer = offered(**choices)
+    if answer is not True:
+        raise ValueError(answer)
+
+
+def checked_image(name: str, image: Tensor) -> Tensor:
+    """An IMAGE as [B, H, W, 3], or [B, H, W, 4] with alpha; one channel is grey and becomes three.
+
+    Raises ValueError that names the input and what is wrong with it, in ComfyUI's layout.
+    """
+    shape = list(image.shape)
+    if image.ndim != 4 or shape[3] not in (1, 3, 4):
+        raise ValueError(
+            f"{name}: shape {shape}; an IMAGE is [batch, height, width, channels] with 3 channels, 4 with alpha, or 1 for grey"
+        )
+    if 0 in shape:
+        raise ValueError(f"{name}: shape {shape} holds no picture; connect a batch of at least one, with no side of 0 px")
+    if not image.is_floating_point():
+        raise ValueError(f"{name}: {image.dtype}; an IMAGE holds floating-point values from 0 to 1, so divide 0..255 by 255")
+    if any(float(one.max()) >= 2 and torch.equal(one, one.round()) for one in image):
+        raise ValueError(
+            f"{name}: whole numbers up to {float(image.max()):g}; an IMAGE goes from 0 to 1, so divide 0..255 by 255"
+        )
+    return image.expand(-1, -1, -1, 3) if shape[3] == 1 else image
+
+
+def checked_mask(name: str, mask: Tensor) -> Tensor:
+    """A MASK as [B, H, W], float32 on the CPU; [H, W], [B, 1, H, W] and [B, H, W, 1] are taken for what core nodes take them.
+
+    Raises ValueError that names the input and what is wrong with it, in ComfyUI's layout.
+    """
+    shape = list(mask.shape)
+    if mask.ndim == 4 and 1 in (shape[1], shape[3]):
+        mask = mask.squeeze(1) if shape[1] == 1 else mask.squeeze(3)
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim != 3:
+        raise ValueError(f"{name}: shape {shape}; a MASK is [batch, height, width]")
+    if 0 in shape:
+        raise ValueError(f"{name}: shape {shape} holds no mask; connect a batch of at least one, with no side of 0 px")
+    if not mask.is_floating_point() and float(mask.max()) > 1:
+        raise ValueError(f"{name}: {mask.dtype} up to {int(mask.max())}; a MASK goes from 0 to 1, so divide 0..255 by 255")
+    mask = mask.to("cpu", torch.float32)
+    if not bool(torch.isfinite(mask).all()):
+        raise ValueError(f"{name}: holds NaN or infinity; repair the node that made it")
+    return mask
 
 
 def frame(image: Tensor, index: int) -> Tensor:
@@ -108,13 +177,28 @@ def severity_mask(quality: QualityMap) -> Tensor:
 
 
 def heatmap_image(quality: QualityMap) -> Tensor:
-    """The map in the fixed colours of qualities 1 to 5 with a legend below, as an IMAGE."""
-    return stack((heatmap(quality.index(i))[0] for i in range(quality.batch)), quality.batch)
+    """The map in the fixed colours of qualities 1 to 5 with a legend below, as an IMAGE.
+
+    One picture's is as large as the picture. Those of a batch have a quarter of its sides, which shows every cell of 16 px.
+    """
+    part = 1 if quality.batch == 1 else OF_A_BATCH
+    height, width = -(-quality.height // part), -(-quality.width // part)
+    singles = (quality.index(i).resized(height, width) for i in range(quality.batch))
+    return stack((heatmap(QualityMap(scores, height, width, quality.assessor))[0] for scores in singles), quality.batch)
 
 
 def stop_if_cancelled(*_) -> None:
     """A progress function that shows nothing and raises when the user has pressed Cancel."""
     comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def previews_wanted(method: LatentPreviewMethod, command_line: Sequence[str]) -> bool:
+    """Whether the sampler shows previews: unless ComfyUI was started with ``--preview-method none``.
+
+    Without that option ComfyUI's ``method`` is the same, but then nobody has declined ours, which cost no second network.
+    """
+    declined = any(word.split("=")[0] == "--preview-method" for word in command_line)
+    return method != LatentPreviewMethod.NoPreviews or not declined
 
 
 def reporter(frames: int, stretch: tuple[int, int, int] = (0, 1, 1)) -> Report:
@@ -124,13 +208,13 @@ def reporter(frames: int, stretch: tuple[int, int, int] = (0, 1, 1)) -> Report:
     """
     begin, end, parts = stretch
     bar = comfy.utils.ProgressBar(frames)
-    shown = 0.0
+    shown, visible = 0.0, previews_wanted(args.preview_method, sys.argv)
 
     def report(index: int, done: int, total: int, preview: Callable[[], Tensor] | None = None) -> None:
         nonlocal shown
         stop_if_cancelled()
         picture, now = None, time.monotonic()
-        if preview is not None and (now - shown >= _PREVIEW_SECONDS or done == total):
+        if visible and preview is not None and (now - shown >= _PREVIEW_SECONDS or done == total):
             pixels = (preview() * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
             # the size is where ComfyUI scales it to, up or down
             picture = ("JPEG", Image.fromarray(pixels), min(args.preview_size, max(pixels.shape)))

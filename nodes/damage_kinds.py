@@ -1,11 +1,15 @@
 """Kinds of damage: looking at what the assessor found, and saying what it missed."""
 
+import torch.nn.functional as F
 from comfy_api.latest import io, ui
+from torch import Tensor
 
+from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.quality.heatmap import kinds_sheet
+from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.set_damage import set_damage
-from .common import NAMES, AdaQualQuality, schema, stack
+from .common import NAMES, OF_A_BATCH, AdaQualQuality, check_offered, checked_mask, offered, schema, stack
 
 
 class AdaQualDamageKinds(io.ComfyNode):
@@ -21,6 +25,7 @@ class AdaQualDamageKinds(io.ComfyNode):
                 "Shows which kinds of damage a quality map names, where and how severe: a mask for each of the eight kinds, and "
                 "a labelled picture of all. Look at it before you strike a kind out in Build Adaptive Prompt."
             ),
+            is_output_node=True,
             search_aliases=["haze mask", "rain mask", "noise mask", "damage type", "degradation"],
             inputs=[
                 AdaQualQuality.Input(
@@ -38,18 +43,24 @@ class AdaQualDamageKinds(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="sheet",
-                    tooltip="All kinds side by side with name and mean severity, one picture per map; dark violet is worst.",
+                    tooltip=(
+                        "All kinds side by side with name and mean severity, one picture per map; dark violet is worst. For a "
+                        "batch or video a quarter as wide and high; the node itself shows the first one large."
+                    ),
                 ),
             ],
         )
 
     @classmethod
-    def execute(cls, quality) -> io.NodeOutput:
+    def execute(cls, quality: QualityMap) -> io.NodeOutput:
         """Draw the sheet, then make the masks kind by kind."""
         singles = [quality.index(i) for i in range(quality.batch)]
-        sheet = stack((kinds_sheet(one)[0] for one in singles), quality.batch)
+        first = kinds_sheet(singles[0])
+        part = 1 if len(singles) == 1 else OF_A_BATCH
+        sheets = (F.avg_pool2d(kinds_sheet(one) if i else first, part)[0] for i, one in enumerate(singles))
+        sheet = stack(sheets, quality.batch)
         masks = [stack((one.kind_pixels(kind)[0, 0] for one in singles), quality.batch) for kind in KINDS]
-        return io.NodeOutput(*masks, sheet, ui=ui.PreviewImage(sheet[:1]))
+        return io.NodeOutput(*masks, sheet, ui=ui.PreviewImage(first.movedim(1, -1)))
 
 
 class AdaQualSetDamage(io.ComfyNode):
@@ -96,6 +107,14 @@ class AdaQualSetDamage(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, quality, kind, severity, mask=None) -> io.NodeOutput:
+    def validate_inputs(cls, kind: str | None = None) -> bool | str:
+        """Refuse an unknown kind before anything runs."""
+        return offered(kind=(kind, KINDS))
+
+    @classmethod
+    def execute(cls, quality: QualityMap, kind: str, severity: float, mask: Tensor | None = None) -> io.NodeOutput:
         """Add the damage to the map."""
+        check_offered(kind=(kind, KINDS))
+        if mask is not None:
+            mask = mask_on_picture(checked_mask("mask", mask), quality.height, quality.width)
         return io.NodeOutput(set_damage(quality, kind, severity, mask))

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.checks import check_picture
 from ..adaqual_core.damage import KINDS, degrade
-from .common import frame, reporter, schema, stack
+from ..adaqual_core.visible import filled, put_back
+from .common import check_offered, checked_image, checked_mask, frame, offered, reporter, schema, stack
 
 _NONE = "none"
 
@@ -69,9 +71,17 @@ class AdaQualDegrade(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, kind=None, second_kind=None) -> bool | str:
+        """Refuse an unknown kind before anything runs."""
+        return offered(kind=(kind, KINDS), second_kind=(second_kind, (_NONE, *KINDS)))
+
+    @classmethod
     def execute(cls, image, kind, second_kind, severity, seed, mask=None) -> io.NodeOutput:
         """Damage frame by frame."""
+        check_offered(kind=(kind, KINDS), second_kind=(second_kind, (_NONE, *KINDS)))
+        image, mask = checked_image("image", image), None if mask is None else checked_mask("mask", mask)
         count, (height, width) = len(image), image.shape[1:3]
+        mask = None if mask is None else mask_on_picture(mask, height, width)
         kinds = [kind] if second_kind in (_NONE, kind) else [kind, second_kind]
         if mask is not None and len(mask) not in (1, count):
             raise ValueError(f"mask: {len(mask)} masks for {count} pictures; give one mask, or one per picture")
@@ -82,11 +92,11 @@ class AdaQualDegrade(io.ComfyNode):
                 picture, region = frame(image, index), None
                 check_picture(picture)
                 if mask is not None:
-                    one = mask[index if len(mask) > 1 else 0].cpu().float().clamp(0, 1)
+                    one = mask[index if len(mask) > 1 else 0].clamp(0, 1)
                     region = F.interpolate(one[None, None], (height, width), mode="bilinear")[0]
-                damaged = degrade(picture[0, :3].clamp(0, 1), kinds, severity, seed=seed, mask=region)
+                damaged = degrade(filled(picture)[0, :3].clamp(0, 1), kinds, severity, seed=seed, mask=region)
                 severities.append(damaged.severity[0])
-                yield torch.cat((damaged.picture, picture[0, 3:]))
+                yield put_back(torch.cat((damaged.picture, picture[0, 3:]))[None], picture)[0]
                 report(index, 1, 1)
 
         return io.NodeOutput(stack(pictures(), count), stack(severities, count))

@@ -22,6 +22,9 @@ class QualityGuider(comfy.samplers.CFGGuider):
         self.quality = quality
         self.low, self.high, self.gamma = low, high, gamma
         self.preservation, self.preserve = preservation, preserve
+        self._scale: Tensor | None = None
+        self._kept: Tensor | None = None
+        self._original: Tensor | None = None
 
     def sample(self, noise, latent_image, *args, **kwargs):
         """Place the map on the latent's cells, or say why that cannot be, before the model is loaded."""
@@ -60,14 +63,15 @@ class QualityGuider(comfy.samplers.CFGGuider):
     def predict_noise(self, x, timestep, model_options=None, seed=None):
         """One guided prediction of the clean latent."""
         if self._scale is not None:
-            model_options = self._with_scale(model_options or {})
+            model_options = self._with_scale(model_options or {}, self._scale)
         denoised = super().predict_noise(x, timestep, model_options or {}, seed)
-        if self._kept is not None:
+        if self._kept is not None and self._original is not None:
             denoised = torch.lerp(denoised, self._original.to(denoised), self._kept.to(denoised))
         return denoised
 
-    def _with_scale(self, options: dict) -> dict:
-        scale, theirs = self._scale, options.get("sampler_cfg_function")
+    @staticmethod
+    def _with_scale(options: dict, scale: Tensor) -> dict:
+        theirs = options.get("sampler_cfg_function")
         if theirs is not None:
             return options | {"sampler_cfg_function": lambda args: theirs(args | {"cond_scale": scale})}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management
 import comfy.ops
@@ -16,12 +17,9 @@ from comfy_api.latest import io
 from ..adaqual_core.networks.adaqual_diff import MODES
 from ..adaqual_core.networks.shipped import SHIPPED_DENOISER
 from ..adaqual_core.published.read import load_restorer
-from ..adaqual_core.quality.assess import CLIP_IQA, EMBEDDED, kind_of, refuse_bits
-from ..adaqual_core.quality.bundled import SHIPPED_ASSESSOR, load_assessor
-from ..adaqual_core.quality.clip_iqa import load_clip_iqa
-from ..adaqual_core.quality.deqa.network import DeqaNet
-from ..adaqual_core.quality.deqa.scorer import load_deqa
-from .common import AdaQualAssessor, AdaQualModel, schema
+from ..adaqual_core.quality.assess import family_of, open_assessor
+from ..adaqual_core.quality.bundled import SHIPPED_ASSESSOR
+from .common import AdaQualAssessor, AdaQualModel, check_offered, offered, schema
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Family:
     open: Callable[..., ModelPatcher]
 
 
-PUBLISHED_MODES = dict(zip(("as published", "prompted"), MODES, strict=True))
+PUBLISHED_MODES: dict[str, str] = dict(zip(("as published", "prompted"), MODES, strict=True))
 CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".tar")
 
 
@@ -67,14 +65,9 @@ def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits
     DeQA-Score keeps its file's type: ComfyUI moves as many of its weights to the device as there is room for, and its
     operations bring each of the others there when it is needed.
     """
-    kind = kind_of(path)
-    refuse_bits(path, kind, bits)
-    if kind == EMBEDDED:
-        network = judge = load_assessor(path, comfy.ops.manual_cast)
-    elif kind == CLIP_IQA:
-        network = judge = load_clip_iqa(path if path.is_dir() else path.parent)
-    else:
-        judge = load_deqa(path, offload=True, bits=bits, operations=comfy.ops.manual_cast)
+    judge: Any = open_assessor(path, bits=bits, operations=comfy.ops.manual_cast, offload=True)
+    network = judge
+    if not family_of(judge).whole:
         judge = replace(judge, device=device, dtype=_half(device), offloaded=False)
         network = judge.net
     patcher = ModelPatcher(network.to(offload), load_device=device, offload_device=offload)
@@ -154,8 +147,14 @@ def use(*patchers: ModelPatcher, memory: float = 0) -> None:
     They are loaded whole, as ComfyUI loads a VAE: they are small, and the core runs where their weights are. Only
     DeQA-Score may stay in part where it rests.
     """
-    whole = not any(isinstance(patcher.model, DeqaNet) for patcher in patchers)
-    comfy.model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
+    judges = [judge_of(patcher) for patcher in patchers if patcher.get_attachment(JUDGE) is not None]
+    whole = all(family_of(judge).whole for judge in judges)
+    comfy.model_management.load_models_gpu(list(patchers), memory_required=int(memory), force_full_load=whole)
+
+
+def judge_of(patcher: ModelPatcher) -> Any:
+    """What :func:`adaqual_core.quality.assess.assess` takes, of a loaded assessor."""
+    return patcher.get_attachment(JUDGE)
 
 
 def _changed(family: Family, name: str) -> str:
@@ -214,9 +213,10 @@ class AdaQualLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name) -> bool | str:
-        """Name folder, file and remedy when the chosen file is not there."""
-        return _valid(MODELS, model_name)
+    def validate_inputs(cls, model_name=None, mode=None) -> bool | str:
+        """Name folder, file and remedy when the chosen file is not there; refuse an unknown mode."""
+        answer = offered(mode=(mode, list(PUBLISHED_MODES)))
+        return _valid(MODELS, model_name) if answer is True else answer
 
     @classmethod
     def fingerprint_inputs(cls, model_name, mode="as published") -> str:
@@ -226,6 +226,7 @@ class AdaQualLoadModel(io.ComfyNode):
     @classmethod
     def execute(cls, model_name, mode="as published") -> io.NodeOutput:
         """Read the file."""
+        check_offered(mode=(mode, list(PUBLISHED_MODES)))
         return io.NodeOutput(open_network(MODELS, model_name, mode=PUBLISHED_MODES[mode]))
 
 
@@ -273,9 +274,10 @@ class AdaQualLoadAssessor(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, assessor_name) -> bool | str:
-        """Name folder, file and remedy when the chosen file is not there."""
-        return _valid(ASSESSORS, assessor_name)
+    def validate_inputs(cls, assessor_name=None, weights=None) -> bool | str:
+        """Name folder, file and remedy when the chosen file is not there; refuse an unknown choice of weights."""
+        answer = offered(weights=(weights, list(BITS)))
+        return _valid(ASSESSORS, assessor_name) if answer is True else answer
 
     @classmethod
     def fingerprint_inputs(cls, assessor_name, weights="as in the files") -> str:
@@ -285,4 +287,5 @@ class AdaQualLoadAssessor(io.ComfyNode):
     @classmethod
     def execute(cls, assessor_name, weights="as in the files") -> io.NodeOutput:
         """Read the file."""
+        check_offered(weights=(weights, list(BITS)))
         return io.NodeOutput(open_network(ASSESSORS, assessor_name, bits=BITS[weights]))

@@ -5,12 +5,15 @@ from functools import partial
 
 from comfy_api.latest import io, ui
 
+from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.quality.map import edit_quality, quality_from_severity
 from ..adaqual_core.video.memory import steady_maps
 from .assessing import judged, ready
 from .common import (
     AdaQualAssessor,
     AdaQualQuality,
+    checked_image,
+    checked_mask,
     frame,
     frames,
     heatmap_image,
@@ -22,7 +25,10 @@ from .common import (
 )
 
 _SEVERITY = "Damage per pixel at the picture's size: 0 = clean (quality 5), 1 = destroyed (quality 1)."
-_HEATMAP = "The map as colours with a legend below: dark violet is quality 1, yellow is 5, the same for every picture."
+_HEATMAP = (
+    "The map as colours with a legend below: dark violet is quality 1, yellow is 5, the same for every picture. As large as the "
+    "picture; for a batch or video a quarter as wide and high."
+)
 
 
 class AdaQualEstimateQuality(io.ComfyNode):
@@ -38,9 +44,13 @@ class AdaQualEstimateQuality(io.ComfyNode):
                 "Judges how damaged each region of a picture is, from 1 (destroyed) to 5 (clean), without a reference. "
                 "The map steers the restoration; it can be looked at, edited, or used as a mask anywhere."
             ),
+            is_output_node=True,
             search_aliases=["image quality", "blur detection", "noise map", "IQA"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture or video frames to judge, any size; alpha is ignored."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The picture or video frames to judge, any size. Colours that an alpha of 0 hides do not count.",
+                ),
                 AdaQualAssessor.Input(
                     "assessor",
                     optional=True,
@@ -59,7 +69,7 @@ class AdaQualEstimateQuality(io.ComfyNode):
     @classmethod
     def execute(cls, image, assessor=None, temporal=0) -> io.NodeOutput:
         """Judge frame by frame."""
-        assessor = ready(assessor)
+        image, assessor = checked_image("image", image), ready(assessor)
         report, count = reporter(len(image)), len(image)
         maps = (judged(assessor, frame(image, i), partial(report, i)) for i in range(count))
         quality = join_maps(list(steady_maps(frames(image), maps, temporal)))
@@ -81,6 +91,7 @@ class AdaQualEditQuality(io.ComfyNode):
                 "Corrects a quality map by hand: make all damage count more or less, smooth the map, limit it, and "
                 "paint regions with a mask. A low quality is restored strongly, a high one is left alone."
             ),
+            is_output_node=True,
             search_aliases=["paint quality", "inpaint mask"],
             inputs=[
                 AdaQualQuality.Input("quality", tooltip="The map to edit; it stays as it is, the edited one is new."),
@@ -136,6 +147,8 @@ class AdaQualEditQuality(io.ComfyNode):
     @classmethod
     def execute(cls, quality, override_quality, minimum, maximum, gain, blur, override=None) -> io.NodeOutput:
         """Edit the scores."""
+        if override is not None:
+            override = mask_on_picture(checked_mask("override", override), quality.height, quality.width)
         edited = edit_quality(
             quality,
             override=override,
@@ -200,7 +213,9 @@ class AdaQualMaskToQuality(io.ComfyNode):
     @classmethod
     def execute(cls, mask, image=None) -> io.NodeOutput:
         """Convert."""
-        quality = quality_from_severity(mask)
-        if image is not None:
-            quality = replace(quality, height=image.shape[1], width=image.shape[2])
-        return io.NodeOutput(quality)
+        mask = checked_mask("mask", mask)
+        if image is None:
+            return io.NodeOutput(quality_from_severity(mask))
+        height, width = checked_image("image", image).shape[1:3]
+        quality = quality_from_severity(mask_on_picture(mask, height, width))
+        return io.NodeOutput(replace(quality, height=height, width=width))

@@ -9,32 +9,38 @@ from torch import Tensor
 
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
-from ..adaqual_core.quality.bundled import AssessorNet
+from ..adaqual_core.quality.assess import family_of
+from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
 from ..adaqual_core.sampling.settings import RestoreSettings
 from ..adaqual_core.video.memory import steady_maps, steady_prompts
 from .assessing import judged, ready
 from .common import (
+    ADVANCED,
     NAMES,
     AdaQualAssessor,
     AdaQualModel,
     AdaQualPrompt,
     AdaQualQuality,
     Report,
+    check_offered,
+    checked_image,
     frame,
     frames,
     heatmap_image,
     join_maps,
     join_prompts,
+    offered,
     prompt_of,
     reporter,
     schema,
     stack,
     temporal_input,
 )
-from .loaders import MODELS, open_network, use
+from .loaders import MODELS, judge_of, open_network, use
 
+_SCHEDULES = ("auto", *SCHEDULES)
 _SEED = (
     "Start of the noise, 0 to 2^64 − 1, default 0. The same seed gives the same picture; change it only to see another "
     "variant of strongly damaged regions."
@@ -80,7 +86,7 @@ def _factor(kind: str) -> io.Float.Input:
 
 
 def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings, report: Report) -> Tensor:
-    """An IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
+    """A checked IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
     count = len(image)
 
     def pictures() -> Iterator[Tensor]:
@@ -149,9 +155,11 @@ class AdaQualBuildPrompt(io.ComfyNode):
         """Build frame by frame; ``factors`` are by kind of damage, 1 where a kind is not given."""
         asked = tuple(factors.get(kind, 1.0) for kind in KINDS)
         settings = PromptSettings(gamma, min_length, max_length, preserve, asked)
+        image = checked_image("image", image)
         count = len(image)
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
+        quality = fitted(quality, *image.shape[1:3], "image")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
         single = (build_prompt(frame(image, i), maps[i], settings) for i in range(count))
         prompts = list(steady_prompts(frames(image), single, temporal))
@@ -179,7 +187,7 @@ class AdaQualSampler(io.ComfyNode):
                 seed_input(),
                 steps_input(),
                 io.Combo.Input(
-                    "schedule", options=["auto", *SCHEDULES], default="auto",
+                    "schedule", options=list(_SCHEDULES), default="auto", **ADVANCED,
                     tooltip=(
                         "Which noise levels the steps visit. Default auto: the model's own. trailing: starts from pure "
                         "noise, which our models are trained for. official: ends at the cleanest level, as in the "
@@ -187,7 +195,7 @@ class AdaQualSampler(io.ComfyNode):
                     ),
                 ),
                 io.Float.Input(
-                    "eta", default=0.0, min=0.0, max=1.0, step=0.05,
+                    "eta", default=0.0, min=0.0, max=1.0, step=0.05, **ADVANCED,
                     tooltip=(
                         "Fresh noise between steps, 0 to 1, default 0 (none). Raise it for more variation between "
                         "seeds; it needs at least 2 steps to matter."
@@ -203,21 +211,21 @@ class AdaQualSampler(io.ComfyNode):
                     ),
                 ),
                 io.Int.Input(
-                    "overlap", default=64, min=0, max=512, step=16,
+                    "overlap", default=64, min=0, max=512, step=16, **ADVANCED,
                     tooltip=(
                         "Context around each tile in px, 0 to 512, default 64. It is raised to what the model can see, "
                         "so seams cannot appear; raising it further only costs time. Our presets only."
                     ),
                 ),
                 io.Int.Input(
-                    "stride", default=16, min=1, max=512, optional=True,
+                    "stride", default=16, min=1, max=512, optional=True, **ADVANCED,
                     tooltip=(
                         "WeatherDiffusion only: px from one patch to the next, 1 to the patch's 64 or 128, default 16. "
                         "Raise it for speed; lower it for smoother results, the time grows with the square."
                     ),
                 ),
                 io.Int.Input(
-                    "patch_batch", default=16, min=1, max=1024, optional=True,
+                    "patch_batch", default=16, min=1, max=1024, optional=True, **ADVANCED,
                     tooltip=(
                         "WeatherDiffusion only: patches at once, 1 to 1024, default 16. Lower it when memory runs out; "
                         "raise it for speed on large graphics cards. The picture does not change."
@@ -228,10 +236,29 @@ class AdaQualSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, schedule=None) -> bool | str:
+        """Refuse an unknown schedule before anything runs."""
+        return offered(schedule=(schedule, _SCHEDULES))
+
+    @classmethod
     def execute(
-        cls, model, image, prompt, seed, steps, schedule, eta, strength, tile, overlap, stride=16, patch_batch=16
+        cls,
+        model: ModelPatcher,
+        image: Tensor,
+        prompt: Prompt,
+        seed: int,
+        steps: int,
+        schedule: str,
+        eta: float,
+        strength: float,
+        tile: int,
+        overlap: int,
+        stride: int = 16,
+        patch_batch: int = 16,
     ) -> io.NodeOutput:
         """Sample frame by frame."""
+        check_offered(schedule=(schedule, _SCHEDULES))
+        image = checked_image("image", image)
         settings = settings_for(
             model.model, steps=steps or None, seed=seed, schedule=None if schedule == "auto" else schedule, eta=eta,
             strength=strength, tile=tile, overlap=overlap, stride=stride, patch_batch=patch_batch,
@@ -261,7 +288,13 @@ class AdaQualRestore(io.ComfyNode):
             ),
             search_aliases=["denoise", "dehaze", "derain", "desnow", "low light", "repair photo", "clean up"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture or video frames to restore, any size; size and alpha are kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip=(
+                        "The picture or video frames to restore, any size; size and alpha are kept, and colours that an alpha "
+                        "of 0 hides do not count."
+                    ),
+                ),
                 strength_input(),
                 preserve_input(),
                 seed_input(),
@@ -282,7 +315,10 @@ class AdaQualRestore(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),
                 io.Image.Output(
                     display_name="heatmap",
-                    tooltip=("Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5."),
+                    tooltip=(
+                        "Quality found in the input, as colours with a legend below: dark violet is 1, yellow is 5. As large as "
+                        "the picture; for a batch or video a quarter as wide and high."
+                    ),
                 ),
                 io.Float.Output(display_name="quality_before", tooltip="Mean quality of the input over all pictures, 1 to 5."),
             ],
@@ -292,13 +328,13 @@ class AdaQualRestore(io.ComfyNode):
     def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None, temporal=0) -> io.NodeOutput:
         """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself.
 
-        Both move one bar, by their usual share of the time: an eighth for the embedded assessor, three quarters for others.
+        Both move one bar, by their usual share of the time.
         """
-        wishes = PromptSettings(preserve=preserve)
+        image, wishes = checked_image("image", image), PromptSettings(preserve=preserve)
         model = model or open_network(MODELS)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         assessor, count = ready(assessor), len(image)
-        share = 1 if isinstance(assessor.model, AssessorNet) else 6
+        share = round(8 * family_of(judge_of(assessor)).share)
         report = reporter(count, (0, share, 8))
         single = (judged(assessor, frame(image, i), partial(report, i)) for i in range(count))
         maps = list(steady_maps(frames(image), single, temporal))

@@ -1,9 +1,13 @@
 """The quality map steers other diffusion models: through their conditioning, their guidance and their noise mask."""
 
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..adaqual_core.grid import severity_of
+from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import graded, latent_scores, merged
 from ..adaqual_core.steer.text import DIRECTIVES, PRESERVE, band_masks, band_weights, compose_bands, describe
 from .common import AdaQualQuality, schema
@@ -16,15 +20,15 @@ _GAMMA = (
 _MAP = "From Estimate or Edit Quality Map, made from the picture that is sampled: one map for all, or one per picture."
 
 
-def _number(name: str, default: float, low: float, high: float, step: float, tooltip: str):
+def _number(name: str, default: float, low: float, high: float, step: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip)
 
 
-def _text(name: str, default: str, tooltip: str):
+def _text(name: str, default: str, tooltip: str) -> io.String.Input:
     return io.String.Input(name, default=default, multiline=True, tooltip=tooltip)
 
 
-def _latent(samples: dict):
+def _latent(samples: dict) -> Tensor:
     latent = samples["samples"]
     if getattr(latent, "is_nested", False):
         raise ValueError("samples: holds several latents at once (video with sound); give a latent of pictures or video")
@@ -48,47 +52,100 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the model that samples, from its loader."),
                 AdaQualQuality.Input("quality", tooltip=_MAP),
-                io.Int.Input("bands", default=4, min=2, max=6, tooltip=(
-                    "Number of quality bands, 2 to 6, default 4. Raise it for finer steps; each band that occurs costs "
-                    "one more prediction per step. Lower it for speed.")),
-                _number("softness", 0.5, 0.0, 1.0, 0.05,
+                io.Int.Input(
+                    "bands",
+                    default=4,
+                    min=2,
+                    max=6,
+                    tooltip=(
+                        "Number of quality bands, 2 to 6, default 4. Raise it for finer steps; each band that occurs costs "
+                        "one more prediction per step. Lower it for speed."
+                    ),
+                ),
+                _number(
+                    "softness",
+                    0.5,
+                    0.0,
+                    1.0,
+                    0.05,
                     "Width of the soft borders between bands, 0 (hard) to 1 (softest), default 0.5. Raise it when "
-                    "borders show; lower it to separate the texts."),
-                _text("global_text", "high quality photograph, natural, detailed",
+                    "borders show; lower it to separate the texts.",
+                ),
+                _text(
+                    "global_text",
+                    "high quality photograph, natural, detailed",
                     "Text for the whole picture, with weight 1 beside the bands. Default: a quality phrase; empty leaves it "
-                    "out. Lengthen it when regions fall apart."),
-                _text("caption", "",
+                    "out. Lengthen it when regions fall apart.",
+                ),
+                _text(
+                    "caption",
+                    "",
                     "What the picture shows, put before every band's text. Default: empty. Describe the scene when the "
-                    "model invents things."),
-                _text("preserve_text", PRESERVE,
+                    "model invents things.",
+                ),
+                _text(
+                    "preserve_text",
+                    PRESERVE,
                     "Text of the best band. Keep it short; default: a preserving phrase. Lengthen it only when good "
-                    "regions change too much."),
-                _text("directives", "\n".join(DIRECTIVES),
+                    "regions change too much.",
+                ),
+                _text(
+                    "directives",
+                    "\n".join(DIRECTIVES),
                     "One directive per line, gentlest first; default 10 lines. A band says the first lines in proportion "
-                    "to its damage, the worst says all. Add lines for damage of your own, remove what never occurs."),
-                _number("strength_good", 1.0, 0.0, 10.0, 0.05,
+                    "to its damage, the worst says all. Add lines for damage of your own, remove what never occurs.",
+                ),
+                _number(
+                    "strength_good",
+                    1.0,
+                    0.0,
+                    10.0,
+                    0.05,
                     "Strength of the best band's text, 0 to 10, default 1. Raise it to hold good regions to their text; "
-                    "lower it to leave them to the global text."),
-                _number("strength_bad", 1.0, 0.0, 10.0, 0.05,
+                    "lower it to leave them to the global text.",
+                ),
+                _number(
+                    "strength_bad",
+                    1.0,
+                    0.0,
+                    10.0,
+                    0.05,
                     "Strength of the worst band's text, 0 to 10, default 1; the bands between are spaced evenly. Raise "
-                    "it to restore harder, lower it for the global text to prevail."),
-                io.Latent.Input("samples", optional=True, tooltip=(
-                    "The latent that is sampled. Connect it for a video with one map per frame, or to have a map that does not "
-                    "fit it refused. Default: not connected; ComfyUI then stretches the masks to the latent.")),
+                    "it to restore harder, lower it for the global text to prevail.",
+                ),
+                io.Latent.Input(
+                    "samples",
+                    optional=True,
+                    tooltip=(
+                        "The latent that is sampled. Connect it for a video with one map per frame, or to have a map that does "
+                        "not fit it refused. Default: not connected; ComfyUI then stretches the masks to the latent."
+                    ),
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="conditioning", tooltip="For the positive input of a sampler or guider."),
                 io.Mask.Output(
-                    display_name="masks", tooltip="The bands of the first picture, then of the next; best band first."),
+                    display_name="masks", tooltip="The bands of the first picture, then of the next; best band first."
+                ),
                 io.String.Output(display_name="prompt", tooltip="The composed texts with their qualities and strengths."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, clip, quality, bands, softness, global_text, caption, preserve_text, directives, strength_good, strength_bad,
-        samples=None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        clip: CLIP | None,
+        quality: QualityMap,
+        bands: int,
+        softness: float,
+        global_text: str,
+        caption: str,
+        preserve_text: str,
+        directives: str,
+        strength_good: float,
+        strength_bad: float,
+        samples: dict | None = None,
+    ) -> io.NodeOutput:
         """Encode the whole picture's text and those of the bands that occur."""
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
@@ -99,13 +156,16 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
                 "or give a strength above 0"
             )
         composed = compose_bands(
-            bands, preserve=preserve_text, directives=directives.splitlines(), caption=caption,
+            bands,
+            preserve=preserve_text,
+            directives=directives.splitlines(),
+            caption=caption,
             strengths=(strength_good, strength_bad),
-        )  # fmt: skip
+        )
         masks = places = band_masks(quality, bands, softness)
         if samples is not None:
             places = band_weights(severity_of(latent_scores(quality, _latent(samples).shape)), bands, softness)
-        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(whole)) if whole else []
+        conditioning: list = clip.encode_from_tokens_scheduled(clip.tokenize(whole)) if whole else []
         for index, band in enumerate(composed):
             mask = places[:, index]
             if not bool(mask.any()) or band.strength == 0:
@@ -134,28 +194,68 @@ class AdaQualGuider(io.ComfyNode):
                 io.Model.Input("model", tooltip="Any diffusion model of ComfyUI, with its LoRAs and other patches."),
                 AdaQualQuality.Input("quality", tooltip=_MAP),
                 io.Conditioning.Input("positive", tooltip="What is wanted, from Adaptive Conditioning or any text node."),
-                _number("low", 2.0, 0.0, 100.0, 0.1,
+                _number(
+                    "low",
+                    2.0,
+                    0.0,
+                    100.0,
+                    0.1,
                     "Guidance scale where the picture is perfect, 0 to 100, default 2. Raise it when good regions look "
-                    "washed out, lower it when they are overdone."),
-                _number("high", 7.0, 0.0, 100.0, 0.1,
+                    "washed out, lower it when they are overdone.",
+                ),
+                _number(
+                    "high",
+                    7.0,
+                    0.0,
+                    100.0,
+                    0.1,
                     "Guidance scale where the picture is destroyed, 0 to 100, default 7. Raise it to follow the prompt more "
-                    "strictly there, lower it when colours burn."),
+                    "strictly there, lower it when colours burn.",
+                ),
                 _number("gamma", 1.0, 0.1, 5.0, 0.05, _GAMMA),
-                _number("preservation", 0.0, 0.0, 1.0, 0.05,
+                _number(
+                    "preservation",
+                    0.0,
+                    0.0,
+                    1.0,
+                    0.05,
                     "How much good regions are held to the encoded original at every step, 0 (off) to 1 (kept), default "
-                    "0. Raise it when good regions change; it needs a latent from VAE Encode."),
-                _number("preserve", 4.5, 1.0, 5.0, 0.1,
+                    "0. Raise it when good regions change; it needs a latent from VAE Encode.",
+                ),
+                _number(
+                    "preserve",
+                    4.5,
+                    1.0,
+                    5.0,
+                    0.1,
                     "Quality from which a region counts as good for preservation, 1 to 5, default 4.5. Lower it to keep "
-                    "more of the picture, raise it to keep less."),
-                io.Conditioning.Input("negative", optional=True, tooltip=(
-                    "What is not wanted. Leave it open for models without a negative prompt (Flux): then low and high "
-                    "have no effect, and preservation works as ever.")),
+                    "more of the picture, raise it to keep less.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip=(
+                        "What is not wanted. Leave it open for models without a negative prompt (Flux): then low and high "
+                        "have no effect, and preservation works as ever."
+                    ),
+                ),
             ],
             outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
-        )  # fmt: skip
+        )
 
     @classmethod
-    def execute(cls, model, quality, positive, low, high, gamma, preservation, preserve, negative=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: ModelPatcher,
+        quality: QualityMap,
+        positive: list,
+        low: float,
+        high: float,
+        gamma: float,
+        preservation: float,
+        preserve: float,
+        negative: list | None = None,
+    ) -> io.NodeOutput:
         """Set the guider up; it works when the sampler calls it."""
         guider = QualityGuider(model, quality, low, high, gamma, preservation, preserve)
         guider.inner_set_conds({"positive": positive} | ({} if negative is None else {"negative": negative}))
@@ -177,21 +277,35 @@ class AdaQualDenoiseMask(io.ComfyNode):
             ),
             search_aliases=["differential diffusion", "noise mask", "inpaint mask"],
             inputs=[
-                io.Latent.Input("samples", tooltip=(
-                    "The encoded picture or video. A noise mask that it has already is multiplied with the new one.")),
+                io.Latent.Input(
+                    "samples",
+                    tooltip=("The encoded picture or video. A noise mask that it has already is multiplied with the new one."),
+                ),
                 AdaQualQuality.Input("quality", tooltip=_MAP),
-                _number("low", 0.0, 0.0, 1.0, 0.05,
+                _number(
+                    "low",
+                    0.0,
+                    0.0,
+                    1.0,
+                    0.05,
                     "Mask where the picture is perfect, 0 (kept) to 1 (free), default 0. Raise it when good and bad "
-                    "regions end up looking different."),
-                _number("high", 1.0, 0.0, 1.0, 0.05,
-                    "Mask where the picture is destroyed, 0 to 1, default 1. Lower it to keep more of the bad regions."),
+                    "regions end up looking different.",
+                ),
+                _number(
+                    "high",
+                    1.0,
+                    0.0,
+                    1.0,
+                    0.05,
+                    "Mask where the picture is destroyed, 0 to 1, default 1. Lower it to keep more of the bad regions.",
+                ),
                 _number("gamma", 1.0, 0.1, 5.0, 0.05, _GAMMA),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The same latent with the mask, for any sampler.")],
-        )  # fmt: skip
+        )
 
     @classmethod
-    def execute(cls, samples, quality, low, high, gamma) -> io.NodeOutput:
+    def execute(cls, samples: dict, quality: QualityMap, low: float, high: float, gamma: float) -> io.NodeOutput:
         """Grade the mask on the latent's cells."""
         mask = graded(severity_of(latent_scores(quality, _latent(samples).shape)), low, high, gamma)
         if samples.get("noise_mask") is not None:

@@ -13,7 +13,8 @@ from comfy_api.util import VideoComponents
 
 from ..adaqual_core.prompt import PromptSettings
 from ..adaqual_core.sampling.families import settings_for, working_memory
-from ..adaqual_core.video.clip import TEMPORAL, Chain
+from ..adaqual_core.video.clip import Chain
+from ..adaqual_core.video.names import TEMPORAL
 from .assessing import judged, ready
 from .common import AdaQualAssessor, AdaQualModel, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 ARCHIVE, PART = 40 * 2**20, 15 * 2**20
-"""Most bytes of an archive that goes there, and of a file that comes back."""
+"""Greatest size in bytes of an archive that is sent there, and of a file that comes back."""
 
 
 def pack(corpus: Path, target: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def unpack(source: Path, corpus: Path) -> int:
 
 
 def halved(value):
-    """The same nested state with its float32 tensors in bfloat16."""
+    """Return the same nested state with its float32 tensors in bfloat16."""
     if isinstance(value, torch.Tensor):
         return value.to(torch.bfloat16) if value.dtype == torch.float32 else value
     if isinstance(value, dict):
@@ -80,7 +80,7 @@ def halved(value):
 
 
 def leave(run: Path, out: Path) -> list[str]:
-    """Copy log, weights and state of a run into ``out``: one archive in parts, the optimiser's moments in bfloat16."""
+    """Copy log, weights and state of a run into ``out``: one archive in parts, with the optimiser's moments in bfloat16."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "state"

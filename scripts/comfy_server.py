@@ -1,7 +1,7 @@
-"""Start a ComfyUI with this pack, talk to its HTTP interface, stop it. Standard library only.
+"""This module starts a ComfyUI with this pack, talks to its HTTP interface, and stops it. It needs the standard library only.
 
-A server works in a base directory of its own (custom_nodes, input, output, models, user, temp), so a ComfyUI
-that the user named with COMFYUI_PATH is only read.
+A server works in a base directory of its own (custom_nodes, input, output, models, user, temp), so a ComfyUI that the user named
+with COMFYUI_PATH is only read.
 """
 
 import json
@@ -30,7 +30,7 @@ START_SECONDS = 300
 
 
 class ServerError(RuntimeError):
-    """ComfyUI did not start, refused a prompt or failed while running one; the message says what to do."""
+    """It is raised when ComfyUI does not start, refuses a prompt or fails while running one. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Server:
 
 
 def comfyui_folder() -> Path:
-    """The ComfyUI to run: COMFYUI_PATH if set, else the one that `make setup` unpacks."""
+    """Return the ComfyUI to run: COMFYUI_PATH if it is set, otherwise the one that `make setup` unpacks."""
     named = os.environ.get("COMFYUI_PATH")
     folder = Path(named).expanduser().resolve() if named else APP
     if not (folder / "main.py").is_file():
@@ -72,7 +72,7 @@ def prepare_base(base: Path, pack: Path = REPOSITORY) -> None:
 
 
 def free_port(preferred: int = 0) -> int:
-    """The preferred port if nobody listens there, else any free one."""
+    """Return the preferred port if nobody listens there, otherwise any free one."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             try:
@@ -93,16 +93,31 @@ def start(base: Path, port: int = 0) -> Server:
     port = port or free_port()
     log = base / "comfyui.log"
     command = [
-        sys.executable, "-S", "-u", "main.py", "--cpu", "--port", str(port), "--base-directory", str(base),
-        "--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}", "--disable-api-nodes",
+        sys.executable,
+        "-S",
+        "-u",
+        "main.py",
+        "--cpu",
+        "--port",
+        str(port),
+        "--base-directory",
+        str(base),
+        "--database-url",
+        f"sqlite:///{base / 'user' / 'comfyui.db'}",
+        "--disable-api-nodes",
         "--disable-auto-launch",
-    ]  # fmt: skip
+    ]
     environment = {**os.environ, "PYTHONPATH": sysconfig.get_paths()["purelib"], "DO_NOT_TRACK": "1"}
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            command,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
     server = Server(f"http://127.0.0.1:{port}", process.pid, base, log)
     try:
         _wait_until_up(server, process)
@@ -154,7 +169,7 @@ def stop(server: Server) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; one of our own children that has ended is collected."""
+    """Return whether a process runs. If it is an ended child of this process, it is collected."""
     try:
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
@@ -169,7 +184,7 @@ def _alive(pid: int) -> bool:
 
 @contextmanager
 def running(base: Path) -> Iterator[Server]:
-    """A server in a base directory that is prepared here, stopped at the end whatever happens."""
+    """Run a server in a base directory that is prepared here, and stop it at the end whatever happens."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # then the server ends with us, as at Ctrl-C
     prepare_base(base)
     server = start(base)
@@ -180,13 +195,13 @@ def running(base: Path) -> Iterator[Server]:
 
 
 def tail(log: Path, lines: int = 40) -> str:
-    """The end of a log file, with its path."""
+    """Return the end of a log file, with its path."""
     text = log.read_text(errors="replace").splitlines()[-lines:]
     return "\n".join([f"--- the last lines of {log}", *text, "---"])
 
 
 def answers(address: str) -> bool:
-    """Whether a ComfyUI answers at this address."""
+    """Return whether a ComfyUI answers at this address."""
     try:
         get_json(address, "/system_stats")
     except (OSError, ValueError):
@@ -212,7 +227,7 @@ def queue(address: str, prompt: dict) -> str:
 
 
 def _refusal(body: bytes) -> str:
-    """One line per thing that ComfyUI dislikes in a prompt."""
+    """Return one line for each thing that ComfyUI refuses in a prompt."""
     try:
         answer = json.loads(body)
     except ValueError:
@@ -252,11 +267,11 @@ def run(address: str, prompt: dict, seconds: float = 300) -> dict[str, dict]:
 
 
 def images(outputs: dict[str, dict]) -> list[dict]:
-    """Every picture among a prompt's outputs: dicts with filename, subfolder and type."""
+    """Return every picture among a prompt's outputs as a dict with filename, subfolder and type."""
     return [image for output in outputs.values() for image in output.get("images", [])]
 
 
 def fetch(address: str, image: dict) -> bytes:
-    """The file of one output picture."""
+    """Return the file of one output picture."""
     with urllib.request.urlopen(f"{address}/view?{urllib.parse.urlencode(image)}", timeout=60) as answer:
         return answer.read()

@@ -1,8 +1,8 @@
-"""Convert a workflow saved by ComfyUI's front end into the prompt that its server executes.
+"""This module converts a workflow saved by ComfyUI's front end into the prompt that its server executes.
 
-The front end saves a drawing (nodes with positions, a list of links, widget values in order); the server
-wants {node id: {"class_type": ..., "inputs": {name: value or [node id, output number]}}}. This does what the
-front end does when the user presses Run; tests/comfyui/test_browser.py compares the two.
+The front end saves a drawing: nodes with positions, a list of links, and the widgets' values in order. The server wants {node id:
+{"class_type": ..., "inputs": {name: value or [node id, output number]}}}. The conversion is the one that the front end makes when
+the user presses Run; tests/comfyui/test_browser.py compares the two.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ SEED_MODES = ("fixed", "increment", "decrement", "randomize")
 
 
 class WorkflowError(ValueError):
-    """A workflow that cannot become a prompt; the message names the node."""
+    """It is raised for a workflow that cannot become a prompt. The message names the node."""
 
 
 def to_prompt(workflow: dict, object_info: dict) -> dict[str, dict]:
-    """The API-format prompt of a UI-format workflow; object_info is the server's /object_info."""
+    """Return the API-format prompt of a UI-format workflow. ``object_info`` is the server's /object_info."""
     if workflow.get("definitions", {}).get("subgraphs"):
         raise WorkflowError("Subgraphs are not supported: unpack them in the front end and save again.")
     nodes = {node["id"]: node for node in workflow["nodes"]}
@@ -41,16 +41,16 @@ def to_prompt(workflow: dict, object_info: dict) -> dict[str, dict]:
 
 
 def _origin(link: list | dict) -> tuple[int, tuple[int, int]]:
-    """(link id, (origin node, origin slot)) of a link in either of the two saved forms."""
+    """Return (link id, (origin node, origin slot)) of a link in either of the two saved forms."""
     if isinstance(link, dict):
         return link["id"], (link["origin_id"], link["origin_slot"])
     return link[0], (link[1], link[2])
 
 
 def _source(origin: tuple[int, int] | None, nodes: dict, links: dict) -> object:
-    """What a link delivers: [node id, slot], a primitive's value, or None when it leads nowhere.
+    """Return what a link delivers: [node id, slot], a primitive's value, or None if it leads nowhere.
 
-    Follows reroutes, and bypassed nodes through their first input of the same type.
+    Reroutes are followed, and bypassed nodes through their first input of the same type.
     """
     while origin is not None:
         node, slot = nodes[origin[0]], origin[1]
@@ -68,7 +68,7 @@ def _source(origin: tuple[int, int] | None, nodes: dict, links: dict) -> object:
 
 
 def _bypass(node: dict, slot: int) -> int | None:
-    """The link that takes the place of a bypassed node's output."""
+    """Return the link that replaces a bypassed node's output."""
     wanted = node["outputs"][slot]["type"]
     inputs = node.get("inputs", [])
     for candidate in [*inputs[slot : slot + 1], *inputs]:
@@ -78,7 +78,7 @@ def _bypass(node: dict, slot: int) -> int | None:
 
 
 def _widget_values(node: dict, info: dict) -> dict[str, object]:
-    """{input name: saved value} of a node's widgets; values that were not saved take their default."""
+    """Return {input name: saved value} of a node's widgets. Values that were not saved take their default."""
     saved = node.get("widgets_values") or []
     if isinstance(saved, dict):
         return {name: _literal(saved.get(name, _default(spec))) for name, spec in _widgets(info)}
@@ -91,7 +91,7 @@ def _widget_values(node: dict, info: dict) -> dict[str, object]:
 
 
 def _widgets(info: dict) -> Iterator[tuple[str, list]]:
-    """(name, [type, options]) of the inputs drawn as widgets, in the front end's order (required first)."""
+    """Return (name, [type, options]) of the inputs drawn as widgets, in the front end's order (required first)."""
     for group in ("required", "optional"):
         for name in info["input_order"].get(group, []):
             spec = info["input"][group][name]
@@ -106,7 +106,7 @@ def _has_seed_mode(name: str, spec: list) -> bool:
 
 
 def _default(spec: list) -> object:
-    """The value of a widget that a workflow does not mention."""
+    """Return the value of a widget that a workflow does not mention."""
     kind, options = spec
     choices = kind if isinstance(kind, list) else options.get("options", [])
     fallback = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
@@ -114,5 +114,5 @@ def _default(spec: list) -> object:
 
 
 def _literal(value: object) -> object:
-    """Lists are wrapped, as the server would take a bare one for a link."""
+    """Return a list wrapped, because the server would take a bare one for a link; other values as they are."""
     return {"__value__": value} if isinstance(value, list) else value

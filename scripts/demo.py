@@ -1,7 +1,7 @@
-"""The demonstration: restore the example photo in a real ComfyUI through its API.
+"""This script restores the example photo in a real ComfyUI through its API.
 
-Leaves under output/: the photo as it came (before.png), the restored picture, the quality heatmap and a sheet
-with all three; prints the mean quality before and after.
+It writes to output/: the photo as it came (before.png), the restored picture, the quality heatmap, and a sheet with all three. It
+prints the mean quality before and after.
 """
 
 import io
@@ -24,7 +24,7 @@ RESTORED, HEATMAP = "adaqual_restored", "adaqual_heatmap"
 
 
 def saved_picture(server: Server, outputs: dict, prefix: str) -> Image.Image:
-    """The first output picture that a SaveImage node named with this prefix."""
+    """Return the first output picture that a SaveImage node named with this prefix."""
     for image in images(outputs):
         if image["type"] == "output" and image["filename"].startswith(prefix):
             return Image.open(io.BytesIO(fetch(server.address, image)))
@@ -32,7 +32,7 @@ def saved_picture(server: Server, outputs: dict, prefix: str) -> Image.Image:
 
 
 def mean_quality(picture: Path) -> float:
-    """Mean quality, 1 (destroyed) to 5 (clean), by the command line of the pack."""
+    """Return the mean quality, 1 (destroyed) to 5 (clean), that the pack's command line finds."""
     command = [Path(sys.executable).with_name("adaqual"), "quality", picture, "--json"]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode != 0:
@@ -41,7 +41,7 @@ def mean_quality(picture: Path) -> float:
 
 
 def sheet(panels: list[tuple[str, Image.Image]], width: int = 640) -> Image.Image:
-    """Pictures side by side at one width, each with its caption above."""
+    """Return the pictures side by side at one width, each with its caption above."""
     margin, caption = 16, 44
     shown = [one.convert("RGB").resize((width, one.height * width // one.width)) for _, one in panels]
     height = caption + max(picture.height for picture in shown) + margin

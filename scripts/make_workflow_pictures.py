@@ -40,7 +40,7 @@ FIT = """workflow => app.loadGraphData(workflow).then(() => {
 
 
 def graph(server: c.Server, workflow: dict) -> Image.Image:
-    """The workflow's graph as the front end draws it."""
+    """Return the workflow's graph as the front end draws it."""
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -63,7 +63,7 @@ def square(picture: Image.Image) -> Image.Image:
 
 
 def sheet(*rows: list[Image.Image]) -> Image.Image:
-    """Rows of pictures, each as large as the longest row allows, with white lines between."""
+    """Return rows of pictures with white lines between. Every picture is as large as the longest row allows."""
     side = SIDE // max(len(rows), *map(len, rows))
     page = Image.new("RGB", (SIDE, SIDE), "white")
     for y, row in enumerate(rows):
@@ -82,7 +82,7 @@ def picture(data: bytes, name: str) -> Image.Image:
 
 
 def needs_files(prompt: dict) -> bool:
-    """Whether a workflow needs models that do not come with the pack."""
+    """Return whether a workflow needs models that do not come with the pack."""
     restorers = [node["inputs"]["model_name"] for node in prompt.values() if node["class_type"] == "AdaQualLoadModel"]
     return any(node["class_type"] in LOADERS for node in prompt.values()) or not all(map(SHIPPED, restorers))
 

@@ -44,12 +44,12 @@ SDXL = UNET | {
 
 
 def filled(weights: dict) -> dict:
-    """Random weights that keep the size of what passes through them."""
+    """Give a network random weights that keep the size of the values that pass through it."""
     result = {}
     for name, weight in weights.items():
         shape, layer = weight.shape, name.partition(".encoder.layers.")[2].partition(".")[0]
         if SIZE == "small" and layer and int(layer) >= 2:
-            result[name] = torch.zeros(shape, dtype=torch.float8_e4m3fn)
+            result[name] = torch.zeros(shape).to(torch.float8_e4m3fn)  # torch 2.4 cannot fill this type
         elif weight.ndim >= 2:
             result[name] = (torch.randn(shape) / weight[0].numel() ** 0.5).half()
         else:
@@ -58,7 +58,7 @@ def filled(weights: dict) -> dict:
 
 
 def place(*path: str) -> Path:
-    """Where a file goes, in a folder that is there."""
+    """Return the path of a file, and make its folder."""
     MODELS.joinpath(*path).parent.mkdir(parents=True, exist_ok=True)
     return MODELS.joinpath(*path)
 
@@ -80,7 +80,7 @@ def checkpoint(kind, unet: dict, vae: torch.nn.Module, name: str) -> None:
 
 
 def upscaler(width: int = 8) -> dict:
-    """An ESRGAN of one block, as Real-ESRGAN names its weights."""
+    """Return the weights of an ESRGAN of one block, under the names that Real-ESRGAN uses."""
     shapes = {"conv_first": (width, 3), "conv_body": (width, width), "conv_up1": (width, width), "conv_up2": (width, width)}
     shapes |= {"conv_hr": (width, width), "conv_last": (3, width)}
     for block in range(1, 4):

@@ -1,4 +1,4 @@
-"""Start a ComfyUI that stays running, with this pack, and print its address; --stop ends it."""
+"""This script starts a ComfyUI that stays running, with this pack, and prints its address; --stop ends it."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ NOTE = HOME / "server.json"
 
 
 def current() -> Server | None:
-    """The server started before, if it still answers."""
+    """Return the server that was started before, if it still answers."""
     if not NOTE.is_file():
         return None
     note = json.loads(NOTE.read_text())

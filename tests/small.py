@@ -57,6 +57,29 @@ def finish(seed: int = 0) -> Finish:
     return net.requires_grad_(False).eval()
 
 
+def restorer() -> Restorer:
+    """The second generation's restorer, small and with random weights. It changes pictures by about 0.1."""
+    config = RestorerConfig(
+        widths=(8, 8, 16, 16),
+        encoder=(1, 1, 1),
+        middle=1,
+        decoder=(1, 1, 1),
+        condition_width=16,
+        heads=2,
+        grid_widths=(8, 8, 8),
+        grid_blocks=1,
+        grid_levels=4,
+    )
+    model = Restorer(config)
+    initialise_restorer(model, 0)
+    disturb(model, 0.05, 0)
+    with torch.no_grad():
+        for head in (model.denoiser.ending, model.grid.head):
+            head.weight.mul_(0.05)
+            head.bias.mul_(0.05)
+    return model.requires_grad_(False).eval()
+
+
 def assessor(seed: int = 0) -> AssessorNet:
     torch.manual_seed(seed)
     net = AssessorNet(AssessorConfig(widths=(8, 8, 12, 16), dilations=(1,)))
@@ -70,22 +93,6 @@ def estimator() -> QualityEstimator:
     net = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1, 2), picture_width=8))
     disturb(net, 0.1, 0)
     return net.requires_grad_(False).eval()
-
-
-def restorer() -> Restorer:
-    """A small restorer with random weights that changes pictures by about 0.1."""
-    config = RestorerConfig(
-        widths=(8, 8, 16, 16), encoder=(1, 1, 1), middle=1, decoder=(1, 1, 1), condition_width=16, heads=2,
-        grid_widths=(8, 8, 8), grid_blocks=1, grid_levels=4,
-    )  # fmt: skip
-    model = Restorer(config)
-    initialise_restorer(model, 0)
-    disturb(model, 0.05, 0)
-    with torch.no_grad():
-        for head in (model.denoiser.ending, model.grid.head):
-            head.weight.mul_(0.05)
-            head.bias.mul_(0.05)
-    return model.requires_grad_(False).eval()
 
 
 def official(mode: str = "published", seed: int = 0) -> OfficialNet:

@@ -41,9 +41,12 @@ def test_families_are_known_by_keys_and_shapes(shapes, family, prefix):
 def test_our_own_presets_and_deqa_are_told_apart():
     assert detect(shapes_of(Denoiser(CONFIG))).family == "denoiser"
     keys = (
-        "lm_head.weight", "model.visual_abstractor.query_embeds", "model.vision_model.embeddings.cls_token",
-        "model.layers.0.input_layernorm.multiway.0.weight", "model.norm.weight",
-    )  # fmt: skip
+        "lm_head.weight",
+        "model.visual_abstractor.query_embeds",
+        "model.vision_model.embeddings.cls_token",
+        "model.layers.0.input_layernorm.multiway.0.weight",
+        "model.norm.weight",
+    )
     found = detect({key: (1,) for key in keys})
     assert found.family == "deqa" and found.keys["model.norm.weight"] == "model.norm.weight"
 

@@ -1,32 +1,24 @@
 """The benchmarks of published sets, of real photos and of peers, on small pictures that are made here."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import benchmark_package  # noqa: F401  makes the benchmarks importable
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from small import disturb, flat_map, picture
 
-ROOT = Path(__file__).resolve().parents[1]
-if "benchmarks" not in sys.modules:  # the repository root must not be on the path: nodes/ belongs to ComfyUI
-    spec = importlib.util.spec_from_file_location("benchmarks", ROOT / "benchmarks" / "__init__.py")
-    sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["benchmarks"])
-
-from adaqual_core.errors import PictureError  # noqa: E402
-from adaqual_core.evaluate import psnr  # noqa: E402
-from adaqual_core.imageio import read_picture, write_picture  # noqa: E402
-from adaqual_core.kinds import KINDS  # noqa: E402
-from adaqual_core.networks.restorer import Restorer, RestorerConfig, initialise  # noqa: E402
-from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator  # noqa: E402
-from adaqual_core.quality.map import QualityMap  # noqa: E402
-from adaqual_core.quality.reference import reference_quality  # noqa: E402
-from adaqual_core.weight_files import save_model  # noqa: E402
-from benchmarks import peers, published, real  # noqa: E402
+from adaqual_core.errors import PictureError
+from adaqual_core.evaluate import psnr
+from adaqual_core.imageio import read_picture, write_picture
+from adaqual_core.kinds import KINDS
+from adaqual_core.networks.restorer import Restorer, RestorerConfig, initialise
+from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
+from adaqual_core.quality.map import QualityMap
+from adaqual_core.quality.reference import reference_quality
+from adaqual_core.weight_files import save_model
+from benchmarks import peers, published, real
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from small import assessor, denoiser, picture
 
 from adaqual_core.errors import CheckpointError
 from adaqual_core.networks.denoiser import PRESETS
-from adaqual_core.networks.shipped import load_denoiser
+from adaqual_core.networks.denoiser import load as load_denoiser
 from adaqual_core.quality.bundled import estimate_quality, load_assessor
 from adaqual_core.weight_files import save_model
 

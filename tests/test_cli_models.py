@@ -84,8 +84,20 @@ def restore(tmp_path, capsys):
     save_model(assessor(), tmp_path / "assessor.safetensors", {})
 
     def call(model, *options):
-        argv = ["restore", tmp_path / "a.png", tmp_path / "b.png", "--model", tmp_path / model, "--device", "cpu",
-                "--assessor", tmp_path / "assessor.safetensors", "--preserve", 5, *options]  # fmt: skip
+        argv = [
+            "restore",
+            tmp_path / "a.png",
+            tmp_path / "b.png",
+            "--model",
+            tmp_path / model,
+            "--device",
+            "cpu",
+            "--assessor",
+            tmp_path / "assessor.safetensors",
+            "--preserve",
+            5,
+            *options,
+        ]
         return cli.main([str(x) for x in argv]), *capsys.readouterr()
 
     return call

@@ -22,10 +22,13 @@ for info in INFO.values():
 def node(number, kind, *, values=(), inputs=(), mode=0, outputs=("IMAGE",)):
     """A node of a workflow; inputs are (name, type, link)."""
     return {
-        "id": number, "type": kind, "mode": mode, "widgets_values": list(values),
+        "id": number,
+        "type": kind,
+        "mode": mode,
+        "widgets_values": list(values),
         "inputs": [{"name": n, "type": t, "link": link} for n, t, link in inputs],
         "outputs": [{"name": t, "type": t} for t in outputs],
-    }  # fmt: skip
+    }
 
 
 def chain(*middle, links):
@@ -51,8 +54,11 @@ def test_widgets_take_saved_values_in_order_and_links_their_origin():
 
 def test_values_that_an_older_workflow_lacks_take_their_default():
     assert to_prompt(chain(work(values=[]), links=STRAIGHT), INFO)["2"]["inputs"] == {
-        "seed": 3, "mode": "x", "gain": 1.5, "image": ["1", 0],
-    }  # fmt: skip
+        "seed": 3,
+        "mode": "x",
+        "gain": 1.5,
+        "image": ["1", 0],
+    }
 
 
 def test_a_seed_without_its_control_value_shifts_nothing():

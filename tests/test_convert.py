@@ -14,7 +14,7 @@ from small import denoiser, disturb
 from adaqual_core.errors import CheckpointError
 from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
 from adaqual_core.networks.denoiser import Denoiser
-from adaqual_core.networks.shipped import load_denoiser
+from adaqual_core.networks.denoiser import load as load_denoiser
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.published.read import convert, load_restorer, read_published
 from adaqual_core.weight_files import save_model

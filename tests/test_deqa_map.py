@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+import transformers
 from small import picture
 from small_deqa import network, scorer, write
-from transformers import CLIPImageProcessorPil
 
 from adaqual_core.grid import cell_count
 from adaqual_core.quality.cache import ScoreCache, cache_key
@@ -59,7 +59,9 @@ def test_preprocessing_equals_clips_image_processor(height, width):
     scorer pads with int(255 · mean) before it.
     """
     assert PAD == tuple(int(255 * mean) for mean in MEAN)
-    processor = CLIPImageProcessorPil(
+    # before version 5 the only processor was the one that computes with Pillow
+    by_pillow = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    processor = by_pillow(
         size={"shortest_edge": 448},
         crop_size={"height": 448, "width": 448},
         resample=3,

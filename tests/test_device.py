@@ -13,7 +13,8 @@ from adaqual_core.damage import degrade_batch
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import build_prompt
 from adaqual_core.quality.bundled import estimate_quality
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,8 +26,8 @@ def test_map_and_result_equal_those_of_the_cpu(device):
     assert float((found_map.scores - reference_map.scores).abs().max()) < 0.02
     assert float((found_map.kinds - reference_map.kinds).abs().max()) < 0.01
     prompt = build_prompt(picture, reference_map)
-    reference = restore_with(small.restorer(), picture, prompt).picture
-    found = restore_with(small.restorer().to(device), picture, prompt).picture
+    reference = restore(small.restorer(), picture, prompt).picture
+    found = restore(small.restorer().to(device), picture, prompt).picture
     assert float((reference - picture).abs().mean()) > 0.005  # it does something
     assert float((found - reference).abs().max()) <= 1 / 255
 
@@ -37,22 +38,22 @@ def test_tiles_and_batches_equal_the_whole(device):
     whole, tiled = estimate_quality(net, picture), estimate_quality(net, picture, tile=64)
     assert float((whole.scores - tiled.scores).abs().max()) < 1e-3 and float((whole.kinds - tiled.kinds).abs().max()) < 1e-3
     prompt = build_prompt(picture, whole)
-    reference = restore_with(model, picture, prompt, settings_for(model, tile=512)).picture
+    reference = restore(model, picture, prompt, settings_for(model, tile=512)).picture
     for settings in (settings_for(model, tile=64), settings_for(model, tile=128, tile_batch=1)):
-        assert float((restore_with(model, picture, prompt, settings).picture - reference).abs().max()) <= 1 / 255
+        assert float((restore(model, picture, prompt, settings).picture - reference).abs().max()) <= 1 / 255
 
 
 def test_a_map_without_kinds_is_refused_with_a_remedy():
     picture = small.picture(48, 48)
     with pytest.raises(ValueError, match="names no kinds.*bundled assessor"):
-        restore_with(small.restorer(), picture, small.prompt_for(picture))
+        restore(small.restorer(), picture, small.prompt_for(picture))
 
 
 def test_nothing_is_done_where_nothing_is_asked(device):
     picture = small.picture(48, 64)
     quality = small.flat_map(48, 64, 5.0)
     quality = type(quality)(quality.scores, 48, 64, "test", torch.zeros(1, len(KINDS), 1, 1))
-    result = restore_with(small.restorer().to(device), picture, build_prompt(picture, quality))
+    result = restore(small.restorer().to(device), picture, build_prompt(picture, quality))
     assert torch.equal(result.picture, picture) and result.tiles_run == 0
 
 

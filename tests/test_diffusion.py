@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adaqual_core.sampling.ddim import alphas_cumprod, ddim_step, previous_alpha, sample, timesteps
+from adaqual_core.sampling.ddim import Estimate, alphas_cumprod, ddim, ddim_step, previous_alpha, timesteps
 
 
 def test_the_two_step_schedules():
@@ -39,7 +39,7 @@ def test_a_perfect_prediction_is_reached(schedule, eta):
     truth = torch.linspace(-1, 1, 3 * 8 * 8).view(3, 8, 8)
     steps = timesteps(schedule, 4)
     drawn = {"fresh_noise": lambda index: torch.randn(3, 8, 8)}
-    found = sample(lambda x, t: truth, torch.randn(3, 8, 8), steps, eta=eta, **drawn)
+    found = ddim(lambda x, t: Estimate(truth), torch.randn(3, 8, 8), steps, eta=eta, **drawn)
     assert torch.allclose(found, truth, atol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_ddim_against_its_closed_form():
         a = alphas[t].item()
         b = alphas[steps[i + 1]].item() if i + 1 < len(steps) else 1.0
         factor *= b**0.5 * c + (1 - b) ** 0.5 * (1 - a**0.5 * c) / (1 - a) ** 0.5
-    assert torch.allclose(sample(lambda x, t: c * x, noise, steps), noise * factor, atol=1e-5)
+    assert torch.allclose(ddim(lambda x, t: Estimate(c * x), noise.clone(), steps), noise * factor, atol=1e-5)
 
 
 def test_a_step_keeps_the_noise_of_its_state():
@@ -73,28 +73,52 @@ def test_eta_keeps_the_variance():
     assert abs(torch.corrcoef(torch.stack((following, fresh)))[0, 1]) > 0.3
 
 
-def test_predictions_are_clamped_and_seen_by_the_callback():
-    seen = []
-    start = torch.zeros(1, 2, 2)
-    sample(lambda x, t: torch.full_like(x, 7), start, [999, 499], callback=lambda *step: seen.append(step))
-    assert [i for i, _ in seen] == [0, 1]
-    assert all((r == 1).all() for _, r in seen)
+def test_the_remaining_noise_is_read_from_the_unclipped_prediction_where_there_is_one():
+    noise, steps, alphas = torch.randn(3, 4, 4), [999, 499], alphas_cumprod()
+    states = {}
+    for unclipped in (None, torch.full((3, 4, 4), 2.0)):
+
+        def predict(x, t, unclipped=unclipped):
+            states[unclipped is None, t] = x.clone()
+            return Estimate(torch.ones(3, 4, 4), unclipped)
+
+        ddim(predict, noise.clone(), steps)
+    a, b = float(alphas[999]), float(alphas[499])
+    for plain, prediction in ((True, 1.0), (False, 2.0)):
+        expected = b**0.5 + (1 - b) ** 0.5 * (noise - a**0.5 * prediction) / (1 - a) ** 0.5
+        assert torch.allclose(states[plain, 499], expected, atol=1e-6)
+    assert not torch.allclose(states[True, 499], states[False, 499], atol=1e-4)
 
 
 def test_the_model_is_any_callable_of_state_and_time():
     times = []
-    sample(lambda x, t: times.append(t) or x, torch.zeros(1, 2, 2), [500, 0])
+    ddim(lambda x, t: times.append(t) or Estimate(x), torch.zeros(1, 2, 2), [500, 0])
     assert times == [500, 0]
+
+
+@pytest.mark.parametrize("height", [1, 255, 256, 257, 700])
+def test_strips_of_rows_make_no_difference(height):
+    """The picture's state is a step of all of its rows, however many there are."""
+    noise = torch.randn(3, height, 2, generator=torch.Generator().manual_seed(height))
+    states = []
+    ddim(lambda x, t: states.append(x.clone()) or Estimate(0.5 * x), noise.clone(), [999, 499])
+    alphas = alphas_cumprod()
+    assert torch.equal(states[1], ddim_step(noise, 0.5 * noise, float(alphas[999]), float(alphas[499])))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4])
+def test_fresh_noise_is_asked_for_after_every_step_but_the_last(eta):
+    asked = []
+
+    def fresh(index):
+        asked.append(index)
+        return torch.zeros(1, 2, 2)
+
+    ddim(lambda x, t: Estimate(x), torch.zeros(1, 2, 2), [900, 600, 300], eta=eta, fresh_noise=fresh)
+    assert asked == ([0, 1] if eta else [])
 
 
 def test_previous_alpha_ends_without_noise():
     alphas = alphas_cumprod()
     assert previous_alpha(alphas, [999, 499], 0) == float(alphas[499])
     assert previous_alpha(alphas, [999, 499], 1) == 1.0
-
-
-def test_eta_is_checked():
-    with pytest.raises(ValueError, match="eta"):
-        sample(lambda x, t: x, torch.zeros(1), [0], eta=1.5)
-    with pytest.raises(ValueError, match="fresh_noise"):
-        sample(lambda x, t: x, torch.zeros(1), [0], eta=0.5)

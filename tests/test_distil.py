@@ -31,10 +31,16 @@ def folder(tmp_path):
 
 def arguments(folder, **changed):
     options = {
-        "assessor": folder / "deqa", "pictures": folder / "pictures", "run": folder / "run",
-        "init": folder / "student.safetensors", "batch": 4, "size": 32, "rate": 0.03, "every": 1000,
+        "assessor": folder / "deqa",
+        "pictures": folder / "pictures",
+        "run": folder / "run",
+        "init": folder / "student.safetensors",
+        "batch": 4,
+        "size": 32,
+        "rate": 0.03,
+        "every": 1000,
         "device": "cpu",
-    } | changed  # fmt: skip
+    } | changed
     return parser().parse_args([text for name, value in options.items() for text in (f"--{name}", str(value))])
 
 

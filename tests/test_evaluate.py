@@ -4,8 +4,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from small import picture
 
 from adaqual_core.errors import PictureError
-from adaqual_core.evaluate import BEST_PSNR, Measures, Pair, average, find_pairs, measure, psnr, ssim, table
+from adaqual_core.evaluate import BEST_PSNR, Measures, average, measure, psnr, ssim, table
 from adaqual_core.imageio import write_picture
+from adaqual_core.pictures.pairs import Pair, find_pairs
 
 
 @pytest.mark.parametrize("height, width, amount", [(11, 11, 0.1), (40, 57, 0.02), (64, 30, 0.5)])

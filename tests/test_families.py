@@ -8,10 +8,10 @@ from small import denoiser, official, picture, prompt_for, weather
 
 from adaqual_core.errors import NumericalError
 from adaqual_core.prompt import PromptSettings
-from adaqual_core.sampling.ddim import sample
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.ddim import alphas_cumprod
 from adaqual_core.sampling.regions import CONTEXT, windows_of
-from adaqual_core.sampling.settings import RestoreSettings
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import RestoreSettings, settings_for
 
 MODELS = {
     "preset": denoiser(), "published": official(), "prompted": official("prompted"), "weather": weather(),
@@ -25,7 +25,7 @@ def model(request):
 
 def run(model, pixels, severity=1.0, progress=None, dtype=None, **settings):
     settings = settings_for(model, **{"steps": 2, **settings})
-    return restore_with(model, pixels, prompt_for(pixels, severity), settings, progress=progress, dtype=dtype)
+    return restore(model, pixels, prompt_for(pixels, severity), settings, progress=progress, dtype=dtype)
 
 
 def quarter(side):
@@ -48,7 +48,7 @@ def test_every_family_has_its_own_settings():
 def test_without_settings_its_own_are_used(model):
     pixels, counted = picture(32, 32), []
     prompt = prompt_for(pixels)
-    restore_with(model, pixels, prompt, progress=lambda done, total, preview: counted.append(total))
+    restore(model, pixels, prompt, progress=lambda done, total, preview: counted.append(total))
     assert len(counted) == counted[0] == settings_for(model).steps
 
 
@@ -67,10 +67,11 @@ def test_work_follows_damage(name, side):
     """The pixels that the network sees; test_restore.py has the same for the presets."""
     model, pixels, sizes = MODELS[name], picture(side, side), []
 
-    def count(module, args):
-        sizes.append(args[0].shape[0] * args[0][0, 0].numel())
+    def count(module, args, named):
+        seen = named["patches" if name == "weather" else "picture"]
+        sizes.append(seen.shape[0] * seen[0, 0].numel())
 
-    with model.register_forward_pre_hook(count):
+    with model.register_forward_pre_hook(count, with_kwargs=True):
         full = run(model, pixels, steps=1)
         everything = sum(sizes)
         sizes.clear()
@@ -87,7 +88,7 @@ def test_nothing_damaged_costs_nothing(model):
     for severity, settings in ((0.0, PromptSettings()), (1.0, PromptSettings(preserve=1.0))):
         calls = []
         prompt = prompt_for(pixels, severity, settings)
-        found = restore_with(model, pixels, prompt, progress=lambda *args, calls=calls: calls.append(args))
+        found = restore(model, pixels, prompt, progress=lambda *args, calls=calls: calls.append(args))
         assert found.tiles_run == 0 and not calls and torch.equal(found.picture, pixels)
 
 
@@ -133,9 +134,21 @@ def test_progress_previews_and_cancelling(model):
 
 def test_another_pictures_prompt_is_refused(model):
     with pytest.raises(ValueError, match="prompt: made for"):
-        restore_with(model, picture(64, 64), prompt_for(picture(32, 32)))
+        restore(model, picture(64, 64), prompt_for(picture(32, 32)))
+    with pytest.raises(ValueError, match="prompt: made for 1 pictures of 63×64, not for 1 of 64×64"):
+        restore(model, picture(64, 64), prompt_for(picture(63, 64)))
     with pytest.raises(ValueError, match="picture: holds NaN"):
-        restore_with(model, torch.full((1, 3, 32, 32), math.nan), prompt_for(picture(32, 32)))
+        restore(model, torch.full((1, 3, 32, 32), math.nan), prompt_for(picture(32, 32)))
+
+
+def published_sampler(predict, noise, clipped=False):
+    """The authors' two steps, written out: the noise direction is read from the residual before it is clamped."""
+    alphas = alphas_cumprod()
+    a, b = float(alphas[500]), float(alphas[0])
+    raw = predict(noise, 500)
+    residual = raw.clamp(-1, 1)
+    direction = (noise - a**0.5 * (residual if clipped else raw)) / (1 - a) ** 0.5
+    return predict(b**0.5 * residual + (1 - b) ** 0.5 * direction, 0).clamp(-1, 1)
 
 
 @pytest.mark.parametrize("height, width", [(64, 48), (50, 37)])
@@ -146,9 +159,12 @@ def test_a_damaged_picture_comes_out_as_from_the_authors_sampler(height, width, 
     net.ending.weight.mul_(residuals)
     pixels = picture(height, width)
     noise = torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(3))
-    residual = sample(lambda x, t: net(pixels, x, torch.tensor([t])), noise, [500, 0], clipped_direction=False)
-    other = sample(lambda x, t: net(pixels, x, torch.tensor([t])), noise, [500, 0])
-    found = restore_with(net, pixels, prompt_for(pixels), settings_for(net, seed=3)).picture
+
+    def predict(x, t):
+        return net(pixels, x, torch.tensor([t]))
+
+    residual, other = published_sampler(predict, noise), published_sampler(predict, noise, clipped=True)
+    found = restore(net, pixels, prompt_for(pixels), settings_for(net, seed=3)).picture
     assert torch.allclose(found, (pixels + residual).clamp(0, 1), atol=1e-5)
     assert torch.allclose(residual, other, atol=1e-6) == (residuals == 1)  # the second kind does exceed ±1
 
@@ -198,7 +214,7 @@ def test_pieces_are_close_to_the_whole_and_leave_no_seam():
     def whole(x, t):
         return net(pixels, x, torch.tensor([t]), pool_window=pooled)
 
-    expected = (pixels + sample(whole, noise, [500, 0], clipped_direction=False)).clamp(0, 1)
+    expected = (pixels + published_sampler(whole, noise)).clamp(0, 1)
     found = run(net, pixels, tile=64)
     change, error = (expected - pixels).abs(), (found.picture - expected).abs()
     assert error.mean() < 0.01 * change.mean() and error.max() < 0.05 * change.max()

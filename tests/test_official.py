@@ -95,8 +95,6 @@ def test_prompted_mode_follows_the_prompt():
     mild, bad = (model(*given, *guidance(given[0], s)) for s in (0.1, 1.0))
     published = network()(*given)
     assert (mild - bad).abs().max() > 1e-4 < (mild - published).abs().max()
-    model.prompt_gate = 0.0
-    assert torch.equal(model(*given, *guidance(given[0])), published)
     with pytest.raises(ValueError, match="severity, length, statistics: missing"):
         network(mode="prompted")(*given)
 
@@ -127,23 +125,27 @@ def test_prompted_mode_without_projection_and_with_another_depth():
     assert network(config, "prompted")(*given, *guidance(given[0])).shape == given[0].shape
 
 
-def test_norm_epsilon_depends_on_the_type_in_published_mode_only(monkeypatch):
-    used = set()
-    plain = nn.functional.layer_norm
+def of_faint_features(mode, dtype):
+    """What a network makes of features whose spread over the channels is about 0.01, where an epsilon of 1e-3 counts.
 
-    def spy(x, shape, weight=None, bias=None, eps=1e-5):
-        used.add(eps)
-        return plain(x, shape, weight, bias, eps)
+    Nothing is added to the features: biases, and what the time adds, are 0.
+    """
+    model = network(mode=mode)
+    with torch.no_grad():
+        model.intro.weight.mul_(0.02)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or ".mlp." in name:
+                parameter.zero_()
+    pixels, noise, time = inputs(32, 32)
+    extra = (None if x is None else x.to(dtype) for x in guidance(pixels))
+    return model.to(dtype)(pixels.to(dtype), noise.to(dtype), time, *extra).float()
 
-    monkeypatch.setattr(official.F, "layer_norm", spy)
-    pixels, noise, time = inputs(16, 16)
-    for mode, dtype, eps in (
-        ("published", torch.float32, 1e-5), ("published", torch.bfloat16, 1e-3), ("prompted", torch.bfloat16, 1e-5),
-    ):  # fmt: skip
-        used.clear()
-        extra = (None if x is None else x.to(dtype) for x in guidance(pixels))
-        network(mode=mode).to(dtype)(pixels.to(dtype), noise.to(dtype), time, *extra)
-        assert used == {eps}
+
+@pytest.mark.parametrize("mode, least, most", [("published", 0.3, 3.0), ("prompted", 0.0, 0.1)])
+def test_faint_features_count_less_in_half_types_in_published_mode_only(mode, least, most):
+    """The released code's norms have an epsilon of 1e-5 in float32 and of 1e-3 in half types; our mode has 1e-5 in all."""
+    exact, half = (of_faint_features(mode, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert least <= float((exact - half).norm() / exact.norm()) <= most
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 8, 9, 100])

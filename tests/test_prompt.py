@@ -2,7 +2,7 @@ import pytest
 import torch
 from small import flat_map, picture, prompt_for
 
-from adaqual_core.image_statistics import STATISTICS, global_statistics
+from adaqual_core.image_statistics import LEVELS, STATISTICS, global_statistics, levels_and_detail
 from adaqual_core.prompt import PromptSettings, build_prompt, restore_mask
 from adaqual_core.quality.map import quality_from_severity
 
@@ -39,20 +39,25 @@ def test_preserve_at_its_ends():
     assert (restore_mask(torch.tensor([1.0, 4.5, 4.99]), 5.0) > 0).all()
 
 
-def test_statistics_see_damage_and_colour_but_hardly_size():
-    pixels = picture(128, 96)
-    severity = torch.full((1, 1, 8, 6), 0.5)
+def test_statistics_see_damage_and_colour():
+    pixels, severity = picture(128, 96), torch.full((1, 1, 8, 6), 0.5)
     base = global_statistics(pixels, severity)
     assert not torch.allclose(base, global_statistics(pixels, severity + 0.1))
     assert not torch.allclose(base, global_statistics(pixels * 0.5, severity))
-    larger = torch.nn.functional.interpolate(pixels, scale_factor=2, mode="nearest")
-    enlarged, detail = global_statistics(larger, severity), slice(27, 42)
-    levels = torch.ones(base.shape[1], dtype=torch.bool)
-    levels[detail] = False
-    assert torch.allclose(base[:, levels], enlarged[:, levels], atol=0.02)
-    noisy = (pixels + 0.1 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    assert bool((global_statistics(noisy, severity)[0, detail] > base[0, detail]).all())
     assert base[0, 0] == pytest.approx(0.5) and base[0, 1] == pytest.approx(0)
+
+
+def test_levels_hardly_depend_on_the_pictures_size():
+    pixels = picture(128, 96)
+    larger = torch.nn.functional.interpolate(pixels, scale_factor=2, mode="nearest")
+    levels = [levels_and_detail(one)[:, :LEVELS] for one in (pixels, larger, pixels * 0.5)]
+    assert torch.allclose(levels[0], levels[1], atol=0.02) and not torch.allclose(levels[0], levels[2], atol=0.02)
+
+
+def test_every_detail_statistic_grows_with_noise():
+    pixels = picture(128, 96)
+    noisy = (pixels + 0.1 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    assert bool((levels_and_detail(noisy)[0, LEVELS:] > levels_and_detail(pixels)[0, LEVELS:]).all())
 
 
 def test_one_cell_picture_has_finite_statistics():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adaqual_core.filters import gaussian_blur
-from adaqual_core.grid import cell_count
+from adaqual_core.grid import HIGHEST, LOWEST, cell_count, quality_of, severity_of
 from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity, without_faint_regions
 
 
@@ -175,3 +175,10 @@ def test_edits_out_of_range_are_refused(change, message):
 def test_nan_paint_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         edit_quality(random_map(), override=torch.full((1, 8, 8), float("nan")))
+
+
+def test_quality_and_severity_are_one_scale():
+    severity = torch.linspace(0, 1, 9)
+    assert torch.equal(severity_of(quality_of(severity)), severity)
+    assert (quality_of(0.0), quality_of(1.0)) == (HIGHEST, LOWEST)
+    assert torch.equal(severity_of(torch.tensor([0.0, 6.0])), torch.tensor([1.0, 0.0]))

@@ -146,10 +146,13 @@ def test_the_input_is_left_alone():
     assert torch.equal(pixels, copy)
 
 
-def test_values_outside_the_range_are_clamped():
+def test_values_outside_the_range_change_as_their_clamped_ones():
     pixels = picture(40, 60) * 3 - 1
-    found = run(pixels).picture
-    assert found.min() >= 0 and found.max() <= 1
+    clamped = pixels.clamp(0, 1)
+    found, expected = run(pixels).picture, run(clamped).picture
+    assert torch.equal(found[pixels == clamped], expected[pixels == clamped])
+    assert torch.allclose(found - pixels, expected - clamped, atol=1e-6)
+    assert torch.equal(run(pixels, severity=0.0).picture, pixels)
 
 
 def test_progress_counts_every_batch_of_every_step():
@@ -241,7 +244,8 @@ def test_overflow_in_half_precision_is_computed_again_in_float32():
     args = [x.half() if x.ndim == 4 else x for x in (*args, prompt.statistics.half())]
     assert not torch.isfinite(half(*args)).all()
     found = restore(half, pixels, prompt).picture
-    assert torch.equal(found, restore(copy.deepcopy(half).float(), pixels, prompt).picture)
+    exact = restore(copy.deepcopy(half).float(), pixels, prompt).picture  # its prompts too are computed in float32
+    assert torch.isfinite(found).all() and (found - exact).abs().mean() < 0.02 < (exact - pixels).abs().mean()
     assert next(half.parameters()).dtype == torch.float16  # the caller's model is as it was
 
 

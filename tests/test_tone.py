@@ -42,8 +42,15 @@ def test_curve_follows_the_statistics():
 def test_the_denoiser_adds_its_curve():
     model, picture = denoiser(), a_picture(32, 32)
     prompt = prompt_for(picture)
-    args = [picture, torch.zeros_like(picture), torch.tensor([999]), torch.tensor([0.01]), prompt.severity, prompt.length,
-            prompt.statistics]  # fmt: skip
+    args = [
+        picture,
+        torch.zeros_like(picture),
+        torch.tensor([999]),
+        torch.tensor([0.01]),
+        prompt.severity,
+        prompt.length,
+        prompt.statistics,
+    ]
     for head in (model.ending, model.gain, model.share):
         head.weight.zero_()
         head.bias.zero_()

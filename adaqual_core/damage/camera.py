@@ -1,8 +1,9 @@
-"""This module is the camera behind which damage is seen (our definition): what always comes with damage is learnt as one thing.
+"""This module is the camera through which damaged scenes are seen (our definition).
 
-A camera has a look of its own (white balance, tone curve, saturation), it scales its pictures down, it reduces their noise, and
-it writes JPEG files of good quality. Look and scale are no damage: the clean picture gets them as well. What noise reduction
-leaves of noise, and what it smears, counts as noise. The file counts as JPEG of its quality.
+If the same processing always followed a kind of damage, a network would learn both as one thing. So a camera has a look of its
+own (white balance, tone curve, saturation), it scales its pictures down, it reduces their noise, and it writes JPEG files of good
+quality. Look and scale are no damage: the clean picture gets them as well. Noise that noise reduction leaves, and detail that it
+smears, count as noise. The file counts as JPEG of its quality.
 
 Sources of ranges: white balance, gamma, contrast and saturation vary by a few percent to a quarter, as between the presets of one
 raw developer (our choice); qualities 85-97 are those at which cameras and phones save.
@@ -14,19 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, luma
 from .draws import Draws
-from .fields import colour, luma
+from .fields import colour
 
 
 @dataclass(frozen=True)
 class Camera:
-    """What a camera does to its pictures.
+    """The processing of one camera.
 
-    ``gains`` [3, 1, 1]: white balance, factors of encoded values. ``gamma``: exponent of encoded values. ``contrast``: share of
-    a cubic S-curve, negative for a flatter curve. ``saturation``: factor of the distance from grey. ``scale``: factor ≥ 1 by
-    which the scene is larger than the picture. ``brightness_sigma`` and ``colour_sigma``: standard deviations in px of the
-    noise reduction, 0 for none. ``quality``: JPEG quality of the file, or None if the file loses nothing.
+    ``gains`` [3, 1, 1]: white balance, factors of encoded values. ``gamma``: exponent of encoded values. ``contrast``: share of a
+    cubic S-curve, negative for a flatter curve. ``saturation``: factor of the distance from grey. ``scale``: factor ≥ 1 by which
+    the scene is larger than the picture. ``brightness_sigma`` and ``colour_sigma``: standard deviations in px of the noise
+    reduction, 0 for none. ``quality``: JPEG quality of the file, or None if the file loses nothing.
     """
 
     gains: Tensor

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..kinds import KINDS
 from .blur import blur
 from .camera import Camera, denoised, enlarged, random_camera, reduced, shown
@@ -127,6 +128,7 @@ def _degrade_one(
     return torch.lerp(scene, damaged, mask), truth, torch.cat(maps)
 
 
+@float32_default()
 def degrade_batch(
     clean: Tensor,
     severities: Tensor,
@@ -158,6 +160,7 @@ def degrade_batch(
     return DegradedBatch(*(torch.stack(part) for part in zip(*parts, strict=True)))
 
 
+@float32_default()
 def degrade(
     picture: Tensor, kinds: Sequence[str], severity: float = 0.6, *, seed: int = 0, mask: Tensor | None = None
 ) -> Degraded:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import box_filter
+from ..filters import box_filter, luma
 from .draws import Draws
-from .fields import axes, enlarge, guided_filter, luma, octave_noise, ramp, smoothstep
+from .fields import axes, enlarge, guided_filter, octave_noise, ramp, smoothstep
 
 
 def scene_distance(picture: Tensor, draws: Draws, *, rooms: bool = True) -> Tensor:
@@ -36,7 +36,8 @@ def scene_distance(picture: Tensor, draws: Draws, *, rooms: bool = True) -> Tens
 
 def _room(picture: Tensor, draws: Draws) -> Tensor:
     """Return the distance inside a box seen along its axis: back wall, side walls, floor and ceiling."""
-    y, x = axes(*picture.shape[-2:], picture.device)
+    height, width = picture.shape[-2:]
+    y, x = axes(height, width, picture.device)
     centre_y, centre_x = draws.uniform(0.2, 0.6), draws.uniform(0.1, 0.9)
     back = draws.uniform(1.5, 4.0)
     nearest = torch.full((1, *picture.shape[-2:]), back, device=picture.device)

@@ -1,4 +1,4 @@
-"""Random numbers for damage: every kind of damage of every picture has a stream of its own."""
+"""This module draws the random numbers of damage. Every kind of damage of every picture has a stream of its own."""
 
 import hashlib
 import random
@@ -22,29 +22,29 @@ class Draws:
         self._fields = torch.Generator(self.device).manual_seed(int.from_bytes(digest[:4], "little"))
 
     def uniform(self, low: float, high: float) -> float:
-        """One number from the uniform distribution over [low, high]."""
+        """Return one number from the uniform distribution over [low, high]."""
         return self._numbers.uniform(low, high)
 
     def log_uniform(self, low: float, high: float) -> float:
-        """One number between ``low`` > 0 and ``high`` whose logarithm is uniformly distributed."""
+        """Return one number between ``low`` > 0 and ``high`` whose logarithm is uniformly distributed."""
         return low * (high / low) ** self._numbers.random()
 
     def chance(self, probability: float) -> bool:
-        """Whether an event of this probability happens."""
+        """Return whether an event of this probability happens."""
         return self._numbers.random() < probability
 
     def choose(self, *options):
-        """One of the options; all are equally likely."""
+        """Return one of the options; all are equally likely."""
         return self._numbers.choice(options)
 
     def normal(self, *shape: int) -> Tensor:
-        """Independent standard normal numbers of this shape, float32 on the device."""
+        """Return independent standard normal numbers of this shape, float32 on the device."""
         return torch.randn(shape, generator=self._fields, device=self.device)
 
     def rand(self, *shape: int) -> Tensor:
-        """Independent numbers from [0, 1) of this shape, float32 on the device."""
+        """Return independent numbers from [0, 1) of this shape, float32 on the device."""
         return torch.rand(shape, generator=self._fields, device=self.device)
 
     def poisson(self, rate: Tensor) -> Tensor:
-        """Independent Poisson counts with these rates, which lie on the device."""
+        """Return independent Poisson counts with these rates, which lie on the device."""
         return torch.poisson(rate, generator=self._fields)

@@ -14,11 +14,6 @@ from ..filters import box_filter, gaussian_blur
 from .draws import Draws
 
 
-def luma(picture: Tensor) -> Tensor:
-    """Return the BT.601 luma [1, H, W] of an RGB picture [3, H, W]."""
-    return (0.299 * picture[0] + 0.587 * picture[1] + 0.114 * picture[2])[None]
-
-
 def colour(red: float, green: float, blue: float, device: torch.device) -> Tensor:
     """Return a colour as a tensor [3, 1, 1], which broadcasts against a picture."""
     return torch.tensor((red, green, blue), dtype=torch.float32, device=device).view(3, 1, 1)

@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, luma
 from .depth import scene_distance, sky
 from .draws import Draws
-from .fields import axes, colour, encoded, guided_filter, linear_light, luma, octave_noise, percentiles, smoothstep
+from .fields import axes, colour, encoded, guided_filter, linear_light, octave_noise, percentiles, smoothstep
 
 
 def haze(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ def _airlight(picture: Tensor, draws: Draws) -> Tensor:
     any_tint = tuple(draws.uniform(-0.06, 0.06) for _ in range(3))
     grey, bluish, yellow = (0.0, 0.0, 0.0), (-0.12, -0.02, 0.06), (0.05, 0.0, -0.18)
     shift = draws.choose(grey, grey, grey, bluish, yellow, any_tint)
-    return (level + amount * colour(*shift, picture.device)).clamp(0, 1)
+    return (level + amount * colour(*shift, device=picture.device)).clamp(0, 1)
 
 
 def lay_over(picture: Tensor, transmission: Tensor, light: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..filters import box_filter
+from ..filters import box_filter, luma
 from .draws import Draws
 from .fields import (
     axes,
@@ -27,7 +27,6 @@ from .fields import (
     guided_filter,
     linear_light,
     local_mean,
-    luma,
     octave_noise,
     percentiles,
     ramp,
@@ -69,7 +68,7 @@ def _cast(draws: Draws, device: torch.device) -> Tensor:
         return colour(1.0, 1.0, 1.0, device)
     warmth = draws.uniform(-0.3, 0.3)
     gains = (1 + warmth, 1 + draws.uniform(-0.08, 0.08), 1 - warmth)
-    return colour(*(gain / max(gains) for gain in gains), device)
+    return colour(*(gain / max(gains) for gain in gains), device=device)
 
 
 def _gamma_and_gain(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, luma
 from .compression import encoded_as
 from .draws import Draws
-from .fields import colour, encoded, linear_light, local_mean, luma
+from .fields import colour, encoded, linear_light, local_mean
 
 _WINDOW = 32
 
@@ -201,7 +201,7 @@ def _one_colour(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor,
     if draws.chance(0.6):
         weights = [draws.uniform(0.0, 0.3) for _ in range(3)]
         weights[draws.choose(0, 1, 2)] = 1.0
-    return _finished(picture, picture + _scaled(grain * colour(*weights, picture.device), rms_of(severity)))
+    return _finished(picture, picture + _scaled(grain * colour(*weights, device=picture.device), rms_of(severity)))
 
 
 GENERATORS = {

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, luma
 from .draws import Draws
-from .fields import axes, colour, convolve, line_kernel, local_mean, luma, octave_noise, percentiles, smoothstep
+from .fields import axes, colour, convolve, line_kernel, local_mean, octave_noise, percentiles, smoothstep
 from .haze import lay_over, thin_veil
 from .shapes import draw_flakes, draw_strokes, places, size_factor
 

@@ -7,8 +7,9 @@ bottleneck as the paper describes them; where the paper is silent the definition
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ..prompt import MAX_LENGTH
 from .embedding import sinusoid
+from .family import WHOLE, Family, Shapes, Sizes, Stated
 
 MODES = ("published", "prompted")
 STRIP = 1 << 22
@@ -46,7 +48,7 @@ class OfficialConfig:
     noise_scale: float = 1.0
 
 
-def read_config(shapes: Mapping[str, tuple[int, ...]], heads: int = 8) -> OfficialConfig:
+def read_config(shapes: Shapes, heads: int = 8) -> OfficialConfig:
     """The sizes that tensors of these names and shapes ask for; ``heads`` leaves no trace in them, the authors use 8.
 
     Raises KeyError for a tensor that is needed and missing, ValueError for impossible shapes.
@@ -178,7 +180,7 @@ class PromptPool(nn.Module):
 
         Their formula: n_local = 5 + round(27·(1 − q/5)) in [5, 32]; pools 0 and 1 averaged above 3, else pools 2 to 5.
         """
-        like = self.quality_fusion[0].weight
+        like = self.prompt_keys
         embedded = self.embed(torch.tensor([quality], dtype=like.dtype, device=like.device))
         length = max(5, min(32, 5 + round(27 * (1 - quality / 5))))
         rows = self.local_prompt_pool[0:2] if quality > 3 else self.local_prompt_pool[2:6]
@@ -209,13 +211,13 @@ class PromptAttention(nn.Module):
 
 
 class OfficialNet(nn.Module):
-    """Residual [B, 3, H, W] from a picture in [0, 1] and its noisy residual; sampled by :mod:`adaqual_core.sampling.regions`.
+    """Residual [B, 3, H, W] from a picture in [0, 1] and its noisy residual.
 
     ``timestep`` [B] in 0..999. ``severity`` and ``length`` [B, 1, h, w] and ``statistics`` [B, ≥ 1] (its first entry is
     the mean severity) are a :class:`prompt.Prompt`'s and are used in mode "prompted" only; ``alpha_cumprod`` never is.
 
     Mode "prompted" (our definition, after the paper's P_g and P_l(Q) and method.md section 3), before the middle
-    blocks: x ← x + g·local(norm(x)), then x ← x + g·global(norm(x)), norm without parameters, g = ``prompt_gate``. The
+    blocks: x ← x + local(norm(x)), then x ← x + global(norm(x)), norm without parameters. The
     local attention sees all pools; each cell adds log α_k + log σ(L − l − ½) to its logits, α = softmax of the pools'
     keys with the cell's quality embedding plus, where the checkpoint has it, the projected feature; L = ``length``
     scaled from our 16 tokens to the pool's. A cell's quality enters through α and L, the picture's mean quality through
@@ -234,7 +236,7 @@ class OfficialNet(nn.Module):
         last = config.width * 2**levels
         if last % config.heads:
             raise ValueError(f"heads: {config.heads}; give a divisor of the bottleneck's {last} channels")
-        self.config, self.prompt_gate = config, 1.0
+        self.config = config
         self.set_mode(mode)
         width = config.width
         time = 4 * width
@@ -294,9 +296,9 @@ class OfficialNet(nn.Module):
         kept = F.logsigmoid(wanted[:, 0, :, :, None] - place - 0.5)
         bias = (share.log_softmax(-1)[..., None] + kept[..., None, :]).flatten(3).permute(0, 3, 1, 2)
         tokens = pool.local_prompt_pool.to(x).flatten(0, 1).expand(len(x), -1, -1)
-        x = x + self.prompt_gate * self.attn_local(normed(x), tokens, bias)
+        x = x + self.attn_local(normed(x), tokens, bias)
         mean_quality = (5 - 4 * statistics[:, :1]).to(x.dtype)
-        return x + self.prompt_gate * self.attn_global(normed(x), pool.global_quality_prompt.to(x) + pool.embed(mean_quality))
+        return x + self.attn_global(normed(x), pool.global_quality_prompt.to(x) + pool.embed(mean_quality))
 
     def forward(
         self,
@@ -310,8 +312,11 @@ class OfficialNet(nn.Module):
         *,
         pool_window: int | None = None,
     ) -> Tensor:
-        if self.mode == "prompted" and (severity is None or length is None or statistics is None):
-            raise ValueError("severity, length, statistics: missing; 'prompted' needs a prompt's, 'published' none")
+        asked: tuple[Tensor, Tensor, Tensor] | None = None
+        if self.mode == "prompted":
+            if severity is None or length is None or statistics is None:
+                raise ValueError("severity, length, statistics: missing; 'prompted' needs a prompt's, 'published' none")
+            asked = severity, length, statistics
         levels = len(self.downs)
         height, width = picture.shape[-2:]
         eps = 1e-5 if self.mode == "prompted" or picture.dtype == torch.float32 else 1e-3
@@ -320,7 +325,7 @@ class OfficialNet(nn.Module):
         x = self.intro(x.contiguous(memory_format=torch.channels_last))
         time = self.time_mlp(sinusoid(timestep, self.config.width).to(x.dtype))
 
-        def run(blocks: nn.Sequential, x: Tensor, level: int) -> Tensor:
+        def run(blocks: Any, x: Tensor, level: int) -> Tensor:
             window = None if pool_window is None else max(1, pool_window >> level)
             for block in blocks:
                 x = block(x, time, eps, window)
@@ -330,10 +335,41 @@ class OfficialNet(nn.Module):
         for level, (blocks, down) in enumerate(zip(self.encoders, self.downs, strict=True)):
             skips.append(x)
             x = down(run(blocks, x, level))
-        if self.mode == "prompted":
-            x = self.prompted(x, severity, length, statistics)
+        if asked is not None:
+            x = self.prompted(x, *asked)
         x = run(self.middle_blks, x, levels)
         entry = skips[0]
         for level, blocks, up in zip(range(levels - 1, -1, -1), self.decoders, self.ups, strict=True):
             x = run(blocks, up(x) + skips.pop(), level)
         return self.ending(x + entry)[:, :, :height, :width]
+
+
+def _build(shapes: Shapes, stated: Stated, operations: Any) -> OfficialNet:
+    return OfficialNet(read_config(shapes, stated.heads or 8), stated.mode, operations)
+
+
+def _memory(network: OfficialNet, sizes: Sizes, height: int, width: int) -> float:
+    size = next(network.parameters()).element_size()
+    return 8 * network.config.width * size * min(height * width, (WHOLE * sizes.tile) ** 2)
+
+
+FAMILY = Family(
+    name="adaqual_official",
+    title="AdaQual-Diff, official layout",
+    network=OfficialNet,
+    signature=(
+        "intro.weight",
+        "ending.weight",
+        "time_mlp.1.weight",
+        "downs.0.weight",
+        "prompt_pool.local_prompt_pool",
+        "attn_local.q.weight",
+        "encoders.0.0.beta",
+    ),
+    ignored=("condition_fusion.", "lpips_fn.", "deqa_scorer."),
+    tiling="regions",
+    memory=_memory,
+    unclipped=True,
+    schedule="official",
+    build=_build,
+)

@@ -5,8 +5,11 @@ the task; the architecture is our definition). No operation pools over the pictu
 condition vector that is computed once per picture, so that tiles with enough context equal the whole.
 """
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -15,10 +18,13 @@ from torch import Tensor
 
 from ..grid import CELL
 from ..image_statistics import STATISTICS
-from ..prompt import MAX_LENGTH
+from ..prompt import MAX_LENGTH, Prompt
+from ..weight_files import build, header_of, read
 from .embedding import sinusoid
-from .finish import Finish
+from .family import Family, Sizes, Told
+from .finish import Finish, FinishConfig, load_finish
 from .prompt_tokens import Guidance, PromptAttention, PromptTokens
+from .runner import Runner
 from .tone_curve import KNOTS, ToneCurve, tone_change
 
 
@@ -60,7 +66,7 @@ def _normed(norm: nn.Module, x: Tensor) -> Tensor:
 class _Modulated(nn.Module):
     """Channel LayerNorm, then x·(1 + scale) + shift from the condition vector."""
 
-    def __init__(self, channels: int, condition: int, operations):
+    def __init__(self, channels: int, condition: int, operations: Any):
         super().__init__()
         self.norm = operations.LayerNorm(channels, elementwise_affine=False)
         self.modulation = operations.Linear(condition, 2 * channels)
@@ -73,7 +79,7 @@ class _Modulated(nn.Module):
 class GatedBlock(nn.Module):
     """x + W2·(a·b) with (a, b) = W1·modulated(x), W1 a plain 3×3 convolution: NAFNet's gate without its depthwise part."""
 
-    def __init__(self, channels: int, condition: int, operations):
+    def __init__(self, channels: int, condition: int, operations: Any):
         super().__init__()
         self.norm = _Modulated(channels, condition, operations)
         self.conv1 = operations.Conv2d(channels, 2 * channels, 3, padding=1)
@@ -87,7 +93,7 @@ class GatedBlock(nn.Module):
 class MiddleBlock(nn.Module):
     """The same gate with a depthwise kernel (1×1 blocks have none), then a gated pointwise network."""
 
-    def __init__(self, channels: int, kernel: int, condition: int, operations):
+    def __init__(self, channels: int, kernel: int, condition: int, operations: Any):
         super().__init__()
         self.norm1 = _Modulated(channels, condition, operations)
         self.conv1 = operations.Conv2d(channels, 2 * channels, 1)
@@ -124,7 +130,7 @@ class Denoiser(nn.Module):
 
     file_kind = "denoiser"
 
-    def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations=nn):
+    def __init__(self, config: DenoiserConfig = PRESETS["nano"], operations: Any = nn):
         super().__init__()
         levels = len(config.encoder)
         if config.unshuffle * 2**levels != CELL or len(config.widths) != levels + 1 or len(config.decoder) != levels:
@@ -160,6 +166,11 @@ class Denoiser(nn.Module):
         self.share = operations.Conv2d(first, pixels, 1)
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """What a file of this network holds."""
+        return ("denoiser",) if self.finish is None else ("denoiser", "finish")
+
+    @property
     def receptive_radius(self) -> int:
         """Distance in px beyond which nothing influences a pixel, rounded up to whole cells."""
         config = self.config
@@ -176,12 +187,16 @@ class Denoiser(nn.Module):
         gain = a.sqrt() * power / (a * power + (1 - a) * self.config.noise_scale**2)
         return noisy * gain.to(noisy.dtype)
 
-    def condition(self, timestep: Tensor, statistics: Tensor, curve: Tensor) -> tuple[Tensor, Tensor]:
-        """(time and picture, picture alone) as vectors [B, condition_width]."""
-        dtype = statistics.dtype
-        time = self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(dtype))))
-        picture = self.statistics2(F.silu(self.statistics1(statistics * 4 - 2))) + self.toned(curve.flatten(1))
-        return time + picture, picture
+    def about(self, severity: Tensor, length: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What is known of whole pictures before the first step, for :meth:`denoise`.
+
+        That is the tone curve [B, 3, KNOTS], the condition vector [B, E] without the time, the prompts' tokens [B, n, E] and
+        their bias per cell [B, n, h, w].
+        """
+        curve = self.tone(statistics)
+        about = self.statistics2(F.silu(self.statistics1(statistics * 4 - 2))) + self.toned(curve.flatten(1))
+        guidance = self.prompt(severity, length, about)
+        return curve, about, guidance.tokens, guidance.bias
 
     def forward(
         self,
@@ -193,33 +208,50 @@ class Denoiser(nn.Module):
         length: Tensor,
         statistics: Tensor,
     ) -> Tensor:
-        curve = self.tone(statistics).detach()  # it is trained by a loss of its own
-        condition, about_picture = self.condition(timestep, statistics, curve)
-        guidance: Guidance = self.prompt(severity, length, about_picture)
+        return self.denoise(picture, noisy, timestep, alpha_cumprod, *self.about(severity, length, statistics))
+
+    def denoise(
+        self,
+        picture: Tensor,
+        noisy: Tensor,
+        timestep: Tensor,
+        alpha_cumprod: Tensor,
+        curve: Tensor,
+        about: Tensor,
+        tokens: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
+        """The residual, given what :meth:`about` finds of the whole pictures; ``bias`` is that of the cells given."""
+        condition = about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype))))
+        guidance = Guidance(tokens, bias)
         stacked = torch.cat((picture * 2 - 1, self.precondition(noisy, alpha_cumprod)), 1)
         stacked = F.pixel_unshuffle(stacked, self.config.unshuffle).contiguous(memory_format=torch.channels_last)
         entry = self.intro(stacked)
         x, skips = entry, []
         for blocks, down in zip(self.encoder, self.down, strict=True):
-            for block in blocks:
-                x = block(x, condition)
+            x = _through(blocks, x, condition)
             skips.append(x)
             x = down(x)
         x = self.attention1(x, guidance)
-        for block in self.middle:
-            x = block(x, condition)
+        x = _through(self.middle, x, condition)
         x = self.attention2(x, guidance)
         coarsest = len(self.down) - 1
         for level in range(coarsest, -1, -1):
             x = F.pixel_shuffle(self.up[level](x), 2) + skips[level]
             if level == coarsest:
                 x = self.attention3(x, guidance)
-            for block in self.decoder[level]:
-                x = block(x, condition)
+            x = _through(self.decoder[level], x, condition)
         x = x + entry
         heads = (self.ending, self.gain, self.share)
         detail, gain, share = (F.pixel_shuffle(head(x), self.config.unshuffle) for head in heads)
         return share * tone_change(picture, curve) + detail + gain * (picture + detail)
+
+
+def _through(blocks: Any, x: Tensor, condition: Tensor) -> Tensor:
+    """``x`` after all blocks of a level."""
+    for block in blocks:
+        x = block(x, condition)
+    return x
 
 
 def initialise(model: Denoiser, seed: int) -> None:
@@ -228,7 +260,7 @@ def initialise(model: Denoiser, seed: int) -> None:
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
-            nn.init.zeros_(module.bias)
+            nn.init.zeros_(cast(Tensor, module.bias))
         if isinstance(module, GatedBlock):
             nn.init.normal_(module.conv2.weight, std=0.02)
         if isinstance(module, MiddleBlock):
@@ -241,3 +273,50 @@ def initialise(model: Denoiser, seed: int) -> None:
     for head in (model.ending, model.gain, model.share, model.tone.layer3, model.toned):
         nn.init.zeros_(head.weight)
     nn.init.ones_(model.share.bias)
+
+
+FINISHED = '{"iterations": 23396, "hours": 5.84}'
+"""The notes in the header of the denoiser that the shipped finish was trained for; the finish lies in a file of its own."""
+
+
+def load(path: Path, operations: Any = nn) -> Denoiser:
+    """The denoiser stored in ``path`` with the finish that the file holds, float32 on the CPU, in evaluation mode.
+
+    A copy of the shipped denoiser gets the shipped finish, wherever it lies. Raises :class:`CheckpointError`.
+    """
+    config, tensors = read(path, Denoiser.file_kind)
+    header = header_of(path)
+    finish = {key: tensors.pop(key) for key in list(tensors) if key.startswith("finish.")}
+    model = build(path, config, tensors, Denoiser, DenoiserConfig, operations)
+    if finish:
+        own = {key.removeprefix("finish."): value for key, value in finish.items()}
+        model.finish = build(path, json.loads(header["finish"]), own, Finish, FinishConfig, operations)
+    elif "parts" not in header and header.get("notes") == FINISHED:
+        model.finish = load_finish(operations=operations)
+    return model
+
+
+def told(run: Runner, picture: Tensor, prompt: Prompt) -> Told:
+    """What the denoiser is told of one picture [3, H, W] in [0, 1]."""
+    known = {"severity": prompt.severity, "length": prompt.length, "statistics": prompt.statistics}
+    curve, about, tokens, bias = run(known, "the whole picture's prompts", "about")
+    return Told(picture, {"picture": picture}, {"bias": bias}, {"curve": curve, "about": about, "tokens": tokens})
+
+
+def _memory(network: Denoiser, sizes: Sizes, height: int, width: int) -> float:
+    config, size = network.config, next(network.parameters()).element_size()
+    side = sizes.tile + 2 * max(sizes.overlap, network.receptive_radius)
+    return 18 * config.widths[0] / config.unshuffle**2 * size * sizes.tile_batch * side**2
+
+
+FAMILY = Family(
+    name=Denoiser.file_kind,
+    title="AdaQual denoiser, our presets",
+    network=Denoiser,
+    signature=("statistics1.weight", "prompt.global_prompt", "prompt.pool", "attention1.gate", "intro.weight"),
+    tiling="windows",
+    memory=_memory,
+    told=told,
+    part="denoise",
+    load=load,
+)

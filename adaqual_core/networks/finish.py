@@ -5,11 +5,17 @@ shipped denoiser leaves, and their weights lie in a file of their own.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch.nn as nn
 
+from ..errors import CheckpointError
+from ..weight_files import WEIGHTS, build, read
 from .detail import Detail
 from .tone_grid import ToneGrid
+
+SHIPPED_FINISH = WEIGHTS / "adaqual_finish.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,3 +42,14 @@ class Finish(nn.Module):
         for last in (self.grid.head, self.detail.ending):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+
+
+def load_finish(path: Path | None = None, operations: Any = nn) -> Finish:
+    """The finish stored in ``path`` (by default the shipped one), float32 on the CPU, in evaluation mode.
+
+    Raises :class:`CheckpointError`.
+    """
+    path = path or SHIPPED_FINISH
+    if path == SHIPPED_FINISH and not path.is_file():
+        raise CheckpointError(f"{path}: missing, but it comes with the pack; install ComfyUI-AdaQual again")
+    return build(path, *read(path, Finish.file_kind), Finish, FinishConfig, operations)

@@ -24,15 +24,24 @@ class Guidance:
     bias: Tensor
 
 
+def _drawn(*shape: int) -> Tensor:
+    """Start values of tokens, normal with standard deviation 0.5.
+
+    None are drawn on the meta device: weights of a file follow, and drawing there would import torch's compiler.
+    """
+    values = torch.empty(*shape)
+    return values if values.is_meta else values.normal_().mul_(0.5)
+
+
 class PromptTokens(nn.Module):
     """Severity, length [B, 1, h, w] and a condition vector [B, E] → :class:`Guidance`."""
 
     def __init__(self, width: int, global_tokens: int, pools: int, length: int, operations=nn):
         super().__init__()
         self.length = length
-        self.global_prompt = nn.Parameter(torch.randn(global_tokens, width) * 0.5)
-        self.pool = nn.Parameter(torch.randn(pools, length, width) * 0.5)
-        self.keys = nn.Parameter(torch.randn(pools, width) * 0.5)
+        self.global_prompt = nn.Parameter(_drawn(global_tokens, width))
+        self.pool = nn.Parameter(_drawn(pools, length, width))
+        self.keys = nn.Parameter(_drawn(pools, width))
         self.condition = operations.Linear(width, global_tokens * width)
         self.query1 = operations.Linear(2 * _FREQUENCIES, width)
         self.query2 = operations.Linear(width, width)

@@ -8,6 +8,8 @@ operation of the denoiser pools over the picture, so tiles with enough context e
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -17,11 +19,15 @@ from torch import Tensor
 from ..grid import CELL
 from ..image_statistics import STATISTICS
 from ..kinds import KINDS
-from ..prompt import MAX_LENGTH
-from .bilateral_grid import BilateralGrid
+from ..prompt import MAX_LENGTH, Prompt
+from ..weight_files import build, read
+from .bilateral_grid import BilateralGrid, view_of
 from .embedding import sinusoid
+from .family import Family, Sizes, Told
 from .kind_prompts import KindPrompts
 from .prompt_tokens import Guidance, PromptAttention
+from .runner import Runner
+from .tone import Tone, edge_aware, grid_gate
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class ResidualBlock(nn.Module):
     width and W2 is a 1×1 convolution: as many parameters, half the receptive field.
     """
 
-    def __init__(self, channels: int, condition: int, wide: bool, operations):
+    def __init__(self, channels: int, condition: int, wide: bool, operations: Any):
         super().__init__()
         hidden = 2 * channels if wide else channels
         self.conv1 = operations.Conv2d(channels, hidden, 3, padding=1)
@@ -89,7 +95,7 @@ def detail(picture: Tensor) -> Tensor:
 class Conditioner(nn.Module):
     """What the denoiser is told once per picture: a vector about the whole picture, and the prompts of all cells."""
 
-    def __init__(self, config: RestorerConfig, operations=nn):
+    def __init__(self, config: RestorerConfig, operations: Any = nn):
         super().__init__()
         width = config.condition_width
         self.picture1 = operations.Linear(STATISTICS + len(KINDS), width)
@@ -113,7 +119,7 @@ class Conditioner(nn.Module):
 class Denoiser(nn.Module):
     """Predicts the residual [B, 3, H, W] of pictures whose tone the grid has set; H and W are multiples of 16 px."""
 
-    def __init__(self, config: RestorerConfig, operations=nn):
+    def __init__(self, config: RestorerConfig, operations: Any = nn):
         super().__init__()
         self.config = config
         condition = config.condition_width
@@ -182,18 +188,15 @@ class Denoiser(nn.Module):
         for level, (blocks, down) in enumerate(zip(self.encoder, self.down, strict=True)):
             if level == 2:
                 x = x + F.interpolate(self.damage[0](damage), scale_factor=2, mode="bilinear", align_corners=False)
-            for block in blocks:
-                x = block(x, condition)
+            x = _through(blocks, x, condition)
             skips.append(x)
             x = down(x)
         x = self.attention1(x + self.damage[1](damage), guidance)
-        for block in self.middle:
-            x = block(x, condition)
+        x = _through(self.middle, x, condition)
         x = self.attention2(x, guidance)
         for level in (2, 1, 0):
             x = F.pixel_shuffle(self.up[level](x), 2) + skips[level]
-            for block in self.decoder[level]:
-                x = block(x, condition)
+            x = _through(self.decoder[level], x, condition)
         return F.pixel_shuffle(self.ending(x), 2)
 
 
@@ -201,13 +204,26 @@ class Restorer(nn.Module):
     """The bilateral grid, the conditioner and the denoiser of one model file."""
 
     file_kind = "restorer"
+    parts = ("grid", "conditioner", "denoiser")
 
-    def __init__(self, config: RestorerConfig = PRESETS["nano"], operations=nn):
+    def __init__(self, config: RestorerConfig = PRESETS["nano"], operations: Any = nn):
         super().__init__()
         self.config = config
         self.grid = BilateralGrid(config.grid_widths, config.grid_blocks, config.grid_levels, operations)
         self.conditioner = Conditioner(config, operations)
         self.denoiser = Denoiser(config, operations)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Distance in px beyond which nothing of a window influences a pixel, rounded up to whole cells."""
+        return self.denoiser.receptive_radius
+
+
+def _through(blocks: Any, x: Tensor, condition: Tensor) -> Tensor:
+    """``x`` after all blocks of a level."""
+    for block in blocks:
+        x = block(x, condition)
+    return x
 
 
 def initialise(model: Restorer, seed: int) -> None:
@@ -220,7 +236,7 @@ def initialise(model: Restorer, seed: int) -> None:
     for module in (*model.conditioner.modules(), *model.denoiser.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
-            nn.init.zeros_(module.bias)
+            nn.init.zeros_(cast(Tensor, module.bias))
     for module in model.denoiser.modules():
         if isinstance(module, ResidualBlock):
             nn.init.kaiming_normal_(module.conv1.weight, nonlinearity="relu")
@@ -232,3 +248,52 @@ def initialise(model: Restorer, seed: int) -> None:
     for head in (model.denoiser.ending, model.grid.head):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
+
+
+def load(path: Path, operations: Any = nn) -> Restorer:
+    """The restorer stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    return build(path, *read(path, Restorer.file_kind), Restorer, RestorerConfig, operations)
+
+
+def tone_of(run: Runner, picture: Tensor, prompt: Prompt) -> Tone:
+    """The tone of one whole picture [3, H, W] in [0, 1], as the grid finds it for the prompt of that picture."""
+    kinds = cast(Tensor, prompt.kinds)
+    view = view_of(picture[None], prompt.severity, kinds) if prompt.view is None else prompt.view
+    grid = run({"view": view}, "the view of the whole picture", "grid") * grid_gate(kinds)
+    return Tone(grid, edge_aware(picture[None], prompt.restore_mask))
+
+
+def told(run: Runner, picture: Tensor, prompt: Prompt, tone: Tone | None = None) -> Told:
+    """What the denoiser is told of one picture [3, H, W] in [0, 1]. ``tone`` replaces that of :func:`tone_of`."""
+    tone, kinds = tone or tone_of(run, picture, prompt), cast(Tensor, prompt.kinds)
+    toned = tone.applied(picture, prompt)
+    known = {
+        "statistics": prompt.statistics,
+        "mean_kinds": kinds.mean((2, 3)),
+        "severity": prompt.severity,
+        "kinds": kinds,
+        "length": prompt.length,
+    }
+    about, tokens, bias = run(known, "the whole picture's prompts", "conditioner")
+    damage = torch.cat((prompt.severity, kinds), 1)
+    pictures = {"picture": picture, "toned": toned}
+    return Told(toned, pictures, {"damage": damage, "bias": bias}, {"about": about, "tokens": tokens})
+
+
+def _memory(network: Restorer, sizes: Sizes, height: int, width: int) -> float:
+    size, side = next(network.parameters()).element_size(), sizes.tile + 2 * max(sizes.overlap, network.receptive_radius)
+    return 3 * (81 + 4 * network.config.widths[0]) / 4 * size * sizes.tile_batch * side**2
+
+
+FAMILY = Family(
+    name=Restorer.file_kind,
+    title="AdaQual restorer, our presets",
+    network=Restorer,
+    signature=("grid.stem.weight", "conditioner.picture1.weight", "denoiser.intro.weight"),
+    tiling="windows",
+    memory=_memory,
+    told=told,
+    part="denoiser",
+    needs_kinds=True,
+    load=load,
+)

@@ -1,20 +1,20 @@
 """The U-Net of WeatherDiffusion's checkpoints, with their key names (Özdenizci & Legenstein, TPAMI 2023).
 
 The architecture is DDPM's (Ho et al. 2020, as in DDIM): residual blocks with GroupNorm of 32 groups, one head of
-self-attention where the keys have it, a time embedding. Sizes are read from tensor shapes. :mod:`adaqual_core.sampling.patches`
-samples with it.
+self-attention where the keys have it, a time embedding. Sizes are read from tensor shapes.
 """
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .family import Family, Shapes, Sizes, Stated, Told
 from .winograd import conv3x3
 
 GROUPS = 32
@@ -26,7 +26,7 @@ class WeatherConfig:
 
     ``widths``: channels per level; ``blocks``: residual blocks per level down (one more up); ``attention``: whether a
     level attends; ``first``: channels after the first convolution; ``time``: width of the time embedding; ``patch``:
-    side in px of the patches it was trained on, a multiple of 2^(levels − 1).
+    side in px of the patches it was trained on, a multiple of 2^(levels − 1). ``noise_scale``: sampling starts from unit noise.
     """
 
     first: int = 128
@@ -35,17 +35,18 @@ class WeatherConfig:
     attention: tuple[bool, ...] = (False, False, True, False)
     time: int = 512
     patch: int = 64
+    noise_scale: float = 1.0
 
 
-def read_config(shapes: Mapping[str, tuple[int, ...]], patch: int | None = None) -> WeatherConfig:
+def read_config(shapes: Shapes, patch: int | None = None) -> WeatherConfig:
     """The sizes that tensors of these names and shapes ask for.
 
     ``patch`` leaves no trace in them: where not given it is taken from the published habit of attending at 16×16 first.
     Raises KeyError for a tensor that is needed and missing, ValueError for an impossible number of levels.
     """
     levels = 1 + max((int(m[1]) for key in shapes if (m := re.match(r"down\.(\d+)\.", key))), default=-1)
-    if levels < 1:
-        raise ValueError("no down levels")
+    if not 1 <= levels <= len(shapes):
+        raise ValueError(f"{levels} down levels in {len(shapes)} tensors")
     attention = tuple(f"down.{level}.attn.0.q.weight" in shapes for level in range(levels))
     if patch is None:
         patch = 16 << (attention.index(True) if True in attention else levels - 1)
@@ -72,7 +73,7 @@ def _swish(x: Tensor) -> Tensor:
 
 
 class _ResBlock(nn.Module):
-    def __init__(self, channels: int, out: int, time: int, operations):
+    def __init__(self, channels: int, out: int, time: int, operations: Any):
         super().__init__()
         self.norm1 = operations.GroupNorm(GROUPS, channels, eps=1e-6)
         self.conv1 = operations.Conv2d(channels, out, 3, padding=1)
@@ -91,7 +92,7 @@ class _ResBlock(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, channels: int, operations):
+    def __init__(self, channels: int, operations: Any):
         super().__init__()
         self.norm = operations.GroupNorm(GROUPS, channels, eps=1e-6)
         self.q, self.k, self.v, self.proj_out = (operations.Conv2d(channels, channels, 1) for _ in range(4))
@@ -104,7 +105,7 @@ class _Attention(nn.Module):
 
 
 class _Down(nn.Module):
-    def __init__(self, channels: int, operations):
+    def __init__(self, channels: int, operations: Any):
         super().__init__()
         self.conv = operations.Conv2d(channels, channels, 3, stride=2)
 
@@ -113,7 +114,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    def __init__(self, channels: int, operations):
+    def __init__(self, channels: int, operations: Any):
         super().__init__()
         self.conv = operations.Conv2d(channels, channels, 3, padding=1)
 
@@ -121,7 +122,7 @@ class _Up(nn.Module):
         return conv3x3(self.conv, F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
-def _level(inputs: list[int], out: int, attends: bool, time: int, operations) -> nn.Module:
+def _level(inputs: list[int], out: int, attends: bool, time: int, operations: Any) -> nn.Module:
     """Residual blocks with these numbers of input channels, each followed by attention if the level attends."""
     level = nn.Module()
     level.block = nn.ModuleList(_ResBlock(channels, out, time, operations) for channels in inputs)
@@ -135,7 +136,7 @@ class WeatherNet(nn.Module):
     ``timestep``: [1] for all patches or [B], 0..999. p is a multiple of 2^(levels − 1).
     """
 
-    def __init__(self, config: WeatherConfig = WeatherConfig(), operations=nn):
+    def __init__(self, config: WeatherConfig = WeatherConfig(), operations: Any = nn):
         super().__init__()
         self.config = config
         widths, time, last = config.widths, config.time, len(config.widths) - 1
@@ -171,25 +172,58 @@ class WeatherNet(nn.Module):
 
     def forward(self, patches: Tensor, timestep: Tensor) -> Tensor:
         time = _sinusoid(timestep, self.config.first).to(patches.dtype)
-        time = F.silu(self.temb.dense[1](F.silu(self.temb.dense[0](time))))
+        first, second = cast(Any, self.temb).dense
+        time = F.silu(second(F.silu(first(time))))
         x = self.conv_in(patches.contiguous(memory_format=torch.channels_last))
         skips = [x]
+        downs, middle, ups = cast(Any, (self.down, self.mid, self.up))
 
-        def through(level: nn.Module, index: int, x: Tensor) -> Tensor:
+        def through(level: Any, index: int, x: Tensor) -> Tensor:
             x = level.block[index](x, time)
             return level.attn[index](x) if len(level.attn) else x
 
-        for level in self.down:
+        for level in downs:
             for index in range(len(level.block)):
                 x = through(level, index, x)
                 skips.append(x)
             if hasattr(level, "downsample"):
                 x = level.downsample(x)
                 skips.append(x)
-        x = self.mid.block_2(self.mid.attn_1(self.mid.block_1(x, time)), time)
-        for level in reversed(self.up):
+        x = middle.block_2(middle.attn_1(middle.block_1(x, time)), time)
+        for level in reversed(ups):
             for index in range(len(level.block)):
                 x = through(level, index, torch.cat((x, skips.pop()), 1))
             if hasattr(level, "upsample"):
                 x = level.upsample(x)
         return self.conv_out(_swish(self.norm_out(x)))
+
+
+def _build(shapes: Shapes, stated: Stated, operations: Any) -> WeatherNet:
+    return WeatherNet(read_config(shapes, stated.patch), operations)
+
+
+def _memory(network: WeatherNet, sizes: Sizes, height: int, width: int) -> float:
+    size = next(network.parameters()).element_size()
+    return 16 * network.config.first * size * sizes.patch_batch * network.config.patch**2
+
+
+FAMILY = Family(
+    name="weatherdiffusion",
+    title="WeatherDiffusion",
+    network=WeatherNet,
+    signature=(
+        "conv_in.weight",
+        "conv_out.weight",
+        "temb.dense.0.weight",
+        "down.0.block.0.conv1.weight",
+        "mid.attn_1.q.weight",
+        "norm_out.weight",
+    ),
+    tiling="patches",
+    memory=_memory,
+    told=lambda run, picture, prompt: Told(picture),
+    space="image",
+    steps=25,
+    schedule="official",
+    build=_build,
+)

@@ -5,8 +5,9 @@ result is Aᵀ(Σ U·V)A. The sum over channels is a matrix product for each of 
 sum by about 1e-5 of the largest value; graphics cards' libraries choose such algorithms by themselves.
 """
 
+from typing import Any
+
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,7 +26,7 @@ def _both_ways(rows: tuple[tuple[int, ...], ...], divisor: int = 1) -> Tensor:
     return torch.kron(matrix, matrix).float()
 
 
-def suits(conv: nn.Module, x: Tensor) -> bool:
+def suits(conv: Any, x: Tensor) -> bool:
     """Whether :func:`conv3x3` takes the short way: no gradients, float32 on a CPU, 4×4 blocks, enough of them.
 
     The weights are transformed at every call, as their transforms take four times their memory; this pays from some
@@ -51,7 +52,7 @@ def _groups(batch: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
     return [(slice(i, i + 1), slice(j, j + step)) for i in range(batch) for j in range(0, rows, step)]
 
 
-def conv3x3(conv: nn.Module, x: Tensor) -> Tensor:
+def conv3x3(conv: Any, x: Tensor) -> Tensor:
     """``conv(x)`` for a 3×3 Conv2d with bias, stride 1 and padding 1, the short way where it :func:`suits`.
 
     [B, C, H, W] → [B, O, H, W], in channels-last order then.

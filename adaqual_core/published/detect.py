@@ -4,76 +4,52 @@ Every known layout is data: keys that must exist, prefixes that may be dropped, 
 names and shapes that sizes read from the file ask for. An unknown file is told the nearest layout and what differs.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
 
 from ..errors import CheckpointError
-from ..networks import adaqual_diff as official
-from ..networks import weather_diffusion as weatherdiffusion
-from ..networks.adaqual_diff import OfficialNet
-from ..networks.denoiser import Denoiser
-from ..networks.weather_diffusion import WeatherNet
-
-Shapes = Mapping[str, tuple[int, ...]]
+from ..networks.family import Family, Shapes, Stated
+from ..networks.registry import FAMILIES
 
 PREFIXES = ("", "module.", "model.", "model.module.", "module.model.")
 """What DataParallel and Lightning put before every key."""
 
 
+DEQA = "deqa"
+_DEQA_KEYS = (
+    "lm_head.weight",
+    "model.visual_abstractor.query_embeds",
+    "model.vision_model.embeddings.cls_token",
+    "model.layers.0.input_layernorm.multiway.0.weight",
+)
+
+
 @dataclass(frozen=True)
 class Layout:
-    """A known layout. ``signature``: keys that tell it from all others. ``ignored``: prefixes of what it does not need.
-
-    ``build(shapes)`` gives the network that tensors of these shapes ask for, with them as its state. It raises
-    KeyError, ValueError or IndexError where they ask for the impossible, and is None where another module checks the
-    file. ``typical()`` gives one of usual size, whose names stand for the layout's.
-    """
+    """A known layout: ``signature`` holds the keys that tell it from all others; ``family`` is None for DeQA-Score, an assessor
+    that another module reads."""
 
     title: str
     signature: tuple[str, ...]
-    ignored: tuple[str, ...] = ()
-    build: Callable[[Shapes], nn.Module] | None = None
-    typical: Callable[[], nn.Module] | None = None
+    family: Family | None = None
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Beginnings of the names of tensors that the network does not need."""
+        return self.family.ignored if self.family is not None else ()
 
     def names(self) -> list[str]:
         """Names of the layout's tensors in its usual size, or its signature where there is no network."""
-        if self.typical is None:
+        if self.family is None:
             return list(self.signature)
         with torch.device("meta"):
-            return list(self.typical().state_dict())
+            return list(self.family.network().state_dict())
 
 
-LAYOUTS = {
-    "adaqual_official": Layout(
-        "AdaQual-Diff, official layout",
-        ("intro.weight", "ending.weight", "time_mlp.1.weight", "downs.0.weight", "prompt_pool.local_prompt_pool",
-         "attn_local.q.weight", "encoders.0.0.beta"),
-        ("condition_fusion.", "lpips_fn.", "deqa_scorer."),
-        lambda shapes: OfficialNet(official.read_config(shapes)),
-        OfficialNet,
-    ),
-    "weatherdiffusion": Layout(
-        "WeatherDiffusion",
-        ("conv_in.weight", "conv_out.weight", "temb.dense.0.weight", "down.0.block.0.conv1.weight",
-         "mid.attn_1.q.weight", "norm_out.weight"),
-        (),
-        lambda shapes: WeatherNet(weatherdiffusion.read_config(shapes)),
-        WeatherNet,
-    ),
-    "deqa": Layout(
-        "DeQA-Score",
-        ("lm_head.weight", "model.visual_abstractor.query_embeds", "model.vision_model.embeddings.cls_token",
-         "model.layers.0.input_layernorm.multiway.0.weight"),
-    ),
-    "denoiser": Layout(
-        "AdaQual denoiser, our presets",
-        ("statistics1.weight", "prompt.global_prompt", "prompt.pool", "attention1.gate", "intro.weight"),
-        typical=Denoiser,
-    ),
-}  # fmt: skip
+LAYOUTS = {family.name: Layout(family.title, family.signature, family) for family in FAMILIES}
+LAYOUTS[DEQA] = Layout("DeQA-Score", _DEQA_KEYS)
 
 
 @dataclass(frozen=True)
@@ -98,10 +74,11 @@ def _differences(shapes: Shapes, layout: Layout, found: Found) -> list[str]:
     own = {name: tuple(shapes[key]) for name, key in found.keys.items()}
     missing = [key for key in layout.signature if key not in own]
     expected: dict[str, tuple[int, ...]] = {}
-    if layout.build is not None and not missing:
+    build = layout.family.build if layout.family is not None else None
+    if build is not None and not missing:
         try:
             with torch.device("meta"):
-                expected = {key: tuple(value.shape) for key, value in layout.build(own).state_dict().items()}
+                expected = {key: tuple(value.shape) for key, value in build(own, Stated(), nn).state_dict().items()}
         except KeyError as problem:
             missing = [str(problem.args[0])]
         except (ValueError, IndexError, RuntimeError, ZeroDivisionError) as problem:

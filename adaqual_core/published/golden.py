@@ -5,21 +5,30 @@ weights' names and shapes, all sizes from these and the header.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..networks import adaqual_diff as official
-from ..networks import weather_diffusion as weatherdiffusion
-from ..networks.adaqual_diff import OfficialNet
-from ..networks.weather_diffusion import WeatherNet
+from ..networks.family import Stated
+from ..networks.registry import family_of
+from ..networks.runner import Runner
+from ..prompt import build_prompt
 from ..quality.deqa.golden import check_deqa
-from ..sampling.ddim import sample
-from ..sampling.patches import corners, sample_patches
-from .detect import detect
+from ..quality.map import quality_from_severity
+from ..sampling.ddim import Estimate, ddim
+from ..sampling.patches import corners
+from ..sampling.restore import TILINGS
+from ..sampling.settings import settings_for
+from ..weight_files import check_readable
+from .detect import DEQA, detect
+from .read import PUBLISHED
 
 TOLERANCE, SAMPLING_TOLERANCE = 1e-4, 1e-3
 SAMPLED = ("sample_residual", "x0_first", "x_last", "restored")
@@ -33,11 +42,16 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
     return float((ours - reference).abs().max() / reference.abs().max().clamp_min(1e-12))
 
 
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
 class _File:
     """Tensors and header of a golden file; what it lacks is reported as :class:`CheckpointError`."""
 
     def __init__(self, path: Path):
         self.path = path
+        check_readable(path)
         try:
             with safe_open(path, "pt") as file:
                 self.header = file.metadata() or {}
@@ -74,8 +88,40 @@ class _File:
         return {name: own[key] for name, key in found.keys.items()}
 
 
-def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in weights.items()}
+def _network(file: _File, stated: Stated) -> Any:
+    """The file's network with its weights."""
+    weights = file.weights()
+    net = PUBLISHED[file.family]({key: tuple(value.shape) for key, value in weights.items()}, stated, nn)
+    net.load_state_dict(weights)
+    return net.train(False)
+
+
+def _sampled(
+    net: nn.Module,
+    picture: Tensor,
+    noise: Tensor,
+    steps: list[int],
+    patches: tuple[tuple[int, int], ...] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The first estimate and the result [3, H, W] of the pack's own sampler for a picture that is damaged everywhere.
+
+    Noise, timesteps and the corners (y, x) of ``patches``, where the family has any, are the file's.
+    """
+    run, family, estimates = Runner(net), family_of(net), []
+    prompt = build_prompt(picture[None], quality_from_severity(torch.ones(1, *picture.shape[-2:])))
+    plan = TILINGS[family.tiling](run, settings_for(net), prompt)
+    if patches is not None:
+        plan = replace(plan, corners=patches)
+    predict = plan.predictor(run, family.told(run, picture, prompt), prompt, lambda x0: None)
+
+    def watched(state: Tensor, t: int) -> Estimate:
+        estimate = predict(state, t)
+        if not estimates:
+            estimates.append(estimate.x0.clone())
+        return estimate
+
+    result = ddim(watched, noise.clone(), steps)
+    return estimates[0], result
 
 
 def _errors(file: _File, ours: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
@@ -90,18 +136,12 @@ def _errors(file: _File, ours: dict[str, Callable[[], Tensor]]) -> dict[str, flo
 def check_official(path: Path) -> dict[str, float]:
     """Relative errors of the official AdaQual layout: network, prompts per score, attentions, published sampler."""
     file = _File(path)
-    weights = file.weights()
-    net = OfficialNet(official.read_config(_shapes(weights), file.stated("attn_num_heads") or 8))
-    net.load_state_dict(weights)
-    net.eval()
+    net = _network(file, Stated(heads=file.stated("attn_num_heads")))
 
     def sampled() -> Tensor:
-        return sample(
-            lambda state, t: net(file["in.image"], state, torch.tensor([t])),
-            file["in.sample_noise"],
-            file["meta.timesteps"].tolist(),
-            clipped_direction=False,
-        )
+        steps = file["meta.timesteps"].tolist()
+        pairs = zip(file["in.image"], file["in.sample_noise"], strict=True)
+        return torch.stack([_sampled(net, picture, noise, steps)[1] for picture, noise in pairs])
 
     def prompt(name: str) -> Callable[[], Tensor]:
         return lambda: net.prompt_pool.published(float(name.removeprefix("prompt.")))
@@ -125,64 +165,43 @@ def check_official(path: Path) -> dict[str, float]:
 def check_weatherdiffusion(path: Path) -> dict[str, float]:
     """Relative errors of WeatherDiffusion: the first patch's noise; the sampler's first x0, last state and picture."""
     file = _File(path)
-    weights = file.weights()
-    patch = file.stated("image_size")
-    net = WeatherNet(weatherdiffusion.read_config(_shapes(weights), patch))
-    net.load_state_dict(weights)
-    net.eval()
-    patch = net.config.patch
-    pictures, noises = file["in.cond"], file["in.noise"]
-    found: dict[str, Tensor] = {}
+    net = _network(file, Stated(patch=file.stated("image_size")))
+    patch, pictures, noises = net.config.patch, file["in.cond"], file["in.noise"]
 
-    def grid() -> list[tuple[int, int]]:
+    def grid() -> tuple[tuple[int, int], ...]:
         if "meta.corners" in file:
-            return [(y, x) for y, x in file["meta.corners"].tolist()]
-        return corners(*pictures.shape[-2:], patch, file.stated("grid_r") or 16)
+            return tuple((y, x) for y, x in file["meta.corners"].tolist())
+        height, width = pictures.shape[-2:]
+        return tuple(corners(height, width, patch, file.stated("grid_r") or 16))
 
     def first_patch() -> Tensor:
         y, x = grid()[0]
         pair = torch.cat((pictures * 2 - 1, noises), 1)
         return net(pair[:, :, y : y + patch, x : x + patch], file["in.timestep"])
 
-    def sampled(name: str) -> Tensor:
-        if not found:
-            steps = sorted(file["meta.seq"].tolist(), reverse=True)
-            first, last = [], []
-            for picture, noise in zip(pictures, noises, strict=True):
-                estimates: list[Tensor] = []
-
-                def see(index: int, x0: Tensor, estimates: list[Tensor] = estimates) -> None:
-                    if index == 0:
-                        estimates.append(x0.clone())
-
-                last.append(
-                    sample_patches(
-                        lambda patches, t: net(patches, torch.tensor([t])),
-                        picture, noise, steps, grid=grid(), patch=patch, callback=see,
-                    )
-                )  # fmt: skip
-                first += estimates
-            found["x0_first"], found["x_last"] = torch.stack(first), torch.stack(last)
-            found["restored"] = ((found["x_last"] + 1) / 2).clamp(0, 1)
-        return found[name]
+    @cache
+    def sampled() -> tuple[Tensor, Tensor]:
+        steps, place = sorted(file["meta.seq"].tolist(), reverse=True), grid()
+        found = [_sampled(net, picture, noise, steps, place) for picture, noise in zip(pictures, noises, strict=True)]
+        return torch.stack([first for first, _ in found]), torch.stack([last for _, last in found])
 
     return _errors(
         file,
         {
             "eps_first_patch": first_patch,
-            "x0_first": lambda: sampled("x0_first"),
-            "x_last": lambda: sampled("x_last"),
-            "restored": lambda: sampled("restored"),
+            "x0_first": lambda: sampled()[0],
+            "x_last": lambda: sampled()[1],
+            "restored": lambda: ((sampled()[1] + 1) / 2).clamp(0, 1),
         },
     )
 
 
-FAMILIES: dict[str, Callable[[Path], dict[str, float]]] = {
+CHECKS: dict[str, Callable[[Path], dict[str, float]]] = {
     "adaqual_official": check_official,
     "weatherdiffusion": check_weatherdiffusion,
-    "deqa": check_deqa,
+    DEQA: check_deqa,
 }
-"""Family (as :func:`detect.detect` names it) → function from a golden file to its relative errors by output."""
+"""Layout (as :func:`detect.detect` names it) → function from a golden file to its relative errors by output."""
 
 
 def check_golden(path: Path) -> dict:
@@ -195,9 +214,16 @@ def check_golden(path: Path) -> dict:
         raise CheckpointError(f"{path}: no such file; give the path of a golden file (.safetensors)")
     file = _File(path)
     file.weights()
-    if file.family not in FAMILIES:
-        raise CheckpointError(f"{path}: no check for {file.family}; choose from {', '.join(FAMILIES)}")
-    outputs = FAMILIES[file.family](path)
+    if file.family not in CHECKS:
+        raise CheckpointError(f"{path}: no check for {file.family}; choose from {', '.join(CHECKS)}")
+    try:
+        outputs = CHECKS[file.family](path)
+    except CheckpointError:
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as problem:
+        raise CheckpointError(
+            f"{path}: inputs, weights and header do not belong together ({_first_line(problem)}); get it again"
+        ) from None
     if not outputs:
         raise CheckpointError(f"{path}: holds no outputs; the golden file is of another form")
     tolerances = {name: SAMPLING_TOLERANCE if name in SAMPLED else TOLERANCE for name in outputs}

@@ -12,9 +12,9 @@ import pickle
 import re
 import tarfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -22,18 +22,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError
-from ..networks.adaqual_diff import OfficialNet
-from ..networks.adaqual_diff import read_config as read_official
-from ..networks.denoiser import Denoiser
-from ..networks.restorer import Restorer
-from ..networks.shipped import SHIPPED_DENOISER, load_denoiser, load_second, load_shipped
-from ..networks.weather_diffusion import WeatherNet
-from ..networks.weather_diffusion import read_config as read_weather
+from ..networks.family import Stated
+from ..networks.registry import FAMILIES
+from ..networks.shipped import SHIPPED_DENOISER
+from ..weight_files import check_readable, kind_in
 from .detect import detect
 
 AGAIN = "it may be truncated or half-written: download it again"
-RESTORERS = ("adaqual_official", "weatherdiffusion")
+OURS = {family.name: family.load for family in FAMILIES if family.load is not None}
+PUBLISHED = {family.name: family.build for family in FAMILIES if family.build is not None}
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,9 @@ def _read_pickle(path: Path) -> dict:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise CheckpointError(f"{path}: damaged (wrong checksum of {damaged}); download it again")
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        # WeatherDiffusion's files hold their settings in one; to allow it for the whole process lets no file run code
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as problem:
@@ -76,8 +76,7 @@ def _read_pickle(path: Path) -> dict:
                 "Get the file from its authors, or a safetensors version of it"
             ) from None
         raise CheckpointError(f"{path}: not a readable checkpoint ({str(problem).splitlines()[0]}); {AGAIN}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError,
-            zipfile.BadZipFile, zlib.error) as problem:  # fmt: skip
+    except Exception as problem:  # damaged pickles and archives raise almost anything
         said = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise CheckpointError(f"{path}: not a readable checkpoint ({said}); {AGAIN}") from None
     if not isinstance(content, dict):
@@ -129,6 +128,7 @@ def read_published(path: Path) -> Published:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
+    check_readable(path)
     with path.open("rb") as file:
         start = file.read(9)
     if not start:
@@ -153,9 +153,14 @@ def read_published(path: Path) -> Published:
         groups[name] = groups.get(name, 0) + 1
     dropped += [f"{name}.* ({count} tensors that the network does not use)" for name, count in groups.items()]
     kept = {name: tensors[key] for name, key in found.keys.items()}
-    odd = [name for name, value in kept.items() if not value.is_floating_point() or value.layout != torch.strided]
+    odd = [
+        name
+        for name, value in kept.items()
+        if not value.is_floating_point() or value.layout != torch.strided or value.device.type != "cpu"
+    ]
     if odd:
-        raise CheckpointError(f"{path}: {odd[0]} is {kept[odd[0]].dtype}, no floats; download it again")
+        what = f"{kept[odd[0]].dtype}, {kept[odd[0]].layout} on {kept[odd[0]].device}"
+        raise CheckpointError(f"{path}: {odd[0]} is {what}, no stored floats; download it again")
     bad = [name for name, value in kept.items() if not bool(torch.isfinite(value.float()).all())]
     if bad:
         raise CheckpointError(f"{path}: NaN or infinity in {bad[0]}; the file is damaged: download it again")
@@ -176,7 +181,7 @@ def convert(source: Path, target: Path) -> Published:
     if target.exists():
         raise CheckpointError(f"{target}: exists already; remove it or give another name")
     published = read_published(source)
-    if published.family not in RESTORERS:
+    if published.family not in PUBLISHED:
         raise CheckpointError(f"{source}: {published.family} needs no conversion; use the file as it is")
     header = {"format": "pt", "adaqual": published.family, "dropped": json.dumps(published.dropped)}
     if published.patch is not None:
@@ -191,36 +196,26 @@ def convert(source: Path, target: Path) -> Published:
     return published
 
 
-def load_restorer(path: Path, operations=nn, *, mode: str = "published") -> Restorer | Denoiser | OfficialNet | WeatherNet:
-    """The restoration network in ``path``, whichever it is, float32 on the CPU, in evaluation mode.
+@float32_default()
+def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: str = "published") -> nn.Module:
+    """The restoration network in ``path`` (by default the shipped one), of any family, float32 on the CPU, in evaluation mode.
 
-    The shipped file comes with its finish. ``mode``: how an official AdaQual checkpoint uses its prompt module. Raises
-    :class:`CheckpointError`.
+    Our own files are known by their header, published ones by their tensors. ``mode``: how an AdaQual-Diff checkpoint uses its
+    prompt module ("published" or "prompted"). Raises :class:`CheckpointError`.
     """
     path = Path(path)
-    if path.resolve() == SHIPPED_DENOISER.resolve():
-        return load_shipped(operations)
-    if path.is_file():
-        with path.open("rb") as file:
-            start = file.read(9)
-        if start[8:] == b"{":
-            try:
-                with safe_open(path, "pt") as file:
-                    kind = (file.metadata() or {}).get("adaqual")
-            except (SafetensorError, OSError) as problem:
-                raise CheckpointError(f"{path}: not a readable safetensors file ({problem}); {AGAIN}") from None
-            if kind == Restorer.file_kind:
-                return load_second(path, operations)
-            if kind not in (None, *RESTORERS):
-                return load_denoiser(path, operations)
+    check_readable(path)
+    kind = kind_in(path)
+    if kind is not None and kind not in PUBLISHED:
+        if kind not in OURS:
+            wanted = " or ".join(OURS)
+            raise CheckpointError(f"{path}: an AdaQual {kind}, but an AdaQual {wanted} is needed here; choose another file")
+        return OURS[kind](path, operations)
     published = read_published(path)
+    if published.family not in PUBLISHED:
+        raise CheckpointError(f"{path}: {published.family}, no restoration network on its own; choose another file")
     shapes = {key: tuple(value.shape) for key, value in published.tensors.items()}
     with torch.device("meta"):
-        if published.family == "adaqual_official":
-            model: nn.Module = OfficialNet(read_official(shapes), mode, operations)
-        elif published.family == "weatherdiffusion":
-            model = WeatherNet(read_weather(shapes, published.patch), operations)
-        else:
-            raise CheckpointError(f"{path}: {published.family}, no restoration network on its own; choose another file")
+        model = PUBLISHED[published.family](shapes, Stated(patch=published.patch, mode=mode), operations)
     model.load_state_dict({key: value.float() for key, value in published.tensors.items()}, assign=True)
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).train(False)

@@ -1,15 +1,22 @@
-"""One interface to all assessors: open whatever lies at a path, and ask it for a map or for one score per picture."""
+"""This module is the one interface to all assessors: it opens the model at a path, and asks it for a map or for one score per
+picture."""
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError
-from .bundled import AssessorNet, estimate_quality, load_assessor
+from ..weight_files import check_readable
+from .bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
 from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
 from .deqa.scorer import DeqaScorer, load_deqa
@@ -24,15 +31,16 @@ EMBEDDED, CLIP_IQA, DEQA = "embedded", "CLIP-IQA", "DeQA-Score"
 
 
 def cache_folder() -> Path:
-    """Where the command line keeps scores: ``adaqual/scores`` in $XDG_CACHE_HOME, or else in ~/.cache."""
+    """Return the folder in which the command line keeps scores: ``adaqual/scores`` in $XDG_CACHE_HOME, otherwise in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaqual" / "scores"
 
 
 def _configured(config: Path) -> str:
-    """The kind of model that a config.json describes."""
+    """Return the kind of model that a config.json describes."""
+    check_readable(config)
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(f"{config}: cannot be read as JSON ({problem}); download it again") from None
     kind = found.get("model_type") if isinstance(found, dict) else None
     if kind == "clip":
@@ -43,9 +51,9 @@ def _configured(config: Path) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """What lies at ``path``, from names and headers: an AdaQual assessor's file, or a CLIP's or DeQA-Score's folder or file.
+    """Return which kind of assessor lies at ``path``: EMBEDDED, CLIP_IQA or DEQA, told from names and headers.
 
-    A file that is none of these counts as embedded: reading it says what is wrong with it.
+    A file that is none of these counts as embedded, because reading it as such reports what is wrong with it.
     """
     path = Path(path)
     config = (path if path.is_dir() else path.parent) / "config.json"
@@ -57,6 +65,7 @@ def kind_of(path: Path) -> str:
         return _configured(config)
     if path.suffix == ".json" and path.is_file():
         return _configured(config)
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header, keys = file.metadata() or {}, set(file.keys())
@@ -68,40 +77,105 @@ def kind_of(path: Path) -> str:
 
 
 def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
-    """Raise :class:`CheckpointError` where ``bits`` are asked for of an assessor that has no language model."""
+    """Raise :class:`CheckpointError` if ``bits`` are asked for of an assessor that has no language model."""
     if bits is not None and kind != DEQA:
         raise CheckpointError(f"{path}: {kind}; only DeQA-Score can have its weights in {bits} bits: leave them as in the file")
 
 
-def open_assessor(path: Path, device: torch.device | str = "cpu", bits: int | None = None) -> Assessor:
-    """The assessor at ``path`` (see :func:`kind_of`), ready on ``device``; raises :class:`CheckpointError`.
+@dataclass(frozen=True)
+class AssessorFamily:
+    """How assessors of one kind are opened and asked.
 
-    ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes.
+    ``name``: what :func:`kind_of` calls them; ``classes``: what they are in Python. ``open(path, device, bits, operations,
+    offload)``, ``assess`` and ``score``: what :func:`open_assessor`, :func:`assess` and :func:`score` call. ``memory``: bytes of
+    work beside the weights, measured. ``share``: the part of the time of assessing and restoring that assessing usually takes.
+    ``whole``: whether all of the weights must lie on the device where it runs.
+    """
+
+    name: str
+    classes: tuple[type, ...]
+    open: Callable[..., Assessor]
+    assess: Callable[..., QualityMap]
+    score: Callable[..., Tensor]
+    memory: int
+    share: float
+    whole: bool = True
+
+
+def _open_embedded(path: Path, device: torch.device | str, bits: int | None, operations, offload: bool | None) -> Assessor:
+    return load_assessor(path, operations).to(device)
+
+
+def _open_clip(path: Path, device: torch.device | str, bits: int | None, operations, offload: bool | None) -> Assessor:
+    return load_clip_iqa(path if path.is_dir() else path.parent).to(device)
+
+
+def _open_deqa(path: Path, device: torch.device | str, bits: int | None, operations, offload: bool | None) -> Assessor:
+    return load_deqa(path, device=device, bits=bits, operations=operations, offload=offload)
+
+
+def _map_of_cells(net: Any, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> QualityMap:
+    """The map of an embedded assessor, which is as fast as the cache."""
+    return estimate_quality(net, picture, progress=progress)
+
+
+def _mean_of_cells(net: Any, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> Tensor:
+    """The mean of that map, [B]."""
+    return estimate_quality(net, picture, progress=progress).mean
+
+
+FAMILIES = (
+    AssessorFamily(
+        EMBEDDED, (AssessorNet, QualityEstimator), _open_embedded, _map_of_cells, _mean_of_cells, 400 * 2**20, share=1 / 8
+    ),
+    AssessorFamily(CLIP_IQA, (ClipIqa,), _open_clip, estimate_quality_by_tiles, score_pictures, 1000 * 2**20, share=3 / 4),
+    AssessorFamily(
+        DEQA, (DeqaScorer,), _open_deqa, estimate_quality_by_tiles, score_pictures, 1000 * 2**20, share=3 / 4, whole=False
+    ),
+)
+"""All kinds of assessors. A new one is added here, and to :func:`kind_of`."""
+
+
+def family_of(assessor: Assessor) -> AssessorFamily:
+    """The family of an opened assessor; raises TypeError for anything else."""
+    for family in FAMILIES:
+        if isinstance(assessor, family.classes):
+            return family
+    raise TypeError(f"assessor: {type(assessor).__name__} judges no pictures; give what open_assessor returns")
+
+
+@float32_default()
+def open_assessor(
+    path: Path = SHIPPED_ASSESSOR,
+    device: torch.device | str = "cpu",
+    bits: int | None = None,
+    operations: Any = nn,
+    offload: bool | None = None,
+) -> Assessor:
+    """The assessor at ``path`` (see :func:`kind_of`; by default the shipped one), ready on ``device``.
+
+    ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes. ``operations``: the
+    layers to build of, where the network is ours. ``offload``: whether DeQA-Score's weights stay in the host's memory; None
+    decides by the room there is. Raises :class:`CheckpointError`.
     """
     path, kind = Path(path), kind_of(path)
     refuse_bits(path, kind, bits)
-    if kind == DEQA:
-        return load_deqa(path, device=device, bits=bits)
-    if kind == CLIP_IQA:
-        return load_clip_iqa(path if path.is_dir() else path.parent).to(device)
-    return load_assessor(path).to(device)
+    family = next(family for family in FAMILIES if family.name == kind)
+    return family.open(path, device, bits, operations, offload)
 
 
+@float32_default()
 def assess(
     assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
 ) -> QualityMap:
     """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
 
-    ``cache`` keeps what the slow assessors found; the embedded one is as fast as a cache. ``progress(done, total)`` is called
-    as work goes on; what it raises cancels.
+    ``cache`` keeps what the slow assessors found. ``progress(done, total)`` is called as work goes on; what it raises cancels.
     """
-    if isinstance(assessor, AssessorNet | QualityEstimator):
-        return estimate_quality(assessor, picture, progress=progress)
-    return estimate_quality_by_tiles(assessor, picture, cache=cache, progress=progress)
+    return family_of(assessor).assess(assessor, picture, cache=cache, progress=progress)
 
 
+@float32_default()
 def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
     """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
-    if isinstance(assessor, AssessorNet | QualityEstimator):
-        return estimate_quality(assessor, picture, progress=progress).mean
-    return score_pictures(assessor, picture, cache=cache, progress=progress)
+    return family_of(assessor).score(assessor, picture, cache=cache, progress=progress)

@@ -1,8 +1,8 @@
-"""The embedded quality assessor: a small fully convolutional network that needs no reference (our definition).
+"""This module holds the first generation's embedded assessor, and makes the quality maps of both generations (our definition).
 
-It maps a picture to one score per 16×16 cell and learns :mod:`adaqual_core.quality.reference`. Its receptive field is finite,
-and what it knows of the picture beyond, its levels and detail, is computed once: a map made in tiles equals the map of the
-whole picture.
+The assessor is a small convolutional network that needs no reference picture and gives one score per cell of 16×16 px. It learns
+:mod:`adaqual_core.quality.reference`. Its receptive field is finite, and the statistics of the whole picture that it is given are
+computed once. Therefore a map made in tiles equals the map of the whole picture.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_picture
+from ..default_dtype import float32_default
 from ..errors import NumericalError
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
 from ..kinds import KINDS
+from ..visible import filled, without_invisible
 from ..weight_files import WEIGHTS, build, kind_in, read
 from .estimator import CELL_STATISTICS, EstimatorConfig, QualityEstimator, cell_statistics
 from .map import QualityMap, without_faint_regions
@@ -28,8 +30,11 @@ SHIPPED_ASSESSOR = WEIGHTS / "adaqual_assessor.safetensors"
 
 @dataclass(frozen=True)
 class AssessorConfig:
-    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture, the dilations of the blocks at 1/16, and the hidden width of what is
-    made of the whole picture's statistics."""
+    """Sizes of the assessor.
+
+    ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``dilations``: dilation of each block at 1/16.
+    ``picture_width``: hidden size of the layers that read the whole picture's statistics.
+    """
 
     widths: tuple[int, int, int, int] = (32, 64, 96, 128)
     dilations: tuple[int, ...] = (1, 2, 4)
@@ -37,7 +42,7 @@ class AssessorConfig:
 
 
 class _Residual(nn.Module):
-    """x + W2·GELU(W1·norm(x)) with a 3×3 W1, depthwise and dilated where ``dilation`` is given."""
+    """x + W2·GELU(W1·norm(x)), where W1 is a 3×3 convolution, depthwise and dilated if ``dilation`` is given."""
 
     def __init__(self, width: int, operations, dilation: int = 0):
         super().__init__()
@@ -62,9 +67,10 @@ BANDS = 9
 
 
 def band_energies(picture: Tensor) -> Tensor:
-    """Log energies of the three Haar detail bands per colour: [B, 3, H, W] → [B, BANDS, H/4, W/4] of order 1.
+    """Return the logarithms of the energies of the three Haar detail bands per colour, of order 1.
 
-    Noise shows in all bands of all places, texture in some; a network that must find out by itself learns it slowly.
+    Pictures [B, 3, H, W] give [B, BANDS, H/4, W/4]. Noise shows in all bands everywhere, texture in some bands only. They are an
+    input because a network learns slowly to compute them.
     """
     a, b, c, d = F.pixel_unshuffle(picture, 2).unflatten(1, (3, 4)).unbind(2)
     bands = torch.cat((a - b + c - d, a + b - c - d, a - b - c + d), 1)
@@ -72,10 +78,10 @@ def band_energies(picture: Tensor) -> Tensor:
 
 
 class AssessorNet(nn.Module):
-    """Picture [B, 3, H, W] in [0, 1], sides multiples of 16 → scores [B, 1, H/16, W/16] in [1, 5].
+    """It maps pictures [B, 3, H, W] in [0, 1], whose sides are multiples of 16, to scores [B, 1, H/16, W/16] in [1, 5].
 
-    ``statistics`` [B, LEVELS_AND_DETAIL] are those of the whole picture of which this is a part: whether a dark place is part of
-    a dark picture, and faint grain or paleness everywhere. Without them this is taken for the whole.
+    ``statistics`` [B, LEVELS_AND_DETAIL] are those of the whole picture of which the input is a part. They tell whether a dark
+    place belongs to a dark picture, and whether grain or paleness is everywhere. Without them the input is taken for the whole.
     """
 
     file_kind = "assessor"
@@ -102,7 +108,7 @@ class AssessorNet(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Number of px around a cell that can influence its score, rounded up to whole cells."""
+        """Distance in px beyond which nothing influences a cell's score, rounded up to whole cells."""
         radius = 2 + 2 + 4 + 8 + CELL * sum(self.config.dilations)
         return CELL * cell_count(radius)
 
@@ -120,6 +126,7 @@ class AssessorNet(nn.Module):
         return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.head(x).float())
 
 
+@float32_default()
 def estimate_quality(
     net: AssessorNet | QualityEstimator,
     picture: Tensor,
@@ -128,7 +135,7 @@ def estimate_quality(
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one picture and one tile at a time.
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1], one picture and one tile at a time; alpha only says what is invisible.
 
     Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the network's
     receptive field around them, so the map does not depend on them. Of the first generation's scores, regions that are faintly
@@ -139,6 +146,7 @@ def estimate_quality(
     if tile < CELL:
         raise ValueError(f"tile: {tile}; give at least {CELL} px (1024 suits most machines)")
     check_picture(picture)
+    picture = filled(picture)
     weights = next(net.parameters())
     height, width = picture.shape[-2:]
     rows, columns = cell_count(height), cell_count(width)
@@ -170,9 +178,11 @@ def estimate_quality(
             kinds[b, :, y : y + step, x : x + step] = inner[1:]
         if progress is not None:
             progress(done + 1, len(corners))
-    return QualityMap(scores if named else without_faint_regions(scores), height, width, "embedded", kinds)
+    scores = without_invisible(scores if named else without_faint_regions(scores), picture)
+    return QualityMap(scores, height, width, "embedded", None if kinds is None else without_invisible(kinds, picture))
 
 
+@float32_default()
 def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
     """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     if kind_in(path) == QualityEstimator.file_kind:

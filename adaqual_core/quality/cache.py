@@ -1,4 +1,5 @@
-"""Scores on disk, keyed by what was scored, by which weights and how; never by a file's name."""
+"""This module keeps scores on disk. An entry's key is made of the pixels, the weights and the settings, never of a file's
+name."""
 
 import hashlib
 import json
@@ -13,11 +14,11 @@ from pathlib import Path
 from torch import Tensor
 
 VERSION = 1
-"""Raise it when the same pixels, weights and settings begin to give other scores."""
+"""Part of every key. It is raised when the same pixels, weights and settings begin to give other scores."""
 
 
 def cache_key(pixels: Tensor, fingerprint: str, settings: dict) -> str:
-    """Name of an entry: a hash of the uint8 picture [3, H, W], the weights' fingerprint and the settings."""
+    """Return the name of an entry: a hash of the uint8 picture [3, H, W], the weights' fingerprint and the settings."""
     head = json.dumps([VERSION, list(pixels.shape), fingerprint, settings], sort_keys=True)
     return hashlib.sha256(head.encode() + pixels.contiguous().numpy().tobytes()).hexdigest()
 
@@ -28,7 +29,7 @@ def _checksum(scores: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class ScoreCache:
-    """A folder of scores, one small JSON file per entry; it is made when first written to and may be deleted."""
+    """A folder with one small JSON file per entry. It is created at the first write, and deleting it is harmless."""
 
     folder: Path
 
@@ -36,7 +37,7 @@ class ScoreCache:
         return Path(self.folder) / f"{key}.json"
 
     def get(self, key: str, count: int) -> list[float] | None:
-        """The ``count`` scores of an entry; None if there is none. A damaged entry is deleted and counts as none."""
+        """Return the ``count`` scores of an entry, or None if there is none. A damaged entry is deleted and counts as none."""
         file = self._file(key)
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
@@ -49,13 +50,13 @@ class ScoreCache:
         except OSError as problem:
             warnings.warn(f"{file}: score cache not readable ({problem}); scoring again", stacklevel=2)
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
         file.unlink(missing_ok=True)
         return None
 
     def put(self, key: str, scores: Sequence[float]) -> None:
-        """Store an entry, whole or not at all; a folder that cannot be written costs a warning, never the scores."""
+        """Store an entry, whole or not at all. If the folder cannot be written, a warning is given and nothing else is lost."""
         text = json.dumps({"scores": list(scores), "checksum": _checksum(scores)})
         try:
             Path(self.folder).mkdir(parents=True, exist_ok=True)

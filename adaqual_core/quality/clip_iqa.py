@@ -1,17 +1,18 @@
-"""CLIP-IQA (arXiv 2207.12396): how much closer a picture is to "Good photo." than to "Bad photo.", by a CLIP.
+"""CLIP-IQA (arXiv 2207.12396) scores a picture by how much closer a CLIP puts it to "Good photo." than to "Bad photo.".
 
-Any CLIP that transformers can save is read from its folder (config.json, model.safetensors). The prompts are constant, so
-their token ids are: no tokenizer is needed, and of the text tower only two vectors are kept.
+Any CLIP that transformers can save is read from its folder (config.json, model.safetensors). The prompts are constant, so their
+token ids are constants, no tokenizer is needed, and only two vectors of the text tower are kept.
 
-**Calibration** (our definition): Q = 1 + 4·p, p the probability of the good prompt at CLIP's own temperature,
-σ(exp(logit_scale) · (cos(picture, good) − cos(picture, bad))). It is the scale of CLIP-IQA, [0, 1], stretched to [1, 5]; it is
-not fitted to opinion scores.
+The scale is our definition: Q = 1 + 4·p, where p is the probability of the good prompt at CLIP's own temperature,
+σ(exp(logit_scale) · (cos(picture, good) − cos(picture, bad))). CLIP-IQA's scale [0, 1] is stretched to [1, 5]; it is not fitted
+to opinion scores.
 """
 
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -19,7 +20,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..errors import CheckpointError, NumericalError
+from ..weight_files import check_readable
 
 PROMPTS = ((49406, 886, 1125, 269, 49407), (49406, 2103, 1125, 269, 49407))
 """CLIP's token ids of ``Good photo.`` and ``Bad photo.`` between its marks of start and end."""
@@ -28,15 +31,16 @@ AGAIN = "download the folder again"
 
 
 class ClipIqa(nn.Module):
-    """Normalised pictures [B, 3, size, size] → scores [B] in [1, 5]; a :class:`.tiled.Scorer` where its weights are."""
+    """It maps normalised pictures [B, 3, size, size] to scores [B] in [1, 5], and is a :class:`.tiled.Scorer`."""
 
     name = "CLIP-IQA"
     layer_count = 1
+    direction: Tensor
 
-    def __init__(self, clip: nn.Module, texts: Tensor, fingerprint: str):
+    def __init__(self, clip: Any, texts: Tensor, fingerprint: str):
         super().__init__()
         self.vision, self.projection = clip.vision_model, clip.visual_projection
-        self.size = clip.config.vision_config.image_size
+        self.size: int = clip.config.vision_config.image_size
         self.fingerprint = fingerprint
         # good − bad, with the temperature: the difference of the two logits is one product
         self.register_buffer("direction", (texts[0] - texts[1]) * clip.logit_scale.detach().exp())
@@ -51,7 +55,8 @@ class ClipIqa(nn.Module):
         return 1 + 4 * torch.sigmoid((features @ self.direction).float())
 
     def score(self, count: int, prepare: Callable[[int], Tensor], batch: int, tick: Callable[[int], None]) -> Tensor:
-        """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``."""
+        """Return the scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of
+        ``prepare(i)``."""
         found = []
         with torch.inference_mode():
             for first in range(0, count, batch):
@@ -66,9 +71,10 @@ class ClipIqa(nn.Module):
 
 
 def _weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors for a CLIP, float32, checked by its header first."""
+    """Return the file's tensors for a CLIP in float32. Its header is checked first."""
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; give a folder with a CLIP's config.json and model.safetensors")
+    check_readable(file)
     try:
         with safe_open(file, "pt") as opened:
             shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}
@@ -92,10 +98,11 @@ def _fingerprint(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+@float32_default()
 def load_clip_iqa(folder: Path) -> ClipIqa:
-    """The CLIP in ``folder`` as an assessor, float32 on the CPU, in evaluation mode.
+    """Return the CLIP in ``folder`` as an assessor, float32 on the CPU, in evaluation mode.
 
-    Raises :class:`CheckpointError`, also where transformers is not installed (ComfyUI has it).
+    :class:`CheckpointError` is raised for files that cannot be used, and if transformers is not installed (ComfyUI has it).
     """
     folder = Path(folder)
     try:
@@ -103,9 +110,10 @@ def load_clip_iqa(folder: Path) -> ClipIqa:
     except ImportError:
         raise CheckpointError(f"{folder}: CLIP-IQA needs the package transformers; install it, or run it in ComfyUI") from None
     source = folder / "config.json"
+    check_readable(source)
     try:
         found = json.loads(source.read_text(encoding="utf-8"))
-        model = CLIPModel(CLIPConfig.from_dict(found))
+        model: Any = CLIPModel(CLIPConfig.from_dict(found))
     except OSError as problem:
         raise CheckpointError(f"{source}: cannot be read ({problem.strerror}); {AGAIN}") from None
     except Exception as problem:  # transformers raises almost anything for sizes that cannot be
@@ -115,7 +123,7 @@ def load_clip_iqa(folder: Path) -> ClipIqa:
         raise CheckpointError(f"{source}: a vocabulary of {vocabulary} is not CLIP's (49408); choose another CLIP")
     tensors = _weights(folder / "model.safetensors", model.state_dict())
     model.load_state_dict(tensors)
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False).train(False)
     with torch.inference_mode():
         texts = F.normalize(model.text_projection(model.text_model(input_ids=torch.tensor(PROMPTS))[1]), dim=-1)
-    return ClipIqa(model, texts.clone(), _fingerprint(tensors)).requires_grad_(False).eval()
+    return ClipIqa(model, texts.clone(), _fingerprint(tensors)).requires_grad_(False).train(False)

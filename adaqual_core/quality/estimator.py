@@ -1,9 +1,9 @@
-"""The bundled quality estimator: overall quality and the severity of each kind of damage, without a reference (our definition).
+"""This module is the second generation's estimator: overall quality and the severity of each kind of damage (our definition).
 
-A small fully convolutional network gives nine numbers for each cell of 16×16 px. It learns the overall quality from
-:mod:`adaqual_core.quality.reference` and the severity of each kind from the generator that made the damage. Its receptive field
-is finite, and what it knows of the rest of the picture is a vector of statistics that is computed once: a map made in tiles
-equals the map of the whole picture.
+A small convolutional network without a reference picture gives nine numbers for each cell of 16×16 px. It learns the overall
+quality from :mod:`adaqual_core.quality.reference`, and the severity of each kind from the generator that made the damage. Its
+receptive field is finite, and the statistics of the whole picture that it is given are computed once. Therefore a map made in
+tiles equals the map of the whole picture.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import CELL, HIGHEST, LOWEST, cell_count
+from ..grid import CELL, cell_count, quality_of
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
 from ..kinds import KINDS
 
@@ -68,11 +68,11 @@ CELL_STATISTICS = 20
 
 
 def cell_statistics(picture: Tensor) -> Tensor:
-    """What classical no-reference measures read, for each cell: [B, 3, H, W] → [B, 20, H/16, W/16] of order 1.
+    """Return the quantities that classical no-reference measures read, for each cell, of order 1.
 
-    Per colour: logarithms of the energy of two high-pass bands and of the peak of the finer band, mean, minimum, and maximum.
-    For the mean of the colours: how much stronger the steps at the borders of 8×8 blocks are than their neighbours, in both
-    directions (JPEG).
+    Pictures [B, 3, H, W] give [B, CELL_STATISTICS, H/16, W/16]. For each colour: logarithms of the energy of two high-pass bands
+    and of the peak of the finer band, mean, minimum and maximum. For the mean of the colours: how much stronger the steps at the
+    borders of 8×8 blocks are than their neighbours, in both directions (JPEG).
     """
     fine = _high_pass(picture).abs()
     coarse = _high_pass(F.avg_pool2d(picture, 2)).abs()
@@ -88,7 +88,7 @@ def cell_statistics(picture: Tensor) -> Tensor:
 
 
 class QualityEstimator(nn.Module):
-    """Nine logits for each cell of pictures whose sides are multiples of 16 px.
+    """It gives nine logits for each cell of pictures whose sides are multiples of 16 px.
 
     The first logit is overall severity, the other eight are severities by kind in the order of :data:`adaqual_core.kinds.KINDS`.
     """
@@ -124,10 +124,10 @@ class QualityEstimator(nn.Module):
         return CELL * cell_count(radius + CELL * sum(self.config.dilations))
 
     def forward(self, picture: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Logits [B, 9, H/16, W/16] in float32 of pictures [B, 3, H, W] in [0, 1].
+        """Return logits [B, 9, H/16, W/16] in float32 for pictures [B, 3, H, W] in [0, 1].
 
-        ``statistics`` [B, 40] are :func:`levels_and_detail` of the whole picture of which this is a part; without them this
-        picture is taken for the whole.
+        ``statistics`` [B, LEVELS_AND_DETAIL] are the :func:`levels_and_detail` of the whole picture of which the input is a part.
+        Without them the input is taken for the whole.
         """
         if statistics is None:
             statistics = levels_and_detail(picture.detach().float()).to(picture.dtype)
@@ -145,6 +145,7 @@ class QualityEstimator(nn.Module):
         return self.head(x).float()
 
     def severities(self, picture: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores [B, 1, h, w] in [1, 5] and severities by kind [B, 8, h, w] in [0, 1]; arguments as for :meth:`forward`."""
+        """Return scores [B, 1, h, w] in [1, 5] and severities by kind [B, 8, h, w] in [0, 1]; arguments as for
+        :meth:`forward`."""
         found = torch.sigmoid(self(picture, statistics))
-        return HIGHEST - (HIGHEST - LOWEST) * found[:, :1], found[:, 1:]
+        return quality_of(found[:, :1]), found[:, 1:]

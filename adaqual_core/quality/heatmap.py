@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..grid import HIGHEST, LOWEST
 from ..kinds import KINDS
 from .map import QualityMap
@@ -25,6 +26,7 @@ _SEVERITIES = ("1", "0.75", "0.5", "0.25", "0")
 _COLUMNS, _PANEL, _NARROWEST, _LINE, _GAP = 4, 384, 160, 32, 8
 
 
+@float32_default()
 def colour_table() -> Tensor:
     """The colours [256, 3] in [0, 1] of qualities 1 to 5 in even steps."""
     anchors = torch.tensor(_VIRIDIS)
@@ -33,6 +35,7 @@ def colour_table() -> Tensor:
     return torch.lerp(anchors[lower], anchors[lower + 1], (position - lower)[:, None])
 
 
+@float32_default()
 def grey_map(quality: QualityMap) -> Tensor:
     """Quality per pixel as grey [B, 1, H, W] in [0, 1]: 0 = quality 1, 1 = quality 5, at the picture's size."""
     return quality.resized(quality.height, quality.width).sub(LOWEST).div_(HIGHEST - LOWEST)
@@ -73,6 +76,7 @@ def _colours(quality: Tensor) -> Tensor:
     return torch.stack([table[:, channel][index.int()] for channel in range(3)], 1)
 
 
+@float32_default()
 def heatmap(quality: QualityMap, legend: bool = True) -> Tensor:
     """Quality maps as colours [B, 3, H, W] in [0, 1] at the picture's size, above a ``legend`` from 1 to 5."""
     colours = _colours(quality.resized(quality.height, quality.width))

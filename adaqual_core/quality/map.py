@@ -3,7 +3,6 @@
 The map of our assessors has one score per cell of 16×16 px; maps of any other size are resampled where they are used.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -12,9 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checks import check_number, check_tensor
+from ..default_dtype import float32_default
 from ..filters import gaussian_blur
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, severity_of
 from ..kinds import KINDS
+
+LARGEST = 2**20
+"""Longest side in px of a picture that a map can be of."""
+
+WIDEST_BLUR = 1024
+"""Largest standard deviation in px of the blur of a map; beyond it a map of pixels would take gigabytes to blur."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +45,31 @@ class QualityMap:
     painted: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
+        check_tensor("scores", self.scores)
         shape = tuple(self.scores.shape)
         if len(shape) != 4 or shape[1] != 1 or 0 in shape:
             raise ValueError(f"scores: shape {shape}; a quality map is [B, 1, h, w] with no empty side")
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"picture size: {self.height}×{self.width}; both sides must be at least 1 px")
+        for side in (self.height, self.width):
+            check_number("picture size", side, int)
+        if not (1 <= self.height <= LARGEST and 1 <= self.width <= LARGEST):
+            raise ValueError(f"picture size: {self.height}×{self.width}; both sides must be 1 to {LARGEST} px")
         _check_range("scores", self.scores, LOWEST, HIGHEST)
         if self.kinds is not None:
+            check_tensor("kinds", self.kinds)
             found = tuple(self.kinds.shape)
             if len(found) != 4 or found[:2] != (shape[0], len(KINDS)) or 0 in found:
                 raise ValueError(f"kinds: shape {found}; give [{shape[0]}, {len(KINDS)}, h, w]")
             _check_range("kinds", self.kinds, 0, 1)
         wanted = (shape[0], 1, self.height, self.width)
         if self.pixels is not None:
+            check_tensor("pixels", self.pixels)
             if tuple(self.pixels.shape) != wanted:
                 raise ValueError(f"pixels: shape {tuple(self.pixels.shape)}; give {list(wanted)}")
             _check_range("pixels", self.pixels, LOWEST, HIGHEST)
+        if not isinstance(self.painted, Mapping):
+            raise ValueError(f"painted: {self.painted!r}; give tensors by names of kinds")
         for kind, damage in self.painted.items():
+            check_tensor("painted", damage)
             found = tuple(damage.shape)
             if kind not in KINDS or self.kinds is None or found != wanted:
                 raise ValueError(f"painted: '{kind}' {found}; give {list(wanted)} by names of kinds, for a map that has kinds")
@@ -177,6 +192,7 @@ FAINT = 0.4
 """Severity that real damage exceeds somewhere, in a picture that is mostly undamaged."""
 
 
+@float32_default()
 def without_faint_regions(scores: Tensor) -> Tensor:
     """Scores [B, 1, h, w] without the regions that are faintly damaged throughout (our definition).
 
@@ -195,8 +211,10 @@ def without_faint_regions(scores: Tensor) -> Tensor:
         core = grown
 
 
+@float32_default()
 def quality_from_severity(mask: Tensor, assessor: str = "mask") -> QualityMap:
     """Quality map of a severity mask [B, H, W] or [B, 1, H, W] in [0, 1] (1 = destroyed); outside values are clamped."""
+    check_tensor("mask", mask)
     if mask.ndim == 3:
         mask = mask[:, None]
     if mask.ndim != 4 or mask.shape[1] != 1:
@@ -207,6 +225,7 @@ def quality_from_severity(mask: Tensor, assessor: str = "mask") -> QualityMap:
     return QualityMap(scores, mask.shape[-2], mask.shape[-1], assessor)
 
 
+@float32_default()
 def edit_quality(
     quality: QualityMap,
     *,
@@ -225,14 +244,17 @@ def edit_quality(
     to the pixel. Damage that was set through masks is edited alike.
     """
     for name, value in (("override_quality", override_quality), ("minimum", minimum), ("maximum", maximum)):
+        check_number(name, value)
         if not LOWEST <= value <= HIGHEST:
             raise ValueError(f"{name}: {value}; qualities go from 1 (destroyed) to 5 (clean)")
     if minimum > maximum:
         raise ValueError(f"minimum: {minimum} is above maximum {maximum}; lower it")
-    if gain < 0 or not math.isfinite(gain):
-        raise ValueError(f"gain: {gain}; give a finite number of at least 0")
-    if blur < 0 or not math.isfinite(blur):
-        raise ValueError(f"blur: {blur}; give a width in px of at least 0")
+    check_number("gain", gain)
+    if not 0 <= gain <= 1e9:
+        raise ValueError(f"gain: {gain}; give a number from 0 (no damage) to 1e9 (all damage is complete)")
+    check_number("blur", blur)
+    if not 0 <= blur <= WIDEST_BLUR:
+        raise ValueError(f"blur: {blur}; give a width from 0 to {WIDEST_BLUR} px")
     if override is not None:
         override = checked_mask("override", override, quality.batch)
 
@@ -269,6 +291,7 @@ def edit_quality(
 
 def checked_mask(name: str, mask: Tensor, batch: int) -> Tensor:
     """A mask [1 or B, h, w] as float32 [1 or B, 1, h, w] in [0, 1] on the CPU; ValueError for other shapes and for NaN."""
+    check_tensor(name, mask)
     if mask.ndim != 3 or mask.shape[0] not in (1, batch) or 0 in mask.shape:
         raise ValueError(f"{name}: shape {tuple(mask.shape)}; give [1 or {batch}, h, w]")
     mask = mask[:, None].detach().cpu().float()

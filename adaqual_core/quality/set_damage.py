@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..checks import check_number
 from ..grid import HIGHEST, LOWEST
 from ..kinds import KINDS
 from .map import QualityMap, cell_grid, checked_mask, raised, resampled
@@ -20,6 +21,7 @@ def set_damage(quality: QualityMap, kind: str, severity: float, mask: Tensor | N
     """
     if kind not in KINDS:
         raise ValueError(f"kind: '{kind}'; choose from {', '.join(KINDS)}")
+    check_number("severity", severity)
     if not 0 <= severity <= 1:
         raise ValueError(f"severity: {severity}; give a number from 0 (nothing is said) to 1 (worst)")
     kinds, scores, pixels, painted = quality.kinds, quality.scores, quality.pixels, dict(quality.painted)

@@ -1,9 +1,9 @@
-"""Scores of whole pictures, and a dense map from overlapping tiles at native resolution (our definition).
+"""This module scores whole pictures with a large assessor, and makes dense maps from overlapping tiles (our definition).
 
-A tile is as large as what the network sees (448 px for DeQA-Score, 224 for most CLIPs), so its pixels reach the network
-unscaled. A cell's local score is the mean of the tiles over it, weighted by sin² of the position in the tile, which fades
-tiles in and out and sums to one. A small tile alone misleads: flat sky has no detail and reads as bad. So every cell is
-moved toward the score of the whole picture: Q = local + blend · (whole − local).
+A tile is as large as the network's input (448 px for DeQA-Score, 224 px for most CLIPs), so its pixels reach the network
+unscaled. A cell's local score is the mean of the tiles over it, weighted by sin² of the cell's position in the tile. These
+weights fade tiles in and out, and they sum to one. A small tile alone misleads: flat sky has no detail and scores low. So every
+cell is moved toward the score of the whole picture: Q = local + blend · (whole − local).
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..checks import check_picture
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
+from ..visible import filled, without_invisible
 from .cache import ScoreCache, cache_key
 from .deqa.preprocess import normalised, quantised, whole_picture
 from .map import QualityMap
@@ -24,24 +25,41 @@ Progress = Callable[[int, int], None]
 
 
 class Scorer(Protocol):
-    """What gives one score to a square picture: a DeQA-Score or a CLIP-IQA.
+    """An assessor that gives one score to a square picture: DeQA-Score or CLIP-IQA."""
 
-    ``size``: the square's side in px. ``fingerprint`` and ``dtype`` name the weights and the arithmetic in the cache.
-    ``layer_count``: how often ``score`` reports each picture to ``tick``.
-    """
+    @property
+    def name(self) -> str:
+        """The assessor's name, which its maps carry."""
+        ...
 
-    name: str
-    size: int
-    dtype: torch.dtype
-    fingerprint: str
-    layer_count: int
+    @property
+    def size(self) -> int:
+        """Side in px of the square."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the network computes; it is part of a score's key in the cache."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights; it is part of a score's key in the cache."""
+        ...
+
+    @property
+    def layer_count(self) -> int:
+        """Number of times that :meth:`score` reports each picture to ``tick``."""
+        ...
 
     def score(self, count: int, prepare: Callable[[int], Tensor], batch: int, tick: Callable[[int], None]) -> Tensor:
-        """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``."""
+        """Return the scores [count] in [1, 5], float32 on the CPU, of the pictures that ``prepare(0)`` to ``prepare(count - 1)``
+        give: normalised, [3, size, size]. ``batch`` of them run at once, and ``tick(n)`` is told when n have passed a layer."""
+        ...
 
 
 def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
-    """Evenly spread starts of the fewest tiles that cover ``length`` px and overlap by at least ``overlap`` of a tile.
+    """Return evenly spread starts of the fewest tiles that cover ``length`` px and overlap by at least ``overlap`` of a tile.
 
     A side shorter than a tile gets one tile around its centre, which begins before 0.
     """
@@ -53,7 +71,7 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
 
 
 def tile_weights(length: int, starts: list[int], tile: int) -> Tensor:
-    """How much each tile counts in each cell of a side, [cells, tiles]; the rows sum to 1."""
+    """Return the weight of each tile in each cell of a side, [cells, tiles]. The rows sum to 1."""
     centres = (torch.arange(cell_count(length)) * CELL + CELL / 2).clamp(max=length - 0.5)
     position = (centres[:, None] - torch.tensor(starts)) / tile
     # the floor decides where tiles only touch and all sines are 0
@@ -62,7 +80,7 @@ def tile_weights(length: int, starts: list[int], tile: int) -> Tensor:
 
 
 def _prepare(pixels: Tensor, corners: list[tuple[int, int]], size: int, number: int) -> Tensor:
-    """Input ``number`` of a picture: the whole for 0, then its tiles."""
+    """Return input ``number`` of a picture: the whole picture for 0, its tiles for 1 and above."""
     if number == 0:
         return whole_picture(pixels, size)
     top, left = corners[number - 1]
@@ -80,7 +98,7 @@ def _score(
     cache: ScoreCache | None,
     progress: Progress | None,
 ) -> Tensor:
-    """Scores [B, 1 + tiles] of each picture and of its tiles at ``corners``, cached ones not computed."""
+    """Return the scores [B, 1 + tiles] of each picture and of its tiles at ``corners``. Cached scores are not computed again."""
     settings = {**settings, "dtype": str(scorer.dtype)}
     count, every, missing = 1 + len(corners), [], []
     keys = [cache_key(quantised(one[:3]), scorer.fingerprint, settings) for one in picture] if cache else []
@@ -112,12 +130,12 @@ def score_pictures(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """One score per picture, [B] in [1, 5], of pictures [B, 3 or 4, H, W] in [0, 1]: what the network says of the whole.
+    """Return one score per picture, [B] in [1, 5], of pictures [B, 3 or 4, H, W] in [0, 1] as a whole.
 
-    Other arguments as for :func:`estimate_quality_by_tiles`.
+    The other arguments are those of :func:`estimate_quality_by_tiles`.
     """
     check_picture(picture)
-    return _score(scorer, picture, [], {"kind": "whole"}, batch, cache, progress)[:, 0]
+    return _score(scorer, filled(picture), [], {"kind": "whole"}, batch, cache, progress)[:, 0]
 
 
 def estimate_quality_by_tiles(
@@ -130,7 +148,7 @@ def estimate_quality_by_tiles(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] (alpha is ignored), one score per cell of 16 px.
+    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1], one score per cell of 16 px; alpha only says what is invisible.
 
     ``overlap``: part of a tile that its neighbour covers too, at least, in [0, 0.9]; more is finer and slower.
     ``blend`` in [0, 1]: how far the whole picture's score replaces the local one. ``batch`` tiles run at once.
@@ -145,6 +163,7 @@ def estimate_quality_by_tiles(
     if batch < 1:
         raise ValueError(f"batch: {batch}; give at least 1")
     check_picture(picture)
+    picture = filled(picture)
     height, width = picture.shape[-2:]
     ys, xs = (tile_starts(side, scorer.size, overlap) for side in (height, width))
     corners = [(top, left) for top in ys for left in xs]
@@ -152,4 +171,4 @@ def estimate_quality_by_tiles(
     whole, tiles = scores[:, 0], scores[:, 1:].view(-1, 1, len(ys), len(xs))
     local = tile_weights(height, ys, scorer.size) @ tiles @ tile_weights(width, xs, scorer.size).T
     blended = local + blend * (whole.view(-1, 1, 1, 1) - local)
-    return QualityMap(blended.clamp(LOWEST, HIGHEST), height, width, scorer.name)
+    return QualityMap(without_invisible(blended.clamp(LOWEST, HIGHEST), picture), height, width, scorer.name)

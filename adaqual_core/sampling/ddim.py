@@ -1,15 +1,17 @@
-"""Residual diffusion by DDIM with x0 prediction, as pure functions (Song et al. 2021; paper section 3.3).
+"""Residual diffusion by DDIM with x0 prediction (Song et al. 2021; paper section 3.3): schedules, the step and the only loop.
 
 The state is x_t = √ā_t·r + √(1−ā_t)·n with the residual r and noise n of any scale; the scale is that of the noise given.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 TRAIN_STEPS = 1000
 SCHEDULES = ("trailing", "official")
+_ROWS = 256
 
 
 def alphas_cumprod() -> Tensor:
@@ -55,35 +57,39 @@ def ddim_step(
     return following if sigma == 0 or noise is None else following + sigma * noise
 
 
-def sample(
-    predict: Callable[[Tensor, int], Tensor],
-    noise: Tensor,
+class Estimate(NamedTuple):
+    """A prediction of the clean data, as large as the state.
+
+    ``x0``: clamped to its range. ``unclipped``: the prediction before that, for networks whose sampler reads the remaining noise
+    from it; None reads it from ``x0``.
+    """
+
+    x0: Tensor
+    unclipped: Tensor | None = None
+
+
+def ddim(
+    predict: Callable[[Tensor, int], Estimate],
+    state: Tensor,
     steps: Sequence[int],
     *,
     eta: float = 0.0,
     fresh_noise: Callable[[int], Tensor] | None = None,
-    clip: float = 1.0,
-    clipped_direction: bool = True,
-    callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Residual predicted by DDIM from ``noise`` [..., H, W] along the timesteps ``steps`` (descending).
+    """The data x0 that DDIM samples from the noise ``state`` [..., H, W] along the timesteps ``steps`` (descending).
 
-    ``predict(x_t, t)`` returns the residual; it is clamped to ±``clip``. ``fresh_noise(index)`` is asked for noise of the
-    start's scale where ``eta`` > 0. ``callback(index, residual)`` sees each prediction; an exception in it cancels.
-    ``clipped_direction`` False reads the remaining noise from the prediction before it is clamped, as the published
-    AdaQual sampler does; the two differ only where a prediction exceeds ``clip``.
+    ``predict(state, t)`` estimates the data; it may give the same tensors again at every step. ``eta`` in [0, 1] exchanges part
+    of the noise for ``fresh_noise(index)``, which is asked after each step but the last for noise of the start's scale.
+    ``state`` is overwritten, in strips of rows, so that no further tensor of its size is needed.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta: {eta}; give 0 (deterministic) to 1")
-    if eta > 0 and fresh_noise is None:
-        raise ValueError("fresh_noise: missing, but eta is above 0; give a function that draws noise for a step")
-    alphas, x = alphas_cumprod(), noise
-    for index, t in enumerate(steps):
-        raw = predict(x, t)
-        x0 = raw.clamp(-clip, clip)
-        if callback is not None:
-            callback(index, x0)
-        drawn = fresh_noise(index) if eta > 0 and fresh_noise is not None else None
-        following = previous_alpha(alphas, steps, index)
-        x = ddim_step(x, x0, float(alphas[t]), following, eta, drawn, unclipped=None if clipped_direction else raw)
-    return x
+    *earlier, last = steps
+    alphas = alphas_cumprod()
+    for index, t in enumerate(earlier):
+        x0, unclipped = predict(state, t)
+        fresh = fresh_noise(index) if eta > 0 and fresh_noise is not None else None
+        alpha, following = float(alphas[t]), previous_alpha(alphas, steps, index)
+        for top in range(0, state.shape[-2], _ROWS):
+            rows = (..., slice(top, top + _ROWS), slice(None))
+            drawn, raw = (None if x is None else x[rows] for x in (fresh, unclipped))
+            state[rows] = ddim_step(state[rows], x0[rows], alpha, following, eta, drawn, unclipped=raw)
+    return predict(state, last).x0

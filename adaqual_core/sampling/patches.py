@@ -1,4 +1,4 @@
-"""Patch-based diffusion restoration: one noise estimate from many overlapping patches (Özdenizci & Legenstein 2023).
+"""The estimate of a whole picture from many overlapping patches (Özdenizci & Legenstein 2023).
 
 At every step the noise that the network finds in overlapping patches is averaged where they overlap, and the whole
 picture takes one DDIM step. Beyond the published sampler, borders are always covered, and patches without a pixel to
@@ -6,19 +6,17 @@ restore are never run. No function here keeps more than one batch of patches bes
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..grid import mirrored
-from ..networks.weather_diffusion import WeatherNet
+from ..networks.family import Told
+from ..networks.runner import Runner
 from ..prompt import Prompt
-from .ddim import alphas_cumprod, ddim_step, previous_alpha, timesteps
-from .runner import Runner
-from .settings import Preview, Progress, Restored, RestoreSettings, check_inputs, counted, draw_noise
-
-PUBLISHED = RestoreSettings(steps=25, schedule="official")
-"""What the authors sample with."""
+from .ddim import Estimate, alphas_cumprod
+from .settings import RestoreSettings
 
 
 def corners(height: int, width: int, patch: int, stride: int) -> list[tuple[int, int]]:
@@ -67,135 +65,86 @@ def active_corners(grid: Sequence[tuple[int, int]], patch: int, mask: Tensor) ->
     return [corner for corner in grid if corner in needed or bool(part(bare, corner).any())]
 
 
-def sample_patches(
-    predict: Callable[[Tensor, int], Tensor],
-    picture: Tensor,
-    noise: Tensor,
-    steps: Sequence[int],
-    *,
-    grid: Sequence[tuple[int, int]],
-    patch: int,
-    batch: int = 16,
-    mask: Tensor | None = None,
-    eta: float = 0.0,
-    fresh_noise: Callable[[int], Tensor] | None = None,
-    callback: Callable[[int, Tensor], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """The restored picture [3, H, W] in about [−1, 1], by DDIM from ``noise`` [3, H, W] along ``steps`` (descending).
+@dataclass(frozen=True)
+class PatchPlan:
+    """Which patches of a picture are run.
 
-    ``picture`` [3, H, W] in [0, 1]; ``grid``: :func:`corners` (y, x) of its patches. ``predict(patches, t)`` returns
-    the noise [n, 3, p, p] of n ≤ ``batch`` patches [n, 6, p, p]: the picture as 2x − 1 and the state. ``mask`` [H, W]
-    in [0, 1] is how much of the change each pixel takes: every estimate x0 becomes picture + mask·(x0 − picture), and
-    only :func:`active_corners` are run; None restores everything, exactly as published. ``fresh_noise(index)`` [3, H, W]
-    is asked for after a step where ``eta`` > 0. ``callback(index, x0)`` sees each step's estimate, ``progress(done,
-    total)`` each batch; an exception in either cancels.
+    ``corners``: (y, x) of their top left corners; ``patch``: their side in px; ``batch``: how many are run at once. ``shape``:
+    height and width in px of the sampler's state, at least a patch. Patches are counted as the plan's tiles.
     """
-    if picture.shape != noise.shape or picture.ndim != 3:
-        raise ValueError(f"noise: shape {tuple(noise.shape)}, picture: {tuple(picture.shape)}; give [3, H, W] of both")
-    if mask is not None and mask.shape != picture.shape[1:]:
-        raise ValueError(f"mask: shape {tuple(mask.shape)} for a picture {tuple(picture.shape)}; give [H, W]")
-    if batch < 1:
-        raise ValueError(f"batch: {batch}; give at least 1 patch")
-    grid = grid if mask is None else active_corners(grid, patch, mask)
-    groups = [grid[i : i + batch] for i in range(0, len(grid), batch)]
-    coverage = torch.zeros(picture.shape[1:], device=picture.device)
-    for y, x in grid:
-        coverage[y : y + patch, x : x + patch] += 1
-    coverage.clamp_(min=1)
-    condition, state, alphas, done = picture * 2 - 1, noise, alphas_cumprod(), 0
-    for index, t in enumerate(steps):
-        alpha = float(alphas[t])
-        found = torch.zeros_like(picture)
-        for group in groups:
-            cut = [
-                torch.cat((condition[:, y : y + patch, x : x + patch], state[:, y : y + patch, x : x + patch])) for y, x in group
-            ]
-            for (y, x), part in zip(group, predict(torch.stack(cut), t), strict=True):
-                found[:, y : y + patch, x : x + patch] += part
-            done += 1
-            if progress is not None:
-                progress(done, len(groups) * len(steps))
-        found /= coverage
-        x0 = found.mul_(-((1 - alpha) ** 0.5)).add_(state).div_(alpha**0.5)
-        if mask is not None:
-            x0 = condition + mask * (x0 - condition)
-        if callback is not None:
-            callback(index, x0)
-        fresh = fresh_noise(index) if eta > 0 and fresh_noise is not None else None
-        state = ddim_step(state, x0, alpha, previous_alpha(alphas, steps, index), eta, fresh)
-    return state
+
+    corners: tuple[tuple[int, int], ...]
+    patch: int
+    batch: int
+    shape: tuple[int, int]
+    tiles_total: int
+
+    @property
+    def tiles_run(self) -> int:
+        """Number of patches that are run."""
+        return len(self.corners)
+
+    @property
+    def runs(self) -> int:
+        """How often the network is run in a step."""
+        return -(-len(self.corners) // self.batch)
+
+    def predictor(self, run: Runner, told: Told, prompt: Prompt, advance: Callable[[Tensor], None]) -> "Averaged":
+        """What estimates the picture for :func:`ddim.ddim`."""
+        return Averaged(self, run, told, _mask(prompt, self.patch), advance)
 
 
-def _extended(field: Tensor, height: int, width: int) -> Tensor:
-    """[..., H, W] continued by reflection to at least ``height`` × ``width``."""
-    rows, columns = (mirrored(field.shape[i], 0, max(field.shape[i], n)) for i, n in ((-2, height), (-1, width)))
+def _mask(prompt: Prompt, patch: int) -> Tensor:
+    """The restore mask [H', W'] per pixel of one picture, extended to at least a patch."""
+    return extended(prompt.pixel_mask(0), patch)
+
+
+def averaged_patches(run: Runner, settings: RestoreSettings, prompt: Prompt) -> PatchPlan:
+    """Patches every ``settings.stride`` px, without those that one picture's prompt does not need."""
+    patch = run.model.config.patch
+    pixels = _mask(prompt, patch)
+    height, width = pixels.shape
+    grid = corners(height, width, patch, settings.stride)
+    return PatchPlan(tuple(active_corners(grid, patch, pixels)), patch, settings.patch_batch, (height, width), len(grid))
+
+
+def extended(field: Tensor, patch: int) -> Tensor:
+    """[..., H, W] continued by reflection to at least ``patch`` px on both sides."""
+    rows, columns = (mirrored(side, 0, max(side, patch)) for side in field.shape[-2:])
     return field[..., rows, :][..., columns]
 
 
-def _restore_one(
-    run: Runner,
-    source: Tensor,
-    mask: Tensor,
-    grid: Sequence[tuple[int, int]],
-    patch: int,
-    settings: RestoreSettings,
-    advance: Callable[[Preview], None],
-) -> Tensor:
-    """One picture [3, H, W], restored; ``mask`` and ``grid`` are of the picture extended to at least a patch."""
-    height, width = source.shape[-2:]
-    changed, every = mask[:height, :width] > 0, -(-max(height, width) // 512)
-    extended = _extended(source, patch, patch)
-    shape = (extended.shape[-2], extended.shape[-1])
-    estimate = extended * 2 - 1
+class Averaged:
+    """Estimates one picture from the mean noise that the network finds in overlapping patches.
 
-    def finished(state: Tensor, stride: int = 1) -> Tensor:
-        before = source[:, ::stride, ::stride]
-        change = (state[:, :height:stride, :width:stride] + 1) / 2 - before
-        return torch.where(changed[::stride, ::stride], (before + settings.strength * change).clamp(0, 1), before)
-
-    def see(index: int, x0: Tensor) -> None:
-        nonlocal estimate
-        estimate = x0
-
-    with torch.inference_mode():
-        state = sample_patches(
-            lambda patches, t: run([patches, torch.tensor([t])], f"timestep {t}"),
-            extended, draw_noise(shape, 1.0, settings.seed), timesteps(settings.schedule, settings.steps), grid=grid,
-            patch=patch, batch=settings.patch_batch, mask=None if bool((mask == 1).all()) else mask, eta=settings.eta,
-            fresh_noise=lambda index: draw_noise(shape, 1.0, settings.seed, index + 1), callback=see,
-            progress=lambda done, total: advance(lambda: finished(estimate, every)),
-        )  # fmt: skip
-        return finished(state)
-
-
-def restore_patches(
-    model: WeatherNet,
-    picture: Tensor,
-    prompt: Prompt,
-    settings: RestoreSettings = PUBLISHED,
-    *,
-    dtype: torch.dtype | None = None,
-    progress: Progress | None = None,
-) -> Restored:
-    """Restore ``picture`` [B, 3 or 4, H, W] in [0, 1] where ``prompt`` asks for it, as :func:`restore.restore` does.
-
-    Only the prompt's restore mask is used; where it is 0 pixels return unchanged. Patches of the model's size lie
-    every ``stride`` px and are run ``patch_batch`` at a time; ``tile`` and ``overlap`` are not heeded. The result counts
-    patches as its tiles.
+    ``mask`` [H', W'] in [0, 1] is how much of the change each pixel takes: every estimate x0 becomes picture + mask·(x0 −
+    picture). A mask of ones restores exactly as published. ``advance(x0)`` is called after each run of the network with the
+    estimate of the step before, at first with the picture.
     """
-    check_inputs(picture, prompt)
-    batch, _, height, width = picture.shape
-    patch, run = model.config.patch, Runner(model, dtype)
-    masks = [_extended(prompt.pixel_mask(index), patch, patch) for index in range(len(picture))]
-    grid = corners(*masks[0].shape, patch, settings.stride)
-    counts = [len(active_corners(grid, patch, mask)) if settings.strength > 0 else 0 for mask in masks]
-    total = settings.steps * sum(-(-count // settings.patch_batch) for count in counts)
-    result = torch.empty(picture.shape, dtype=torch.float32)
-    advance = counted(progress, total)
-    for index, mask in enumerate(masks):
-        source = picture[index, :3].detach().to("cpu", torch.float32).clamp(0, 1)
-        needed = counts[index] > 0
-        result[index, :3] = _restore_one(run, source, mask, grid, patch, settings, advance) if needed else source
-        result[index, 3:] = picture[index, 3:]
-    return Restored(result, batch * len(grid), sum(counts))
+
+    def __init__(self, plan: PatchPlan, run: Runner, told: Told, mask: Tensor, advance: Callable[[Tensor], None]):
+        self.plan, self.run, self.advance = plan, run, advance
+        self.alphas, self.condition = alphas_cumprod(), extended(told.base, plan.patch) * 2 - 1
+        self.mask = None if bool((mask == 1).all()) else mask
+        self.x0 = self.condition
+        self.coverage = torch.zeros(plan.shape)
+        for y, x in plan.corners:
+            self.coverage[y : y + plan.patch, x : x + plan.patch] += 1
+        self.coverage.clamp_(min=1)
+
+    def __call__(self, state: Tensor, t: int) -> Estimate:
+        """The estimate in about [−1, 1] from ``state`` [3, H', W'] at timestep ``t``."""
+        plan, alpha = self.plan, float(self.alphas[t])
+        noise = torch.zeros_like(state)
+        for first in range(0, len(plan.corners), plan.batch):
+            group = plan.corners[first : first + plan.batch]
+            parts = [(slice(None), slice(y, y + plan.patch), slice(x, x + plan.patch)) for y, x in group]
+            patches = torch.stack([torch.cat((self.condition[part], state[part])) for part in parts])
+            found = self.run({"patches": patches, "timestep": torch.tensor([t])}, f"timestep {t}")
+            for part, one in zip(parts, found, strict=True):
+                noise[part] += one
+            self.advance(self.x0)
+        noise /= self.coverage
+        x0 = noise.mul_(-((1 - alpha) ** 0.5)).add_(state).div_(alpha**0.5)
+        self.x0 = x0 if self.mask is None else self.condition + self.mask * (x0 - self.condition)
+        return Estimate(self.x0)

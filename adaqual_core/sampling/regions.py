@@ -1,4 +1,4 @@
-"""Restoration by networks that look at the picture as a whole: the official AdaQual layout.
+"""In which windows networks are run that look at the picture as a whole, as AdaQual-Diff's does.
 
 Their channel attention averages over all that they see, so a picture is not cut into tiles: it is run whole, exactly as
 published. Where the quality map keeps parts of it, each connected damaged region is run in a window of its own with a
@@ -6,32 +6,23 @@ margin of CONTEXT px, and its averages are those of that window. Regions above (
 averages over a local window instead; these are the only places where pieces do not equal the whole exactly.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..grid import CELL
-from ..networks.adaqual_diff import OfficialNet
+from ..networks.family import WHOLE
+from ..networks.runner import Runner
 from ..prompt import Prompt
-from .ddim import alphas_cumprod, ddim_step, previous_alpha, timesteps
-from .runner import Runner
-from .settings import Preview, Progress, Restored, RestoreSettings, check_inputs, counted, draw_noise, preview_of
+from .settings import RestoreSettings
 from .tiles import TILE, Window, borders
-
-WHOLE = 4
-"""Times ``tile``: the side in px of the largest square that is run whole (2048 px at the default of 512)."""
+from .windows import WindowPlan
 
 CONTEXT = 32
 """Kept px that the network sees around a damaged region. Nothing is blended there, so it need not see all it could."""
 
 LARGEST_POOL = 384
 """Local window in px of the channel attention in pieces: 1.5 times the authors' training crop, as Chu et al. advise."""
-
-
-PUBLISHED = RestoreSettings(steps=2, schedule="official")
-"""What the authors sample with."""
 
 
 def _boxes(needed: Tensor) -> list[tuple[int, int, int, int]]:
@@ -105,80 +96,13 @@ def _tiles_touched(windows: list[Window], height: int, width: int) -> int:
     return int(seen.sum())
 
 
-def _restore_one(
-    run: Runner,
-    source: Tensor,
-    prompt: Prompt,
-    index: int,
-    mask: Tensor,
-    windows: list[Window],
-    pooled: int | None,
-    settings: RestoreSettings,
-    advance: Callable[[Preview], None],
-) -> Tensor:
-    """Residual [3, H, W] of one picture, times ``mask`` [H, W]."""
-    shape, one = (source.shape[-2], source.shape[-1]), slice(index, index + 1)
-    alphas, steps = alphas_cumprod(), timesteps(settings.schedule, settings.steps)
-    state = draw_noise(shape, run.model.config.noise_scale, settings.seed)
-    raw, residual = torch.zeros(3, *shape), torch.zeros(3, *shape)  # every step writes the same windows again
-    for number, t in enumerate(steps):
-        alpha = float(alphas[t])
-        for w in windows:
-            rows, columns = slice(w.window_top, w.window_bottom), slice(w.window_left, w.window_right)
-            cells = (
-                slice(w.window_top // CELL, -(-w.window_bottom // CELL)),
-                slice(w.window_left // CELL, -(-w.window_right // CELL)),
-            )
-            inputs = [
-                source[None, :, rows, columns], state[None, :, rows, columns], torch.tensor([t]), torch.tensor([alpha]),
-                prompt.severity[one][..., cells[0], cells[1]], prompt.length[one][..., cells[0], cells[1]],
-                prompt.statistics[one],
-            ]  # fmt: skip
-            found = run(inputs, f"tile ({w.left}, {w.top})", pool_window=pooled)[0]
-            top, left = w.top - w.window_top, w.left - w.window_left
-            found = found[:, top : top + w.bottom - w.top, left : left + w.right - w.left]
-            block = (slice(None), slice(w.top, w.bottom), slice(w.left, w.right))
-            raw[block], residual[block] = found * mask[block[1:]], found.clamp(-1, 1) * mask[block[1:]]
-            advance(lambda: preview_of(source, residual, settings.strength))
-        following = previous_alpha(alphas, steps, number)
-        if number + 1 < len(steps):
-            fresh = None
-            if settings.eta > 0:
-                fresh = draw_noise(shape, run.model.config.noise_scale, settings.seed, number + 1)
-            state = ddim_step(state, residual, alpha, following, settings.eta, fresh, unclipped=raw)
-    return residual
+def damaged_regions(run: Runner, settings: RestoreSettings, prompt: Prompt) -> WindowPlan:
+    """Each region that one picture's prompt asks to restore in a window of its own.
 
-
-def restore_whole(
-    model: OfficialNet,
-    picture: Tensor,
-    prompt: Prompt,
-    settings: RestoreSettings = PUBLISHED,
-    *,
-    dtype: torch.dtype | None = None,
-    progress: Progress | None = None,
-) -> Restored:
-    """Restore ``picture`` [B, 3 or 4, H, W] in [0, 1] where ``prompt`` asks for it, as :func:`restore.restore` does.
-
-    A picture that is damaged everywhere comes out as from the authors' sampler (its noise direction is read from the
-    residual before clamping, as theirs is). ``tile`` decides how much is run at once, see WHOLE; ``overlap`` is not heeded.
+    ``settings.tile`` decides how much is run at once, see WHOLE; ``overlap`` is not heeded.
     """
-    check_inputs(picture, prompt)
-    height, width = picture.shape[-2:]
-    run, step = Runner(model, dtype), max(CELL, 2 ** len(model.config.encoder))
-    masks = [prompt.pixel_mask(index) for index in range(len(picture))]
-    if settings.strength == 0:
-        masks = [torch.zeros_like(mask) for mask in masks]
-    plans = [windows_of(mask, settings.tile, step, model.receptive_radius) for mask in masks]
-    total = settings.steps * sum(len(windows) for windows, _ in plans)
-    result = torch.empty(picture.shape, dtype=torch.float32)
-    advance = counted(progress, total)
-    for index, (mask, (windows, pooled)) in enumerate(zip(masks, plans, strict=True)):
-        source = picture[index, :3].detach().to("cpu", torch.float32).clamp(0, 1)
-        result[index, :3] = source
-        if windows:
-            residual = _restore_one(run, source, prompt, index, mask, windows, pooled, settings, advance)
-            result[index, :3] = torch.add(source, residual, alpha=settings.strength).clamp_(0, 1)
-        result[index, 3:] = picture[index, 3:]
+    step = max(CELL, 2 ** len(run.model.config.encoder))
+    height, width = prompt.quality.height, prompt.quality.width
+    windows, pooled = windows_of(prompt.pixel_mask(0), settings.tile, step, run.model.receptive_radius)
     tiles = -(-height // TILE) * -(-width // TILE)
-    return Restored(result, len(plans) * tiles, sum(_tiles_touched(windows, height, width) for windows, _ in plans))
+    return WindowPlan(tuple((w,) for w in windows), (height, width), tiles, _tiles_touched(windows, height, width), pooled)

@@ -1,4 +1,4 @@
-"""What every sampler shares: its settings, its result, noise, progress and previews."""
+"""The sampler's settings, its result, its noise, and what it demands of its inputs."""
 
 import itertools
 import math
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 
-from ..checks import check_picture
+from ..checks import check_numbers, check_picture
 from ..grid import cell_count
+from ..networks.registry import family_of
 from ..prompt import Prompt
 from .ddim import SCHEDULES
 from .tiles import TILE
@@ -20,7 +22,7 @@ Progress = Callable[[int, int, Preview], None]
 
 @dataclass(frozen=True)
 class RestoreSettings:
-    """How to sample; :func:`families.settings_for` starts from what a model is made for.
+    """How to sample; :func:`settings_for` starts from what a model is made for.
 
     ``overlap``: px of context around a block, raised to the network's own; ``tile``: px a window may measure beside its
     context. Networks that work in patches take one every ``stride`` px, ``patch_batch`` at once, and heed neither.
@@ -38,6 +40,7 @@ class RestoreSettings:
     patch_batch: int = 16
 
     def __post_init__(self):
+        check_numbers(self)
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps: {self.steps}; give 1 to 1000 (2 is what the models are trained for)")
         if not 0 <= self.seed < 2**64:
@@ -50,8 +53,8 @@ class RestoreSettings:
             raise ValueError(f"strength: {self.strength}; give 0 (the input) to 1 (fully restored)")
         if self.tile < TILE:
             raise ValueError(f"tile: {self.tile}; give at least {TILE} px (512 suits most machines)")
-        if self.overlap < 0:
-            raise ValueError(f"overlap: {self.overlap}; give at least 0 px")
+        if not 0 <= self.overlap < 2**31:
+            raise ValueError(f"overlap: {self.overlap}; give 0 to 2^31 − 1 px")
         if self.tile_batch < 1:
             raise ValueError(f"tile_batch: {self.tile_batch}; give at least 1")
         if self.stride < 1:
@@ -69,10 +72,16 @@ class Restored:
     tiles_run: int
 
 
-def preview_of(picture: Tensor, residual: Tensor, strength: float) -> Tensor:
-    """The picture as restored so far, at most 512 px, [3, h, w] in [0, 1]."""
-    height, width = picture.shape[-2:]
-    return (small(picture) + strength * small(residual[:, :height, :width])).clamp(0, 1)
+def settings_for(model: nn.Module, **given) -> RestoreSettings:
+    """The settings that ``model`` is made for, with those ``given`` that are not None; ValueError for impossible ones."""
+    family = family_of(model)
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return RestoreSettings(**{"steps": family.steps, "schedule": family.schedule, **wanted})
+
+
+def working_memory(model: nn.Module, settings: RestoreSettings, height: int, width: int) -> float:
+    """Bytes of work beside the weights for one picture; the numbers per px are measured (at the published widths)."""
+    return family_of(model).memory(model, settings, height, width)
 
 
 def small(picture: Tensor) -> Tensor:
@@ -102,10 +111,21 @@ def counted(progress: Progress | None, total: int) -> Callable[[Preview], None]:
     return advance
 
 
-def check_inputs(picture: Tensor, prompt: Prompt) -> None:
-    """Raise ValueError unless ``picture`` is one (:func:`checks.check_picture`) and ``prompt`` was built from it."""
+def check_inputs(picture: Tensor, prompt: Prompt, needs_kinds: bool) -> None:
+    """Raise ValueError unless ``picture`` is one (:func:`checks.check_picture`) and ``prompt`` was built from it.
+
+    ``needs_kinds``: the prompt must also name the kinds of damage.
+    """
     check_picture(picture)
     batch, _, height, width = picture.shape
-    if tuple(prompt.severity.shape) != (batch, 1, cell_count(height), cell_count(width)):
-        shape = tuple(prompt.severity.shape)
-        raise ValueError(f"prompt: made for {shape}, not for {batch} pictures of {height}×{width}; build it from this picture")
+    made, size = tuple(prompt.severity.shape), (prompt.quality.height, prompt.quality.width)
+    if made != (batch, 1, cell_count(height), cell_count(width)) or size != (height, width):
+        raise ValueError(
+            f"prompt: made for {made[0]} pictures of {size[0]}×{size[1]}, not for {batch} of {height}×{width} (height×width); "
+            "build it from this picture"
+        )
+    if needs_kinds and prompt.kinds is None:
+        raise ValueError(
+            "prompt: its quality map names no kinds of damage, which this model needs; use the bundled assessor's map, or say "
+            "the kinds (set_damage, the node Set Damage, --assume)"
+        )

@@ -5,12 +5,15 @@ pieces where that is cheaper, then in blocks, and every block is run in a window
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..grid import CELL
+
+Number = TypeVar("Number", int, float)
 
 TILE = 64
 """Side in px of a tile that is run or skipped as a whole."""
@@ -79,9 +82,9 @@ def _trimmed(active: np.ndarray, box: Box) -> Box | None:
     return top + int(ys[0]), top + int(ys[-1]) + 1, left + int(xs[0]), left + int(xs[-1]) + 1
 
 
-def _windowed(first: int, last: int, length: int, context: float) -> tuple[float, float]:
+def _windowed(first: Number, last: Number, length: int, context: Number) -> tuple[Number, Number]:
     """A side from ``first`` to ``last`` with context, as far as the picture reaches."""
-    return max(0, first - context), min(length, last + context)
+    return max(first - context, 0), min(last + context, length)
 
 
 def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:

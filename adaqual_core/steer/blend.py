@@ -3,14 +3,18 @@
 Each frequency band is mixed over a width that suits it: colours slowly, detail sharply.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..alignment import Region, region_shown, similar, whole
+from ..default_dtype import float32_default
 from ..filters import gaussian_blur
 from ..quality.map import QualityMap
+from ..quality.placement import map_of_region
+from ..visible import filled, invisible
 
 
 def enlarged(field: Tensor, height: int, width: int) -> Tensor:
@@ -22,23 +26,13 @@ def enlarged(field: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(field, (height, width), mode="bicubic", align_corners=False).clamp(field.min(), field.max())
 
 
-def check_proportions(name: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-    """Raise ValueError unless two sizes (height, width) differ by one factor, to within a pixel of the smaller."""
-    small, large = sorted((size, wanted))
-    factors = [(b / (a + 1), b / max(a - 1, 0.5)) for a, b in zip(small, large, strict=True)]
-    if max(low for low, _ in factors) > min(high for _, high in factors):
-        raise ValueError(
-            f"{name}: {size[1]}×{size[0]} px beside {wanted[1]}×{wanted[0]} px is not the same picture at another scale; "
-            "connect versions of one picture, uncropped"
-        )
-
-
 def _reduced(field: Tensor) -> Tensor:
     kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=field.dtype, device=field.device) / 16
     kernel = (kernel[:, None] * kernel).expand(field.shape[1], 1, 5, 5)
     return F.conv2d(F.pad(field, (2, 2, 2, 2), mode="replicate"), kernel, stride=2, groups=field.shape[1])
 
 
+@float32_default()
 def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
     """Versions [N, C, H, W] and weights [N, 1, H, W] (sum 1 at each pixel) → one picture [C, H, W] in the versions' range.
 
@@ -61,19 +55,93 @@ def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
     return result[0].clamp(low, high)
 
 
-def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: int) -> Tensor:
+def _on_canvas(region: Region, frame: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Top, left, height and width in px of a region on a canvas of ``size`` (height, width) that shows ``frame``."""
+    rows, columns = size[0] / frame.height, size[1] / frame.width
+    height, width = max(1, round(region.height * rows)), max(1, round(region.width * columns))
+    return round((region.top - frame.top) * rows), round((region.left - frame.left) * columns), height, width
+
+
+def _placed(picture: Tensor, region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
+    """A picture [C, H, W] that shows ``region`` on a canvas [C, *size] that shows ``frame``; its border repeats beyond it."""
+    top, left, height, width = _on_canvas(region, frame, size)
+    picture = enlarged(picture[None], height, width)[0]
+    if (top, left, height, width) == (0, 0, *size):
+        return picture
+    rows = (torch.arange(size[0]) - top).clamp(0, height - 1)
+    return picture[:, rows][:, :, (torch.arange(size[1]) - left).clamp(0, width - 1)]
+
+
+def _inside(region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
+    """1 where a region lies on a canvas of ``size`` that shows ``frame``, 0 beyond it: [1, 1, *size]."""
+    top, left, height, width = _on_canvas(region, frame, size)
+    result = torch.zeros(1, 1, *size)
+    result[..., max(0, top) : top + height, max(0, left) : left + width] = 1
+    return result
+
+
+def aligned(original: Tensor, version: Tensor, names: tuple[str, str]) -> Region:
+    """The region of ``original`` that ``version`` shows; ValueError with their names for pictures that cannot be aligned."""
+    region = region_shown(original, version)
+    if region is None:
+        (height, width), (rows, columns) = version.shape[1:], original.shape[1:]
+        raise ValueError(
+            f"{names[1]}: {width}×{height} px beside {columns}×{rows} px of {names[0]} is not the same picture at another scale, "
+            "or slightly cropped; connect versions of one picture"
+        )
+    return region
+
+
+def _mixed(versions: Callable[[Callable[[Tensor], Tensor]], Tensor], weights: Tensor, inside: Tensor, levels: int) -> Tensor:
+    """The blend of ``versions(prepare)`` [N, C, H, W], which applies ``prepare`` to each picture, by weights [N, 1, H, W].
+
+    ``inside`` [N, 1, H, W] is 1 where a version shows anything. Bands are mixed where all do, so that nothing of one that was cut
+    off there reaches the border, which is a plain mean of the others. Colours that nobody can see do not mix with others; they
+    are the plain means of those at the same place.
+    """
+
+    def plain(pictures: Tensor) -> Tensor:
+        return (pictures * weights).sum(0)
+
+    pictures, common = versions(lambda picture: filled(picture[None])[0]), inside.amin(0)[0]
+    rows, columns = (slice(int(at[0]), int(at[-1]) + 1) for at in (common.amax(1).nonzero(), common.amax(0).nonzero()))
+    mixed = multiband(pictures[..., rows, columns], weights[..., rows, columns], levels)
+    if not bool(common.all()):
+        bordered = plain(pictures)
+        bordered[:, rows, columns] = mixed
+        mixed = bordered
+    hidden = invisible(mixed[None])
+    if hidden is not None:
+        mixed[:3] = torch.where(hidden[0], plain(versions(lambda picture: picture))[:3], mixed[:3])
+    return mixed
+
+
+@float32_default()
+def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: int, region: Region | None = None) -> Tensor:
     """Put the original [C, h, w] back into the processed [C', H, W] where ``restored_part`` [1, 1, h', w'] in [0, 1] is 0.
 
-    The result has the processed picture's size, and its alpha, or the original's where only that has one.
+    The result shows all that the original shows, at the processed picture's scale, or in the original's size where that is about
+    the same. Where the processed one is a crop, the border comes from the original; what it shows beyond that is cut off.
+    ``region`` is the part of the original that the processed picture shows; by default
+    :func:`adaqual_core.alignment.region_shown` finds it. The result has the processed picture's alpha, or the original's where
+    only that has one. Raises ValueError for pictures that cannot be aligned.
     """
-    height, width = processed.shape[-2:]
-    check_proportions("original", tuple(original.shape[-2:]), (height, width))
-    original = enlarged(original[None], height, width)[0]
-    if len(original) != len(processed):
-        alpha = processed[3:] if len(processed) == 4 else original[3:]
-        original, processed = (torch.cat((one[:3], alpha)) for one in (original, processed))
-    weight = F.interpolate(restored_part, (height, width), mode="bilinear", align_corners=False).clamp(0, 1)
-    return multiband(torch.stack((original, processed)), torch.cat((1 - weight, weight)), levels)
+    region = region or aligned(original, processed, ("original", "processed"))
+    (height, width), (rows, columns) = original.shape[1:], processed.shape[1:]
+    size = max(1, round(height * rows / region.height)), max(1, round(width * columns / region.width))
+    size = (height, width) if similar((height, width), size) else size
+    frame = whole((height, width))
+
+    def versions(prepare: Callable[[Tensor], Tensor]) -> Tensor:
+        before, after = (_placed(prepare(one), part, frame, size) for one, part in ((original, frame), (processed, region)))
+        if len(before) != len(after):
+            alpha = after[3:] if len(after) == 4 else before[3:]
+            before, after = (torch.cat((one[:3], alpha)) for one in (before, after))
+        return torch.stack((before, after))
+
+    inside = _inside(region, frame, size)
+    weight = F.interpolate(restored_part, size, mode="bilinear", align_corners=False).clamp(0, 1) * inside
+    return _mixed(versions, torch.cat((1 - weight, weight)), torch.cat((torch.ones_like(inside), inside)), levels)
 
 
 def choose(maps: Sequence[QualityMap]) -> Tensor:
@@ -92,21 +160,47 @@ def _opaque(picture: Tensor, channels: int) -> Tensor:
     return picture if len(picture) == channels else torch.cat((picture, torch.ones_like(picture[:1])))
 
 
-def best_per_region(versions: Sequence[Tensor], maps: Sequence[QualityMap], levels: int) -> tuple[Tensor, Tensor]:
-    """The best of each region of N versions [C, H_n, W_n]: the picture at the largest size, and the choice [H, W] of indices.
+def align_all(versions: Sequence[Tensor]) -> list[Region]:
+    """The region of the first of several versions [C, H_n, W_n] that each shows; ValueError where one cannot be aligned."""
+    regions = [aligned(versions[0], one, ("version 1", f"version {i}")) for i, one in enumerate(versions[1:], 2)]
+    return [whole(tuple(versions[0].shape[1:])), *regions]
 
-    ``maps`` judge the versions at their own sizes, one picture each. If any version has alpha the result has, and versions
-    without it count as opaque.
+
+@float32_default()
+def best_per_region(
+    versions: Sequence[Tensor], maps: Sequence[QualityMap], levels: int, regions: Sequence[Region] | None = None
+) -> tuple[Tensor, Tensor]:
+    """The best of each region of N versions [C, H_n, W_n]: the picture at the largest scale, and the choice [H, W] of indices.
+
+    ``maps`` judge the versions at their own sizes, one picture each. The result shows what any version shows; where one was
+    cropped, the border comes from the others. ``regions`` are those of :func:`align_all`, found here where not given. If any
+    version has alpha the result has, and versions without it count as opaque. Raises ValueError for numbers that do not fit and
+    for pictures that cannot be aligned.
     """
     if len(versions) < 2 or len(versions) != len(maps):
         raise ValueError(f"versions: {len(versions)} with {len(maps)} maps; give at least two, and a map for each")
-    height, width = max(tuple(one.shape[-2:]) for one in versions)
-    for index, one in enumerate(versions):
-        check_proportions(f"version {index + 1}", tuple(one.shape[-2:]), (height, width))
+    sizes, regions = [tuple(one.shape[1:]) for one in versions], regions or align_all(versions)
+    top, left = min(one.top for one in regions), min(one.left for one in regions)
+    bottom, right = max(one.top + one.height for one in regions), max(one.left + one.width for one in regions)
+    frame = Region(top, left, bottom - top, right - left)
+    size = (
+        round(frame.height * max(height / one.height for (height, _), one in zip(sizes, regions, strict=True))),
+        round(frame.width * max(width / one.width for (_, width), one in zip(sizes, regions, strict=True))),
+    )
     channels = max(len(one) for one in versions)
-    stacked = torch.cat([enlarged(_opaque(one, channels)[None], height, width) for one in versions])
-    chosen = choose(maps)
+
+    def placed(prepare: Callable[[Tensor], Tensor]) -> Tensor:
+        ready = (prepare(_opaque(one, channels)) for one in versions)
+        return torch.stack([_placed(one, region, frame, size) for one, region in zip(ready, regions, strict=True)])
+
+    cells = [
+        map_of_region(one, frame.within(region, own), round(frame.height), round(frame.width))
+        for one, region, own in zip(maps, regions, sizes, strict=True)
+    ]
+    chosen = choose(cells)
+    inside = torch.cat([_inside(region, frame, size) for region in regions])
     parts = F.one_hot(chosen, len(versions)).movedim(-1, 0)[:, None].float()
-    weights = F.interpolate(parts, (height, width), mode="bilinear", align_corners=False)
-    places = F.interpolate(chosen[None, None].float(), (height, width), mode="nearest")[0, 0]
-    return multiband(stacked, weights, levels), places.long()
+    weights = F.interpolate(parts, size, mode="bilinear", align_corners=False) * inside
+    shown = inside.sum(0)  # 0 in a corner of the frame that no version shows: there the repeated borders count
+    weights = weights + (1 - weights.sum(0)) * torch.where(shown > 0, inside / shown.clamp_min(1), 1 / len(versions))
+    return _mixed(placed, weights, inside, levels), weights.argmax(0)[0]

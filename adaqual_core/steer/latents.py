@@ -6,9 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..alignment import Region, proportional
+from ..default_dtype import float32_default
 from ..quality.map import QualityMap
+from ..quality.placement import map_of_region
+
+CELLS = (4, 8, 16, 32, 64)
+"""Px that a latent's cell can be wide and high."""
 
 
+@float32_default()
 def graded(severity: Tensor, low: float, high: float, gamma: float) -> Tensor:
     """low + (high − low)·C(s) with complexity C = s^γ (method.md section 3)."""
     if gamma <= 0:
@@ -16,21 +23,35 @@ def graded(severity: Tensor, low: float, high: float, gamma: float) -> Tensor:
     return low + (high - low) * severity**gamma
 
 
+def _encoded(size: tuple[int, int], cells: tuple[int, int]) -> Region | None:
+    """The centre crop of a picture of ``size`` that ComfyUI's VAE Encode makes ``cells`` of; None if nothing is cut off."""
+    for px in CELLS:
+        rest = [side % px for side in size]
+        if [side // px for side in size] == list(cells) and any(rest):
+            return Region(*(side // 2 for side in rest), *(side - cut for side, cut in zip(size, rest, strict=True)))
+    return None
+
+
+@float32_default()
 def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
     """Scores on a latent's cells: [B or 1, 1, h, w] for [B, C, h, w], [B or 1, 1, T or 1, h, w] for [B, C, T, h, w].
 
     The map may be one for all, one per latent, or for a single video one per frame (averaged over the frames of a latent
-    frame, see :func:`_over_time`). Raises ValueError where numbers or proportions do not fit.
+    frame, see :func:`_over_time`). Where VAE Encode cropped the picture around its centre, the map is cropped as well. Raises
+    ValueError where numbers or proportions do not fit.
     """
     if len(shape) not in (4, 5):
         raise ValueError(f"latent: shape {tuple(shape)}; only pictures [B, C, h, w] and videos [B, C, T, h, w] have places")
     batch, (height, width) = shape[0], shape[-2:]
-    factors = [(p / (n + 1), p / max(n - 1, 0.5)) for p, n in ((quality.height, height), (quality.width, width))]
-    if max(low for low, _ in factors) > min(high for _, high in factors):
+    size, cells = (quality.height, quality.width), (height, width)
+    crop = _encoded(size, cells)
+    if crop is None and not proportional(size, cells):
         raise ValueError(
             f"quality: the map of a {quality.width}×{quality.height} picture does not fit a latent of {width}×{height} cells; "
             "connect the map of the picture that was encoded, with the same proportions"
         )
+    if crop is not None:
+        quality = map_of_region(quality, crop, round(crop.height), round(crop.width))
     scores = quality.resized(height, width)
     if len(shape) == 4:
         if quality.batch not in (1, batch):
@@ -59,6 +80,7 @@ def _over_time(scores: Tensor, count: int) -> Tensor:
     return F.adaptive_avg_pool3d(frames, (count, *frames.shape[-2:]))[None]
 
 
+@float32_default()
 def merged(mask: Tensor, earlier: Tensor) -> Tensor:
     """A new noise mask [B, 1, ...] times one that the latent had already, [H, W], [b, H, W] or [b, 1, ...], resized to it."""
     if mask.ndim == 4:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..default_dtype import float32_default
 from ..quality.map import QualityMap
 
 LEAST_BANDS, MOST_BANDS = 2, 6
@@ -42,6 +43,7 @@ class Band:
     strength: float
 
 
+@float32_default()
 def band_weights(severity: Tensor, bands: int, softness: float) -> Tensor:
     """Severity [B, 1, H, W] in [0, 1] → how much each place belongs to each band, [B, bands, H, W], sum 1, best band first.
 
@@ -59,6 +61,7 @@ def band_weights(severity: Tensor, bands: int, softness: float) -> Tensor:
     return torch.cat([here - beyond for here, beyond in zip(reached[:-1], reached[1:], strict=True)], 1)
 
 
+@float32_default()
 def band_masks(quality: QualityMap, bands: int, softness: float) -> Tensor:
     """The weights of :func:`band_weights` at the picture's size, [B, bands, height, width]."""
     return band_weights((5 - quality.resized(quality.height, quality.width)) / 4, bands, softness)

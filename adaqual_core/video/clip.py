@@ -14,12 +14,7 @@ from ..quality.set_damage import set_damage
 from ..sampling.families import Restorer, restore_with
 from ..sampling.settings import Progress, Restored, RestoreSettings
 from .memory import Memory, check_temporal, steady_map, steady_prompt
-
-NAMES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".ogv")
-"""Ends of the names of files that are taken for clips."""
-
-TEMPORAL = 8
-"""Frames of the window where nothing else is asked for; a third of a second of film."""
+from .names import TEMPORAL
 
 
 @dataclass(frozen=True)
@@ -75,11 +70,6 @@ def read_shot(path: Path) -> Shot:
         return Memory(found[f"{name} thumbnail"], tuple(frames))
 
     return Shot(memory("maps"), memory("prompts"))
-
-
-def is_clip(path: Path) -> bool:
-    """Whether the name of a file is that of a clip."""
-    return path.suffix.lower() in NAMES
 
 
 def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:

@@ -20,9 +20,9 @@ from torch import Tensor
 from ..grid import HIGHEST, LOWEST
 from ..kinds import KINDS
 from ..networks.bilateral_grid import view_of
+from ..networks.tone import is_painted
 from ..prompt import Prompt, asked_damage
 from ..quality.map import QualityMap, resampled
-from ..sampling.toned import is_painted
 
 LONGEST = 240
 """The largest ``temporal``, in frames."""

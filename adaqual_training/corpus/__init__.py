@@ -1,1 +1,1 @@
-"""The corpus of clean photos: where they come from, how they are selected, and the list that is committed."""
+"""The corpus of clean photos: its sources, the selection of photos, and the committed list."""

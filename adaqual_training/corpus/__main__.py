@@ -1,4 +1,4 @@
-"""``python -m adaqual_training.corpus``: build the corpus."""
+"""``python -m adaqual_training.corpus`` builds the corpus."""
 
 from .build import main
 

@@ -1,4 +1,4 @@
-"""How often each photo is drawn, and which sources are held out (our definition)."""
+"""This module decides how often each photo is drawn, and which sources are held out (our definition)."""
 
 import math
 from collections import Counter, defaultdict
@@ -42,14 +42,14 @@ shows doors and rooms."""
 
 
 def split_of(source: str) -> str:
-    """'held' for the sources of HELD_OUT, otherwise 'train'."""
+    """Return 'held' for the sources of HELD_OUT, otherwise 'train'."""
     return "held" if source in HELD_OUT else "train"
 
 
 def weights(pictures: list[tuple[str, str]]) -> list[float]:
-    """How often each picture is drawn, for the (source, photo id) of every picture.
+    """Return how often each picture is drawn, for the (source, photo id) of every picture.
 
-    A source's share of the draws is its emphasis times the square root of its number of photos; within a source the photos share
+    A source's share of the draws is its emphasis times the square root of its number of photos. Within a source the photos share
     equally, and the crops of one photo share that photo's part. The numbers are relative and rounded to six digits.
     """
     photos: dict[str, set[str]] = defaultdict(set)

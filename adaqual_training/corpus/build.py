@@ -1,6 +1,7 @@
-"""Build the corpus of clean photos: packages, folders and repositories in, PNG files, a manifest and a list out.
+"""This module builds the corpus of clean photos from packages, folders and repositories, and writes PNG files, a manifest and a
+list.
 
-python -m adaqual_training.corpus --out runs/corpus [--folder DIR ...] [--git [BASE]] [--reserved DIR ...] [--cache DIR]
+    python -m adaqual_training.corpus --out runs/corpus [--folder DIR ...] [--git [BASE]] [--reserved DIR ...] [--cache DIR]
 """
 
 import argparse
@@ -49,7 +50,8 @@ class Kept:
 
 
 def fetch(cache: Path) -> tuple[list[Candidate], Counter]:
-    """Download and unpack every package not yet in ``cache``/x; its candidates, and how many were left out by hand, by reason."""
+    """Download and unpack every package that is not yet in ``cache``/x. Return its candidates, and the number left out by hand,
+    by reason."""
     listed, dropped = [], Counter()
     for package in sources.SOURCES:
         refuse_reserved(package, "package")
@@ -61,7 +63,7 @@ def fetch(cache: Path) -> tuple[list[Candidate], Counter]:
 
 
 def distinct(passed: list[tuple[int, Candidate, Examined]], reserved: list[int]) -> tuple[list[Kept], Counter]:
-    """One of each photo, and the number of others by reason.
+    """Return one picture of each photo, and the number of others by reason.
 
     Held-out sources come first, then larger photos. A photo within SAME bits of a reserved one or of one that is kept is left
     out, and so is a photo to train on within RELATED bits of a held-out one. Other related photos share a photo id.
@@ -91,7 +93,7 @@ def distinct(passed: list[tuple[int, Candidate, Examined]], reserved: list[int])
 
 
 def _described(kept: list[Kept], part: Path) -> list[dict]:
-    """The manifest's pictures; their files in ``part`` get their final names."""
+    """Return the manifest's pictures, and give their files in ``part`` their final names."""
     pictures = []
     for photo in kept:
         candidate = photo.candidate
@@ -103,11 +105,23 @@ def _described(kept: list[Kept], part: Path) -> list[dict]:
             file = f"{unique}-{number}.png"
             (part / f"raw{photo.number:05d}-{number}.png").rename(part / file)
             kinds = dict.fromkeys(unfit(piece.fitness) + shown_kinds(candidate.source, candidate.path))
-            pictures.append({
-                "file": file, "photo": photo.photo, "source": candidate.source, "commit": commit, "path": candidate.path,
-                "licence": licence, "size": list(piece.size), "crop": number > 0, "split": split_of(candidate.source),
-                "unfit": sorted(kinds), "hash": f"{piece.bits:016x}", "sha256": piece.sha256, "measures": piece.fitness,
-            })  # fmt: skip
+            pictures.append(
+                {
+                    "file": file,
+                    "photo": photo.photo,
+                    "source": candidate.source,
+                    "commit": commit,
+                    "path": candidate.path,
+                    "licence": licence,
+                    "size": list(piece.size),
+                    "crop": number > 0,
+                    "split": split_of(candidate.source),
+                    "unfit": sorted(kinds),
+                    "hash": f"{piece.bits:016x}",
+                    "sha256": piece.sha256,
+                    "measures": piece.fitness,
+                }
+            )
     for entry, weight in zip(pictures, weights([(e["source"], e["photo"]) for e in pictures]), strict=True):
         entry["weight"] = weight
     return sorted(pictures, key=lambda entry: entry["file"])
@@ -167,7 +181,7 @@ def build(
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line; ValueError for what cannot work."""
+    """Parse the command line; ValueError is raised for arguments that cannot work."""
     parser = argparse.ArgumentParser(prog="python -m adaqual_training.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="new folder for the PNG files, manifest and list")
     parser.add_argument(
@@ -178,9 +192,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="folder of clean photos to add; may be repeated",
     )
     parser.add_argument(
-        "--git", nargs="?", const="https://github.com", metavar="BASE",
+        "--git",
+        nargs="?",
+        const="https://github.com",
+        metavar="BASE",
         help="add the photos of the committed list, fetched by git from the repositories BASE/owner/name.git",
-    )  # fmt: skip
+    )
     parser.add_argument("--without-packages", action="store_true", help="leave the packages out")
     parser.add_argument(
         "--reserved", type=Path, action="append", default=[], help="folder of pictures kept for evaluation: none of them is taken"
@@ -202,7 +219,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: build the corpus from packages, folders and repositories; returns 0, or 2 when an argument is at fault."""
+    """Build the corpus from packages, folders and repositories. Return 0, or 2 if an argument is at fault."""
     try:
         args = _arguments(arguments)
         reserved = [*args.reserved, *([folder] if (folder := skimage_data()) else [])]

@@ -1,4 +1,4 @@
-"""Which files are examined: those of unpacked packages, of a folder of photos, and where each of them is from."""
+"""This module lists the files that are examined: those of unpacked packages and of folders of photos, with the origin of each."""
 
 import csv
 import json
@@ -36,7 +36,8 @@ class Candidate:
 
 
 def provenance(package: str, root: Path, path: str) -> tuple[str, str]:
-    """Version of the package and licence of one file: wheel metadata, package.json, or debian/copyright (last match)."""
+    """Return the package's version and the licence of one file, from wheel metadata, package.json, or debian/copyright (last
+    match)."""
     metadata = next(root.glob("*.dist-info/METADATA"), None)
     if metadata:
         fields = Parser().parsestr(metadata.read_text("utf-8"))
@@ -63,7 +64,7 @@ def provenance(package: str, root: Path, path: str) -> tuple[str, str]:
 
 
 def photo_key(source: str, path: str) -> str:
-    """What pictures of one scene share in their path: sizes, stereo views, before/after pairs."""
+    """Return the part of a path that pictures of one scene share: without sizes, stereo views, and before/after marks."""
     if source == "plasma-workspace-wallpapers":
         path = path.split("/contents/")[0]
     elif source == "stellarium-data":
@@ -76,12 +77,13 @@ def photo_key(source: str, path: str) -> str:
 
 
 def _matches(name: str, patterns: str) -> bool:
-    """Whether a path without its suffix ends like one of the blank-separated shell patterns."""
+    """Return whether a path without its suffix ends like one of the blank-separated shell patterns."""
     return any(fnmatch("/" + name.rpartition(".")[0], f"*/{pattern}") for pattern in patterns.split())
 
 
 def _pictures(root: Path) -> list[Path]:
-    """Every file below ``root`` that is named like a picture; ValueError for one that belongs to a reserved source."""
+    """Return every file below ``root`` whose name is a picture's; ValueError is raised for one that belongs to a reserved
+    source."""
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     for path in found:
         refuse_reserved(path.resolve())
@@ -89,7 +91,7 @@ def _pictures(root: Path) -> list[Path]:
 
 
 def of_package(package: str, root: Path) -> tuple[list[Candidate], Counter]:
-    """The pictures of an unpacked package of ``SOURCES``, and how many were left out by the reviewed patterns, by reason."""
+    """Return the pictures of an unpacked package of ``SOURCES``, and the number left out by the reviewed patterns, by reason."""
     refuse_reserved(package, "package")
     listed, dropped = [], Counter()
     for file in _pictures(root):
@@ -104,10 +106,10 @@ def of_package(package: str, root: Path) -> tuple[list[Candidate], Counter]:
 
 
 def of_folder(folder: Path) -> list[Candidate]:
-    """The photos of a folder.
+    """Return the photos of a folder.
 
-    Where the folder has an ``index.tsv`` with the columns name, repository, commit, path and licence, those say where each photo
-    is from, and the photos keep their size. Otherwise the folder is one source. ValueError names what an index lacks.
+    If the folder has an ``index.tsv`` with the columns name, repository, commit, path and licence, it gives each photo's origin,
+    and the photos keep their size. Otherwise the folder is one source. ValueError names a column or line that an index lacks.
     """
     index = folder / "index.tsv"
     if not index.is_file():

@@ -1,4 +1,5 @@
-"""Decode one candidate, reduce it, measure it and write what is kept of it: the part that several processes share."""
+"""This module examines one candidate: it decodes, reduces and measures it, and writes the pictures that are kept. Several
+processes run it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from adaqual_training.corpus.selection import (
 
 @dataclass(frozen=True)
 class Piece:
-    """One picture that was written. ``bits``: its difference hash; ``sha256``: of its pixels; ``fitness``: its measures."""
+    """One picture that was written. ``bits``: its difference hash. ``sha256``: hash of its pixels. ``fitness``: its measures."""
 
     size: tuple[int, int]
     bits: int
@@ -34,9 +35,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Examined:
-    """A candidate's pieces, the whole photo first and crops of it after; none, and the ``reason``, for one that is not taken.
+    """The pieces of a candidate: the whole photo first, then crops of it. A candidate that is left out has none, and a
+    ``reason``.
 
-    ``area``: pixels of the original.
+    ``area``: number of pixels of the original.
     """
 
     reason: str
@@ -45,7 +47,7 @@ class Examined:
 
 
 def _piece(picture: Image.Image, blocky: float) -> Piece:
-    """What is known of one RGB picture; ``blocky``: how blocky the original was before it was reduced."""
+    """Return the measures and hashes of one RGB picture. ``blocky``: the blockiness of the original before it was reduced."""
     pixels = np.asarray(picture)
     found = fitness(pixels)
     found["blocky"] = max(found["blocky"], blocky)
@@ -54,7 +56,7 @@ def _piece(picture: Image.Image, blocky: float) -> Piece:
 
 
 def _kept(candidate: Candidate, picture: Image.Image) -> tuple[str, list[Image.Image], float]:
-    """Reason to leave the picture out, or "", with the pictures that are kept of it and the blockiness of the original."""
+    """Return the reason to leave the picture out, or "", the pictures that are kept of it, and the blockiness of the original."""
     if candidate.chosen:
         size = candidate.size or picture.size
         return "", [picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)], 0.0

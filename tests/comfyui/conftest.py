@@ -9,6 +9,7 @@ from pathlib import Path
 
 import comfy_server
 import pytest
+from inside_items import pytest_pycollect_makemodule  # noqa: F401  pytest finds the hook here
 from playwright.sync_api import Browser, sync_playwright
 from small import save_lightning, save_weatherdiffusion
 

@@ -1,37 +1,58 @@
-"""What the scripts share that run inside ComfyUI's Python: the pack, small random-weight models of its families, sampling.
+"""What the modules test_inside_*.py share: the pack, small random-weight models of its families, sampling.
 
-Importing it loads ComfyUI on the CPU and the pack as ``pack``; the first argument of the script is the repository.
+It is also their pytest plugin (see tests/inside_items.py). Importing it loads ComfyUI on the CPU, and the pack as ``pack``.
 """
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-REPOSITORY = sys.argv[1]
-sys.argv = ["inside", "--cpu"]
-import comfy.options  # noqa: E402
+import comfy.cli_args
 
-comfy.options.enable_args_parsing()
+comfy.cli_args.args.cpu = True  # before the modules that choose a device
 import comfy.model_management  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.sd  # noqa: E402
 import comfy.supported_models  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
 from comfy.model_patcher import ModelPatcher  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-spec = importlib.util.spec_from_file_location("pack", f"{REPOSITORY}/__init__.py", submodule_search_locations=[REPOSITORY])
+REPOSITORY = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("pack", REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)])
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 from pack.adaqual_core.quality.map import QualityMap  # noqa: E402
 from pack.nodes.steering import AdaQualGuider  # noqa: E402
 
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same random numbers, whichever others run."""
+    torch.manual_seed(0)
+
+
 UNET = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1],
-    "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1], "transformer_depth_middle": 1,
-    "channel_mult": [1, 2], "use_linear_in_transformer": False, "context_dim": 768, "num_heads": 4,
-    "use_spatial_transformer": True, "legacy": False, "adm_in_channels": None, "use_temporal_attention": False,
-}  # fmt: skip
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "channel_mult": [1, 2],
+    "use_linear_in_transformer": False,
+    "context_dim": 768,
+    "num_heads": 4,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "adm_in_channels": None,
+    "use_temporal_attention": False,
+}
 
 
 def randomised(network: torch.nn.Module) -> torch.nn.Module:
@@ -87,8 +108,15 @@ class Case:
         latent = self.latent if latent is None else latent
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
         with torch.inference_mode():
-            return guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), torch.linspace(self.start, 0, steps + 1),
-                                 disable_pbar=True, seed=0, **given)  # fmt: skip
+            return guider.sample(
+                noise,
+                latent,
+                comfy.samplers.sampler_object("euler"),
+                torch.linspace(self.start, 0, steps + 1),
+                disable_pbar=True,
+                seed=0,
+                **given,
+            )
 
     def plain(self, cfg: float, steps: int = 1, **given) -> Tensor:
         """ComfyUI's own guider; without a negative text if the case has none."""
@@ -106,6 +134,7 @@ class Case:
 
 
 def differ(a: Tensor, b: Tensor) -> float:
+    """The largest difference of two tensors of one shape."""
     assert a.shape == b.shape, (a.shape, b.shape)
     return float((a - b).abs().max())
 
@@ -126,13 +155,11 @@ def guided_as_by_hand(name: str, case: Case, **given) -> Tensor:
     return result
 
 
-def refused(match: str, work) -> None:
-    try:
+def refused(match: str, work: Callable[[], object]) -> None:
+    """The work is refused with a ValueError whose message holds ``match``."""
+    with pytest.raises(ValueError) as problem:
         work()
-    except ValueError as problem:
-        assert match in str(problem), problem
-    else:
-        raise AssertionError(f"not refused: {match}")
+    assert match in str(problem.value)
 
 
 class Clip(comfy.sd.CLIP):
@@ -142,6 +169,7 @@ class Clip(comfy.sd.CLIP):
         options = {"dtype": torch.float32, "clip_l_model_config": {"num_hidden_layers": 2}}
         super().__init__(comfy.supported_models.SD15(dict(UNET)).clip_target(), model_options=options)
         self.texts = []
+        torch.manual_seed(0)
         randomised(self.cond_stage_model)
 
     def tokenize(self, text):

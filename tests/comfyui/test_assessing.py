@@ -76,7 +76,8 @@ def test_a_second_run_reads_the_scores_from_disk(server, folder, kind):
 
 def test_progress_moves_by_tiles_and_cancel_ends_the_run(server, folder):
     ended, moved, _ = watch(server, estimate(picture(server, "tiles1.png", (150, 120), seed=1), KINDS[2]))
-    assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1 and len(moved) > 20
+    assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1
+    assert moved[0] < 0.1  # newer servers pass on the first and last of what comes within 0.1 s
     ended, moved, _ = watch(server, estimate(picture(server, "tiles2.png", (600, 600), seed=2), KINDS[2]), cancel_after=3)
     assert ended == "execution_interrupted" and moved[-1] < 0.9
 
@@ -185,6 +186,21 @@ def test_an_empty_side_runs_nothing_behind_it(server, album):
         assert len(outputs[full]["images"]) == len(outputs[f"{full}_scores"]["text"]) == 4
         assert not {empty, f"{empty}_scores"} & set(outputs) and "report" in outputs
     assert max(scores) < 5
+
+
+def test_a_list_is_sorted_as_a_whole_and_both_sides_are_saved(server, album):
+    names, scores = album[0], album[1][KINDS[0]]
+    prompt = sorting(names, KINDS[0], sorted(scores)[1] + 1e-4, "best first")
+    prompt["list"] = node("RebatchImages", images=prompt["sort"]["inputs"]["image"], batch_size=1)
+    prompt["sort"]["inputs"]["image"] = ["list", 0]
+    outputs = run(server.address, prompt)
+    lines = outputs["report"]["text"][0].splitlines()
+    expected = sorted(range(4), key=lambda i: -scores[i])
+    assert [int(line.split()[1].strip(":")) - 1 for line in lines] == expected
+    for output, group in (("kept", expected[:2]), ("rejected", expected[2:])):
+        for found, index in zip(results_of(server, outputs[output]), group, strict=True):
+            with Image.open(server.base / "input" / names[index]) as original:
+                assert np.array_equal(np.asarray(found), np.asarray(original.convert("RGB")))
 
 
 # ---- memory

@@ -48,7 +48,8 @@ def test_workflow_opens_without_complaint(page, object_info, workflow):
     assert page.evaluate(MISSING) == []
     downloads = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in LOADERS]
     # the front end may miss the files that the workflow's note names, and nothing else
-    expected = [f"{name} is missing" for name in downloads] + [f"{len(downloads)} issues found"] * (len(downloads) > 1)
+    several = [f"{len(downloads)} {word} found" for word in ("issues", "errors")]
+    expected = [f"{name} is missing" for name in downloads] + several * (len(downloads) > 1)
     assert [text for text in page.evaluate(COMPLAINTS) if not any(said in text for said in expected)] == []
     theirs = page.evaluate("async () => (await app.graphToPrompt()).output")
     assert {node: (one["class_type"], one["inputs"]) for node, one in theirs.items()} == {
@@ -67,9 +68,12 @@ def test_a_missing_node_would_be_noticed(page):
 
 @pytest.mark.parametrize("html_nodes", [False, True], ids=["canvas", "nodes 2.0"])
 def test_run_shows_the_restored_picture(page, html_nodes):
+    version = tuple(map(int, page.evaluate("window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2]))
+    if html_nodes and version < (1, 32):
+        pytest.skip(f"an experiment in this front end, {version}: it leaves the nodes of the graph before on the screen")
     page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", html_nodes)
     open_workflow(page, json.loads(RESTORE.read_text(encoding="utf-8")))
-    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Run", exact=True).first.click()
     shown = SHOWN_AS_HTML if html_nodes else SHOWN_ON_CANVAS
     page.wait_for_function(f"() => ({shown})() || ({COMPLAINTS})().length", timeout=120 * SECONDS)
     assert page.evaluate(COMPLAINTS) == []

@@ -29,13 +29,13 @@ def sampled(server, model_name: str, loader: dict | None = None, **sampler) -> t
         "load": node("LoadImage", image="models.png"),
         "mask": node("SolidMask", value=1.0, width=70, height=45),
         "map": node("AdaQualMaskToQuality", mask=["mask", 0]),
-        "build": node("AdaQualBuildPrompt", image=["load", 0], quality=["map", 0], gamma=1.0, min_length=1.0,
-                      max_length=16.0, preserve=4.5),
+        "build": node(
+            "AdaQualBuildPrompt", image=["load", 0], quality=["map", 0], gamma=1.0, min_length=1.0, max_length=16.0, preserve=4.5
+        ),
         "model": node("AdaQualLoadModel", model_name=model_name, **loader or {}),
-        "sample": node("AdaQualSampler", model=["model", 0], image=["load", 0], prompt=["build", 0],
-                       **settings | sampler),
+        "sample": node("AdaQualSampler", model=["model", 0], image=["load", 0], prompt=["build", 0], **settings | sampler),
         "save": node("SaveImage", images=["sample", 0], filename_prefix="models"),
-    }  # fmt: skip
+    }
     (saved,) = images(run(server.address, prompt))
     found = np.asarray(Image.open(io.BytesIO(fetch(server.address, saved))).convert("RGB"), np.float32) / 255
     return torch.from_numpy(found).permute(2, 0, 1)
@@ -64,10 +64,9 @@ def test_restore_image_takes_any_model(server):
     prompt = {
         "load": node("LoadImage", image="models.png"),
         "model": node("AdaQualLoadModel", model_name="WeatherDiff64.pth.tar"),
-        "restore": node("AdaQualRestore", image=["load", 0], strength=1.0, preserve=5.0, seed=0, steps=2,
-                        model=["model", 0]),
+        "restore": node("AdaQualRestore", image=["load", 0], strength=1.0, preserve=5.0, seed=0, steps=2, model=["model", 0]),
         "save": node("SaveImage", images=["restore", 0], filename_prefix="restored"),
-    }  # fmt: skip
+    }
     (saved,) = images(run(server.address, prompt))
     assert Image.open(io.BytesIO(fetch(server.address, saved))).size == (70, 45)
 

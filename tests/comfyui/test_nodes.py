@@ -9,6 +9,7 @@ import urllib.request
 import numpy as np
 import pytest
 from comfy_server import PACK, REPOSITORY, ServerError, comfyui_folder, get_json, run
+from make_texts import english, help_page, lacking
 from PIL import Image
 from prompts import node, picture, results, watch
 
@@ -96,6 +97,7 @@ INTERFACE = {
         "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR temporal:INT",
         "video:VIDEO quality_before:FLOAT",
     ),
+    "AdaQualScaleToMultiple": ("image:IMAGE multiple:INT", "", "image:IMAGE"),
 }
 
 
@@ -132,26 +134,26 @@ def test_the_interface_is_frozen(object_info):
 def test_every_node_is_frozen_documented_and_translated(server, object_info):
     ours = {name: info for name, info in object_info.items() if info["python_module"].endswith(PACK)}
     assert set(ours) == set(INTERFACE)
-    languages = {path.parent.name: json.loads(path.read_text("utf-8")) for path in REPOSITORY.glob("locales/*/nodeDefs.json")}
-    assert {"en", "de"} <= set(languages)
+    texts = {path.parent.name: json.loads(path.read_text("utf-8")) for path in REPOSITORY.glob("locales/*/nodeDefs.json")}
+    assert texts["en"] == english(ours, texts["en"]), "locales/en is out of date: run scripts/make_texts.py"
+    assert not lacking(texts["en"], texts["de"])
     served = get_json(server.address, "/i18n")
     for name, info in ours.items():
-        with urllib.request.urlopen(f"{server.address}/extensions/{PACK}/docs/{name}.md", timeout=60) as answer:
-            page = answer.read().decode()
-        names = [n for group in GROUPS for n in info["input_order"].get(group, [])]
-        for label in names + info["output_name"]:
-            assert f"`{label}`" in page, f"web/docs/{name}.md does not explain {label}"
-        for language, texts in languages.items():
-            assert set(texts[name]["inputs"]) == set(names), (language, name)
-            assert list(texts[name]["outputs"]) == [str(i) for i in range(len(info["output"]))], (language, name)
-            entries = [texts[name], *texts[name]["inputs"].values(), *texts[name]["outputs"].values()]
-            assert all(all(entry.values()) for entry in entries), (language, name)
-            assert served[language]["nodeDefs"][name] == texts[name]
-        english = languages["en"][name]
-        assert (english["display_name"], english["description"]) == (info["display_name"], info["description"])
-        for group in GROUPS:
-            for label, (_, options, *_) in info["input"].get(group, {}).items():
-                assert english["inputs"][label]["tooltip"] == options["tooltip"], f"locales/en is out of date: {name}.{label}"
+        for language in texts:
+            path = f"{name}.md" if language == "en" else f"{name}/{language}.md"
+            with urllib.request.urlopen(f"{server.address}/extensions/{PACK}/docs/{path}", timeout=60) as answer:
+                page = answer.read().decode()
+            current = help_page(info, page, texts[language][name], language)
+            assert page == current, f"web/docs/{path} is out of date: run scripts/make_texts.py"
+            assert served[language]["nodeDefs"][name] == texts[language][name]
+
+
+def test_rarely_used_inputs_of_the_sampler_are_marked_where_comfyui_knows_how(server, object_info):
+    version = get_json(server.address, "/system_stats")["system"]["comfyui_version"]
+    given = [one for group in GROUPS for one in object_info["AdaQualSampler"]["input"].get(group, {}).items()]
+    marked = {name for name, (_, *options) in given if options and options[0].get("advanced")}
+    knows = tuple(map(int, version.split(".")[:2])) >= (0, 10)
+    assert marked == ({"schedule", "eta", "overlap", "stride", "patch_batch"} if knows else set())
 
 
 def test_the_template_browser_finds_workflow_and_picture(server):
@@ -194,6 +196,31 @@ def test_alpha_is_carried_through_every_node_that_gives_pictures(server):
     (saved,) = results(server, prompt, "rgba")
     assert saved.mode == "RGBA" and saved.size == (90, 61)
     assert np.unique(np.asarray(saved)[..., 3]).tolist() == [191]
+
+
+def test_colours_that_a_files_alpha_hides_change_nothing_and_come_back(server):
+    rng, seen = np.random.default_rng(0), {}
+    pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((96, 64), Image.BICUBIC)).copy()
+    hidden = np.zeros((64, 96), bool)
+    hidden[:24, :40] = hidden[40:44, 60:90] = True
+    for colour in (0, 255):
+        pixels[hidden] = colour
+        file = np.dstack((pixels, np.where(hidden, 0, 255).astype(np.uint8)))
+        Image.fromarray(file).save(server.base / "input" / f"cutout{colour}.png")
+        prompt = {
+            "load": node("LoadImage", image=f"cutout{colour}.png"),
+            "rgba": node("JoinImageWithAlpha", image=["load", 0], alpha=["load", 1]),
+            "sort": node("AdaQualScoreAndSort", image=["rgba", 0], threshold=1.0, order="as given"),
+            "sample": node("AdaQualRestore", image=["sort", 0], strength=1.0, preserve=5.0, seed=0, steps=1),
+            "save": node("SaveImage", images=["sample", 0], filename_prefix=f"cutout{colour}"),
+            "score": node("PreviewAny", source=["sample", 2]),
+        }
+        outputs = run(server.address, prompt)
+        (saved,) = (server.base / "output" / one["filename"] for one in outputs["save"]["images"])
+        found = np.asarray(Image.open(saved))
+        assert np.array_equal(found[hidden], file[hidden]) and not np.array_equal(found, file)
+        seen[colour] = found[~hidden].tobytes(), outputs["score"]["text"], outputs["sort"]["text"]
+    assert seen[0] == seen[255]
 
 
 def blended(server, name: str, severity: float, size: tuple[int, int]):
@@ -280,6 +307,70 @@ def test_a_model_folder_is_searched_and_a_wrong_file_explained(server):
         run(server.address, prompt)
 
 
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [("model", "mode"), ("sample", "schedule"), ("degrade", "kind"), ("degrade", "second_kind"), ("sort", "order"),
+     ("assessor", "weights")],
+)  # fmt: skip
+def test_an_unknown_choice_is_refused_before_anything_runs(server, name, choice):
+    restoring = chain(picture(server, "any.png", (64, 64)))
+    sorting = {
+        "load": restoring["load"],
+        "degrade": node("AdaQualDegrade", image=["load", 0], kind="haze", second_kind="none", severity=0.5, seed=0),
+        "assessor": node("AdaQualLoadAssessor", assessor_name="embedded (shipped)"),
+        "sort": node("AdaQualScoreAndSort", image=["degrade", 0], threshold=3.0, order="as given", assessor=["assessor", 0]),
+    }
+    prompt = restoring if name in restoring else sorting
+    prompt[name]["inputs"][choice] = "no such thing"
+    with pytest.raises(ServerError, match=rf"refused the prompt(.|\n)*{choice}: 'no such thing' is not offered; choose one of"):
+        run(server.address, prompt)
+
+
+def test_a_graph_may_end_at_a_map_or_at_scores(server):
+    prompt = {
+        "load": node("LoadImage", image=picture(server, "ending.png", (96, 64))),
+        "map": node("AdaQualEstimateQuality", image=["load", 0]),
+        "sort": node("AdaQualScoreAndSort", image=["load", 0], threshold=3.0, order="as given"),
+    }
+    outputs = run(server.address, prompt)
+    assert set(outputs) == {"map", "sort"} and outputs["map"]["images"] and "picture 1: " in outputs["sort"]["text"][0]
+    edit = {"override_quality": 1.0, "minimum": 1.0, "maximum": 5.0, "gain": 1.0, "blur": 0.0}
+    del prompt["sort"]
+    prompt["edit"] = node("AdaQualEditQuality", quality=["map", 0], **edit)
+    assert run(server.address, prompt)["edit"]["images"]
+
+
+def test_a_map_of_another_picture_is_refused_before_the_processed_picture_is_made(server):
+    prompt = chain(picture(server, "original.png", (120, 80)), seed=77) | {
+        "other": node("SolidMask", value=0.5, width=64, height=90),
+        "wrong": node("AdaQualMaskToQuality", mask=["other", 0]),
+        "blend": node(
+            "AdaQualBlend", original=["load", 0], processed=["sample", 0], quality=["wrong", 0], preserve=4.5, levels=3
+        ),
+    }
+    prompt["save"]["inputs"]["images"] = ["blend", 0]
+    ended, moved, _ = watch(server, prompt)
+    assert ended == "execution_error" and moved == []
+
+
+def test_what_vae_encode_cropped_comes_back_at_the_originals_size(server):
+    name = picture(server, "cropped.png", (131, 97))
+    prompt = {
+        "load": node("LoadImage", image=name),
+        "crop": node("ImageCrop", image=["load", 0], width=128, height=96, x=1, y=0),
+        "map": node("AdaQualEstimateQuality", image=["load", 0]),
+        "blend": node("AdaQualBlend", original=["load", 0], processed=["crop", 0], quality=["map", 0], preserve=4.5, levels=3),
+        "save": node("SaveImage", images=["blend", 0], filename_prefix="uncropped"),
+    }
+    (found,) = results(server, prompt, "uncropped")
+    with Image.open(server.base / "input" / name) as before:
+        assert np.abs(np.asarray(found, int) - np.asarray(before.convert("RGB"), int)).max() <= 1
+    prompt["scale"] = node("AdaQualScaleToMultiple", image=["load", 0], multiple=16)
+    prompt["save"]["inputs"] |= {"images": ["scale", 0], "filename_prefix": "multiple"}
+    (scaled,) = results(server, prompt, "multiple")
+    assert scaled.size == (128, 96)
+
+
 def test_another_pictures_prompt_is_refused(server):
     prompt = chain(picture(server, "any.png", (64, 64)))
     prompt["batch2"] = node("RepeatImageBatch", image=["load", 0], amount=2)
@@ -292,7 +383,8 @@ def test_progress_moves_and_previews_show_the_whole_picture(server):
     prompt = chain(picture(server, "preview.png", (192, 128)), amount=2, tile=64, steps=3)
     ended, moved, previews = watch(server, prompt)
     assert ended == "execution_success"
-    assert moved == sorted(moved) and moved[-1] == 1 and len(moved) >= 6
+    assert moved == sorted(moved) and moved[-1] == 1
+    assert moved[0] < 0.2 and len(set(moved)) >= 3  # newer servers leave out some of what comes within 0.1 s
     assert set(previews) == {(192, 128)}
 
 
@@ -307,7 +399,8 @@ def test_one_bar_counts_judging_and_restoring(server):
     ended, moved, previews = watch(server, prompt)
     assert ended == "execution_success" and moved == sorted(moved) and moved[-1] == 1
     judging = [place for place in moved if place <= 1 / 8]
-    assert sorted(set(judging)) == [1 / 32, 1 / 16, 3 / 32, 1 / 8] and len(set(moved) - set(judging)) >= 4
+    # two tiles of each picture; newer servers leave out some of what comes within 0.1 s
+    assert judging[0] == 1 / 32 and set(judging) <= {1 / 32, 1 / 16, 3 / 32, 1 / 8} and len(set(moved) - set(judging)) >= 2
     assert previews and moved.count(1) <= 2
 
 

@@ -15,7 +15,6 @@ from adaqual_core.damage.fields import (
     line_kernel,
     linear_light,
     local_mean,
-    luma,
     octave_noise,
     region_mask,
     wide_blur,
@@ -23,6 +22,7 @@ from adaqual_core.damage.fields import (
 from adaqual_core.damage.haze import lay_over
 from adaqual_core.damage.rain import lay_streaks
 from adaqual_core.damage.shapes import draw_flakes, draw_strokes, owners
+from adaqual_core.filters import luma
 
 FILES = {"low": "low_light", "rain": "rain", "snow": "snow", "haze": "haze", "raindrops": "raindrops"}
 MODULES = {kind: import_module(f"adaqual_core.damage.{file}") for kind, file in FILES.items()}

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adaqual_core import cli
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,12 +27,13 @@ def test_the_corpus_travels_in_archives(corpus, tmp_path, monkeypatch):
 
 def test_a_run_comes_back_and_goes_on(corpus, tmp_path):
     recipe = ROOT / "tests" / "training" / "recipes" / "assessor.toml"
-    command = [sys.executable, "-m", "adaqual_training", "--recipe", str(recipe), "--corpus", str(corpus), "--device", "cpu"]
-    subprocess.run([*command, "--out", str(tmp_path / "there"), "--updates", "3"], cwd=ROOT, check=True)
+    options = ["--recipe", str(recipe), "--corpus", str(corpus), "--device", "cpu", "--updates", "3", "--out"]
+    command = [sys.executable, "-m", "adaqual_training", *options, str(tmp_path / "there")]
+    subprocess.run(command, cwd=ROOT, check=True)
     parts = accelerator.leave(tmp_path / "there", tmp_path / "out")
     assert parts and all((tmp_path / "out" / name).stat().st_size <= accelerator.PART for name in parts)
     accelerator.collect(tmp_path / "out", tmp_path / "here")
-    subprocess.run([*command, "--out", str(tmp_path / "here"), "--updates", "3"], cwd=ROOT, check=True)
+    assert cli.main(["train", *options, str(tmp_path / "here")]) == 0
     updates = [json.loads(line)["update"] for line in (tmp_path / "here" / "log.jsonl").read_text().splitlines()]
     assert updates == [3, 6]
 

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -30,15 +32,23 @@ def trained(network: str, corpus: Path, folder: Path, *calls: int) -> dict[str, 
     return load_file(folder / f"{network}.safetensors")
 
 
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory) -> dict[str, Path]:
+    """The folder of a run of six updates for each network; other runs are compared with it."""
+    folders = {network: tmp_path_factory.mktemp(network) for network in TASKS}
+    for network, folder in folders.items():
+        trained(network, corpus, folder, 6)
+    return folders
+
+
 @pytest.mark.parametrize("network", ["assessor", "restorer"])
-def test_a_resumed_run_gives_bit_equal_weights(network, corpus, tmp_path):
-    whole = trained(network, corpus, tmp_path / "whole", 6)
-    parts = trained(network, corpus, tmp_path / "parts", 2, 4)
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+def test_a_resumed_run_gives_bit_equal_weights(network, whole, corpus, tmp_path):
+    once, parts = load_file(whole[network] / f"{network}.safetensors"), trained(network, corpus, tmp_path, 2, 4)
+    assert once.keys() == parts.keys()
+    assert all(torch.equal(once[key], parts[key]) for key in once)
 
 
-def test_a_killed_run_resumes_from_its_last_state(corpus, tmp_path):
+def test_a_killed_run_resumes_from_its_last_state(whole, corpus, tmp_path):
     recipe_path = RECIPES / "assessor.toml"
     code = f"""
 import os
@@ -65,57 +75,44 @@ if __name__ == "__main__":
     done = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])["update"]
     assert done == 3  # the last evaluation before it was killed
     resumed = trained("assessor", corpus, tmp_path / "run", 6 - done)
-    whole = trained("assessor", corpus, tmp_path / "whole", 6)
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    once = load_file(whole["assessor"] / "assessor.safetensors")
+    assert all(torch.equal(once[key], resumed[key]) for key in once)
 
 
 @pytest.mark.parametrize("network", ["assessor", "restorer"])
-def test_two_processes_give_the_update_of_one(network, corpus, tmp_path):
+def test_two_processes_give_the_updates_of_one(network, whole, corpus, tmp_path):
+    shutil.copytree(whole[network] / "pool", tmp_path / "pool")  # the scenes need not be made again
+    launch = "torch.distributed.run --standalone --nproc-per-node 2 -m adaqual_training --updates 6 --device cpu"
     command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "29611",
-        "-m",
-        "adaqual_training",
-        "--recipe",
-        str(RECIPES / f"{network}.toml"),
-        "--corpus",
-        str(corpus),
-        "--out",
-        str(tmp_path / "two"),
-        "--updates",
-        "3",
-        "--device",
-        "cpu",
+        *(sys.executable, "-m", *launch.split(), "--recipe", str(RECIPES / f"{network}.toml")),
+        *("--corpus", str(corpus), "--out", str(tmp_path)),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    one, two = trained(network, corpus, tmp_path / "one", 3), load_file(tmp_path / "two" / f"{network}.safetensors")
+    one, two = (load_file(folder / f"{network}.safetensors") for folder in (whole[network], tmp_path))
     moved = max(float((one[key] - value).abs().max()) for key, value in two.items())
     assert moved < 2e-4  # float32 sums in another order, through Adam's division by small numbers
 
 
 @pytest.mark.parametrize("network", ["assessor", "restorer"])
-def test_a_recipe_of_200_updates_runs_to_its_end_and_learns(network, corpus, tmp_path):
+def test_a_recipe_runs_to_its_end_and_learns(network, corpus, tmp_path):
+    text = (RECIPES / f"{network}.toml").read_text()
+    for name, value in (("updates", 80), ("evaluate_every", 40), ("uses", 8)):
+        text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
     path = tmp_path / f"{network}.toml"
-    path.write_text((RECIPES / f"{network}.toml").read_text().replace("evaluate_every = 3", "evaluate_every = 50"))
+    path.write_text(text)
     recipe = read_recipe(path)
     Run(recipe, TASKS[network](recipe, corpus), corpus, tmp_path, "cpu").train()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in lines] == [50, 100, 150, 200]
+    assert [line["update"] for line in lines] == [40, 80]
     assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
     assert (tmp_path / f"{network}.best.safetensors").is_file() and (tmp_path / "worst.png").is_file()
 
 
-def test_the_header_says_how_the_weights_were_made(corpus, tmp_path):
-    trained("assessor", corpus, tmp_path, 2)
-    with safe_open(tmp_path / "assessor.safetensors", "pt") as file:
+def test_the_header_says_how_the_weights_were_made(whole):
+    with safe_open(whole["assessor"] / "assessor.safetensors", "pt") as file:
         notes = json.loads(file.metadata()["notes"])
-    assert notes["updates"] == 2 and notes["corpus_sha256"] == "0" * 64
+    assert notes["updates"] == 6 and notes["corpus_sha256"] == "0" * 64
     assert notes["recipe"] == (RECIPES / "assessor.toml").read_text() and notes["versions"]["torch"] == version("torch")
     assert not math.isnan(notes["held_out"]["correlation"])
 

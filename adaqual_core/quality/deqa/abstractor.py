@@ -1,4 +1,4 @@
-"""The abstractor of mPLUG-Owl2: learned queries that sum the vision tokens up (method.md section 4)."""
+"""This module is the abstractor of mPLUG-Owl2: learned queries that summarise the vision tokens (method.md section 4)."""
 
 import torch
 import torch.nn as nn
@@ -9,7 +9,10 @@ from .config import DeqaConfig
 
 
 class _Attention(nn.Module):
-    """Queries [B, N, W] look at themselves and the picture; positions are fixed sin-cos buffers of the file."""
+    """The queries attend to themselves and to the vision tokens. Positions are fixed sin-cos buffers that the file holds."""
+
+    q_pos_embed: Tensor
+    k_pos_embed: Tensor
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -34,7 +37,7 @@ class _Attention(nn.Module):
 
 
 class _Mlp(nn.Module):
-    """w2(ffn_ln(silu(w1 x)·w3 x))."""
+    """It computes w2(ffn_ln(silu(w1 x)·w3 x))."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -49,7 +52,7 @@ class _Mlp(nn.Module):
 
 
 class _Output(nn.Module):
-    """Both residual sums of a layer: after the attention and after the MLP."""
+    """It adds both residual branches of a layer: the attention's output, then the MLP."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -78,7 +81,7 @@ class _CrossAttention(nn.Module):
 
 
 class AbstractorLayer(nn.Module):
-    """Queries [B, N, W] and vision tokens [B, T, W] → queries [B, N, W]."""
+    """It maps queries [B, N, W] and vision tokens [B, T, W] to queries [B, N, W]."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -89,7 +92,7 @@ class AbstractorLayer(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Holds the layers; the names are the published file's."""
+    """It holds the layers under the names of the published file."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -98,7 +101,8 @@ class _Encoder(nn.Module):
 
 
 class Abstractor(nn.Module):
-    """Holds the parts in order: query_embeds, encoder.layers, visual_fc, vit_eos (appended). Network runs them."""
+    """It holds the parts in the order in which :class:`.network.DeqaNet` runs them: query_embeds, encoder.layers, visual_fc,
+    vit_eos."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()

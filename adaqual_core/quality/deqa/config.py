@@ -1,14 +1,17 @@
-"""Sizes of an mPLUG-Owl2 network, read from the ``config.json`` that is published with the weights."""
+"""This module reads the sizes of an mPLUG-Owl2 network from the ``config.json`` that is published with the weights."""
 
 import json
 from dataclasses import MISSING, dataclass, fields
 
 from ...errors import CheckpointError
 
+MOST, MOST_LAYERS = 10**6, 1000
+"""Largest size and number of layers that a configuration may state; the published ones are 32,000 and 32."""
+
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The vision tower: a ViT on ``image_size``² px in patches of ``patch_size`` px (448 and 14 as published)."""
+    """Sizes of the vision tower, a ViT on ``image_size``² px in patches of ``patch_size`` px (448 and 14 as published)."""
 
     hidden_size: int
     intermediate_size: int
@@ -20,13 +23,13 @@ class VisionConfig:
 
     @property
     def tokens(self) -> int:
-        """Vision tokens: one per patch and the class token (1025 as published)."""
+        """Number of vision tokens: one per patch, and the class token (1025 as published)."""
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
 @dataclass(frozen=True)
 class AbstractorConfig:
-    """The abstractor, which sums the vision tokens up in ``num_learnable_queries`` tokens (64 as published)."""
+    """Sizes of the abstractor, which summarises the vision tokens in ``num_learnable_queries`` tokens (64 as published)."""
 
     num_learnable_queries: int
     hidden_size: int
@@ -38,7 +41,7 @@ class AbstractorConfig:
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """The language model, a LLaMA-2 whose norms, keys and values exist once for text and once for picture tokens."""
+    """Sizes of the language model, a LLaMA-2 whose norms, keys and values exist once for text and once for picture tokens."""
 
     vocab_size: int
     hidden_size: int
@@ -57,7 +60,7 @@ class LanguageConfig:
 
 @dataclass(frozen=True)
 class DeqaConfig:
-    """All sizes of the network; the published ones are method.md section 4."""
+    """All sizes of the network. Section 4 of docs/method.md has the published ones."""
 
     vision: VisionConfig
     abstractor: AbstractorConfig
@@ -65,7 +68,7 @@ class DeqaConfig:
 
 
 def _part(kind, found, source: str, where: str):
-    """``kind`` filled from the mapping ``found``; every value is a positive number."""
+    """``kind`` filled from the mapping ``found``; every value is a positive number that a network can have."""
     if not isinstance(found, dict):
         raise CheckpointError(f"{source}: no {where}; give the config.json that is published with the weights")
     values = {}
@@ -74,9 +77,10 @@ def _part(kind, found, source: str, where: str):
         if value is None and field.default is not MISSING:
             continue
         good = isinstance(value, (int, float) if field.type is float else int) and not isinstance(value, bool)
-        if not good or value <= 0:
+        most = MOST_LAYERS if field.name == "num_hidden_layers" else MOST
+        if not good or not 0 < value <= most:
             raise CheckpointError(
-                f"{source}: {where} {field.name} is {json.dumps(value)}, not a positive number; "
+                f"{source}: {where} {field.name} is {json.dumps(value)}, no number from above 0 to {most}; "
                 "give the config.json that is published with the weights"
             )
         values[field.name] = value
@@ -89,7 +93,10 @@ def _demand(condition: bool, source: str, problem: str) -> None:
 
 
 def parse_config(found: dict, source: str) -> DeqaConfig:
-    """Sizes from a published configuration; :class:`CheckpointError` naming ``source`` if it cannot be one of ours."""
+    """Return the sizes that a published configuration states.
+
+    :class:`CheckpointError`, which names ``source``, is raised if it is not the configuration of a DeQA-Score.
+    """
     _demand(isinstance(found, dict), source, "not a JSON object")
     visual = found.get("visual_config")
     visual = visual if isinstance(visual, dict) else {}

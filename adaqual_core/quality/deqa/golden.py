@@ -1,4 +1,5 @@
-"""Comparison with golden files: outputs of the authors' own implementation with small random weights."""
+"""This module compares our network with golden files, the outputs of the authors' own implementation with small random
+weights."""
 
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...weight_files import check_readable
 from .config import parse_config
 from .network import DeqaNet, Prompt, scores_from_logits
 
@@ -30,12 +32,14 @@ def _prompt(row: list[int], levels: list[int], path: Path) -> Prompt:
 
 @torch.inference_mode()
 def check_deqa(path: Path) -> dict[str, float]:
-    """Relative error of every output of a golden file ``deqa_*.safetensors``, by name.
+    """Return the relative error of every output of a golden file ``deqa_*.safetensors``, by name.
 
-    ``vision``, ``abstractor``, ``logits_last`` (plain pass over all tokens) and ``score`` (the pass that scoring uses:
-    cached prefix, last layer for the last token, the levels' rows of the head). Raises :class:`CheckpointError`.
+    The outputs are ``vision``, ``abstractor``, ``logits_last`` (a plain pass over all tokens) and ``score`` (the pass that
+    scoring uses: cached prefix, last layer for the last token only, and only the levels' rows of the head).
+    :class:`CheckpointError` is raised for a file of another form.
     """
     path = Path(path)
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             config = parse_config(json.loads((file.metadata() or {})["config"]), f"{path}, header")
@@ -54,8 +58,8 @@ def check_deqa(path: Path) -> dict[str, float]:
     try:
         net.load_state_dict(weights, assign=True)
     except RuntimeError as problem:
-        raise CheckpointError(f"{path}: its weights do not fit its configuration ({problem})") from None
-    net.eval()
+        raise CheckpointError(f"{path}: its weights do not fit its configuration ({str(problem).splitlines()[0]})") from None
+    net.train(False)
     vision = net.vision_tokens([pixels])[0]
     images = net.image_tokens([vision])[0]
     logits, scores = [], []

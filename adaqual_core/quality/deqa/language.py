@@ -1,7 +1,7 @@
-"""The modality-adaptive LLaMA of mPLUG-Owl2: norms, keys and values chosen per token, by text or picture.
+"""This module is the language model of mPLUG-Owl2: a LLaMA whose norms, keys and values differ for text and for picture tokens.
 
-A sequence is described by its parts, ``((kind, length), ...)`` with kind ``TEXT`` or ``IMAGE``: each part is computed
-with its own weights only.
+A sequence is described by its parts, ``((kind, length), ...)`` with kind ``TEXT`` or ``IMAGE``. Each part is computed with the
+weights of its kind only.
 """
 
 import torch
@@ -18,7 +18,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class _Multiway(nn.Module):
-    """Two modules of one shape, ``multiway.0`` for text and ``multiway.1`` for picture tokens; x [B, T, W]."""
+    """Two modules of one shape, ``multiway.0`` for text and ``multiway.1`` for picture tokens, applied to x [B, T, W]."""
 
     def __init__(self, make):
         super().__init__()
@@ -30,7 +30,7 @@ class _Multiway(nn.Module):
 
 
 def rotary(start: int, length: int, config: LanguageConfig, like: Tensor) -> KeysValues:
-    """Cosines and sines [length, head width] of the rotary positions start … start + length − 1."""
+    """Return the cosines and sines [length, head width] of the rotary positions start … start + length − 1."""
     exponent = torch.arange(0, config.head_size, 2, device=like.device, dtype=torch.float32) / config.head_size
     positions = torch.arange(start, start + length, device=like.device, dtype=torch.float32)
     angles = torch.outer(positions, 1.0 / config.rope_theta**exponent).repeat(1, 2)
@@ -92,10 +92,11 @@ class _Mlp(nn.Module):
 
 
 class LanguageLayer(nn.Module):
-    """Hidden states [B, T, W] of the given parts → the same, and this layer's keys and values [B, heads, T, head].
+    """It maps hidden states [B, T, W] of the given parts to hidden states, and returns its keys and values [B, heads, T, head]
+    too.
 
-    ``past``: keys and values [1 or B, heads, P, head] of P tokens that stand before these. ``last``: the result is that
-    of the last token alone, [B, 1, W]; the others give only their keys and values.
+    ``past``: keys and values [1 or B, heads, P, head] of P tokens that precede these. ``last``: only the last token's hidden
+    state, [B, 1, W], is computed; the other tokens contribute their keys and values.
     """
 
     def __init__(self, config: LanguageConfig, operations):

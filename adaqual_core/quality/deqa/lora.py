@@ -1,7 +1,8 @@
-"""The LoRA variant of DeQA-Score: a base model and its adapter, merged once, offline, into files of the published layout.
+"""This module merges the LoRA variant of DeQA-Score, a base model and its adapter, into files of the published layout.
 
 An adapter's folder holds ``adapter_config.json``, the pairs A and B of some linear layers (``adapter_model.safetensors`` or
-``.bin``), and whole weights that were trained beside them (``non_lora_trainables.bin`` or ``.safetensors``): W + (alpha/r)·B·A.
+``.bin``), and whole weights that were trained beside them (``non_lora_trainables.bin`` or ``.safetensors``). A merged weight is W
++ (alpha/r)·B·A.
 """
 
 import json
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...weight_files import check_readable
 from .shards import Shards, open_shards, save_shards
 
 PREFIX = "base_model.model."
@@ -25,7 +27,11 @@ WANTED = "give the folder of a LoRA adapter as it was published"
 
 @dataclass(frozen=True)
 class Adapter:
-    """Pairs (A [r, in], B [out, r]) by the name of the weight they change, their factor, and whole weights."""
+    """What an adapter changes.
+
+    ``pairs``: (A [r, in], B [out, r]) by the name of the weight that they change. ``scale``: the factor of B·A. ``whole``:
+    weights that replace the base's.
+    """
 
     pairs: dict[str, tuple[Tensor, Tensor]]
     scale: float
@@ -33,12 +39,13 @@ class Adapter:
 
 
 def _tensors(folder: Path, name: str, required: bool) -> dict[str, Tensor]:
-    """The tensors in ``name``.safetensors or ``name``.bin of the folder, on the CPU."""
+    """Return the tensors in ``name``.safetensors or ``name``.bin of the folder, on the CPU."""
     path = next((path for kind in (".safetensors", ".bin") if (path := folder / f"{name}{kind}").is_file()), None)
     if path is None:
         if required:
             raise CheckpointError(f"{folder / name}.safetensors: no such file, nor {name}.bin; {WANTED}")
         return {}
+    check_readable(path)
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
@@ -53,15 +60,16 @@ def _tensors(folder: Path, name: str, required: bool) -> dict[str, Tensor]:
 
 
 def _bare(key: str) -> str:
-    """A weight's name in the published layout: without the wrappers of the adapter's library."""
+    """Return a weight's name in the published layout, without the prefixes of the adapter's library."""
     key = key.removeprefix(PREFIX)
     return key.removeprefix("model.") if key.startswith(("model.model.", "model.lm_head.")) else key
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """The adapter in ``folder``; raises :class:`CheckpointError`."""
+    """Return the adapter in ``folder``; raise :class:`CheckpointError` if it cannot be used."""
     folder = Path(folder)
     source = folder / "adapter_config.json"
+    check_readable(source)
     try:
         config = json.loads(source.read_text(encoding="utf-8"))
         rank, alpha = config["r"], config["lora_alpha"]
@@ -91,7 +99,7 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def _check(adapter: Adapter, base: Shards, source: Path) -> None:
-    """Raise unless every weight of the adapter is one of the base's, in the right shape."""
+    """Raise :class:`CheckpointError` unless every weight of the adapter is in the base, in the right shape."""
     for name, value in adapter.whole.items():
         if base.shapes.get(name) != tuple(value.shape):
             raise CheckpointError(
@@ -107,11 +115,11 @@ def _check(adapter: Adapter, base: Shards, source: Path) -> None:
 
 
 def _merged(base: Shards, adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
-    """Every weight of the base, changed where the adapter says so, one at a time, in the base's types."""
+    """Yield every weight of the base, merged where the adapter changes it, one at a time, in the base's types."""
     for file in sorted(set(base.files.values())):
         with safe_open(file, "pt") as opened:
             for key in (key for key, place in base.files.items() if place == file):
-                tensor = adapter.whole.get(key, opened.get_tensor(key))
+                tensor: Tensor = adapter.whole[key] if key in adapter.whole else opened.get_tensor(key)
                 if key in adapter.pairs:
                     a, b = adapter.pairs[key]
                     tensor = tensor.float() + adapter.scale * (b.float() @ a.float())
@@ -122,10 +130,11 @@ def _merged(base: Shards, adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
 
 
 def merge_adapter(base: Path, adapter: Path, out: Path) -> int:
-    """Write the model in ``base`` with the adapter in ``adapter`` merged into it to the new folder ``out``, whole or not at all.
+    """Write the model in ``base``, with the adapter in ``adapter`` merged into it, to the new folder ``out``, whole or not at
+    all.
 
-    Types and sizes are the base's. Holds one shard and the adapter in memory. Returns the number of changed weights.
-    Raises :class:`CheckpointError` before anything is written where files do not belong together.
+    Types and sizes are the base's. One shard and the adapter are held in memory. The number of changed weights is returned.
+    :class:`CheckpointError` is raised before anything is written if the files do not belong together.
     """
     out = Path(out)
     if out.exists():

@@ -1,7 +1,7 @@
-"""The language model's linear weights in 8 or 4 bits, packed and unpacked by the package bitsandbytes where it is installed.
+"""This module packs the language model's linear weights in 8 or 4 bits, with the package bitsandbytes.
 
-Only these are packed: they are 6.6 of the 8.2 billion parameters; all else keeps its type. 8 bits are bitsandbytes' dynamic
-map with a scale per 256 weights, 4 bits are NF4 (arXiv 2305.14314) with one per 64.
+Only these weights are packed: they are 6.6 of the 8.2 billion parameters. 8 bits are bitsandbytes' dynamic map with a scale per
+256 weights; 4 bits are NF4 (arXiv 2305.14314) with a scale per 64 weights.
 """
 
 import functools
@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import CheckpointError
+from .network import DeqaNet
 
 BLOCKS = {8: 256, 4: 64}
-"""Weights that share a scale, by bits."""
+"""Number of weights that share a scale, by bits."""
 
 
 def _package():
-    """bitsandbytes.functional; :class:`CheckpointError` where the package is missing or does not start."""
+    """Return bitsandbytes.functional; raise :class:`CheckpointError` if the package is missing or cannot be imported."""
     try:
         import bitsandbytes.functional
     except Exception as problem:  # its native part raises almost anything
@@ -31,12 +32,13 @@ def _package():
 
 @functools.cache
 def _dynamic_map() -> Tensor:
-    """The 256 values of bitsandbytes' 8-bit type, which it would compute anew for each of some 200 modules at every call."""
+    """Return the 256 values of bitsandbytes' 8-bit type. bitsandbytes would compute them for each of some 200 modules at every
+    call."""
     return _package().create_dynamic_map()
 
 
 def check_bits(bits: int | None) -> None:
-    """Raise ValueError for a number of bits that there is not, :class:`CheckpointError` without the package."""
+    """Raise ValueError for a number of bits other than 8 and 4, and :class:`CheckpointError` if the package is missing."""
     if bits is not None:
         if bits not in BLOCKS:
             raise ValueError(f"bits: {bits}; give 8 or 4, or None for the weights as in the files")
@@ -44,12 +46,12 @@ def check_bits(bits: int | None) -> None:
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes of ``count`` packed weights with their scales."""
+    """Return the number of bytes of ``count`` packed weights and their scales."""
     return -(-count * bits // 8) + 4 * -(-count // BLOCKS[bits])
 
 
 def pack(weight: Tensor, bits: int) -> dict[str, Tensor]:
-    """The tensors of a :class:`LowBitLinear` with this weight [outputs, inputs], on its device."""
+    """Return the tensors of a :class:`LowBitLinear` with this weight [outputs, inputs], on its device."""
     package, weight = _package(), weight.contiguous()
     if bits == 8:
         packed, state = package.quantize_blockwise(weight, blocksize=BLOCKS[8])
@@ -59,7 +61,11 @@ def pack(weight: Tensor, bits: int) -> dict[str, Tensor]:
 
 
 class LowBitLinear(nn.Module):
-    """x·Wᵀ with W [outputs, inputs] packed; it is unpacked for each call where ``x`` is, in its type."""
+    """It computes x·Wᵀ with a packed W [outputs, inputs], which is unpacked for each call on the device and in the type of
+    ``x``."""
+
+    packed: Tensor
+    scales: Tensor
 
     def __init__(self, inputs: int, outputs: int, bits: int):
         super().__init__()
@@ -68,10 +74,14 @@ class LowBitLinear(nn.Module):
         self.register_buffer("scales", torch.empty(-(-count // BLOCKS[bits])))
 
     def weight_as(self, x: Tensor) -> Tensor:
-        """W on the device and in the type of ``x``."""
+        """Return W on the device and in the type of ``x``."""
         package, packed = _package(), self.packed.to(x.device)
-        kind = {"absmax": self.scales.to(x.device, torch.float32), "shape": torch.Size(self.shape), "dtype": x.dtype,
-                "blocksize": BLOCKS[self.bits]}  # fmt: skip
+        kind = {
+            "absmax": self.scales.to(x.device, torch.float32),
+            "shape": torch.Size(self.shape),
+            "dtype": x.dtype,
+            "blocksize": BLOCKS[self.bits],
+        }
         if self.bits == 8:
             state = package.QuantState(**kind, code=_dynamic_map().to(x.device))
             return package.dequantize_blockwise(packed.view(self.shape), state)
@@ -82,12 +92,12 @@ class LowBitLinear(nn.Module):
 
 
 def packable(key: str, shape: tuple[int, ...]) -> bool:
-    """Whether a weight of this name and shape is one of the language layers' linear weights."""
+    """Return whether a weight of this name and shape is one of the language layers' linear weights."""
     return key.startswith("model.layers.") and len(shape) == 2
 
 
-def make_room(net: nn.Module, bits: int) -> None:
-    """Replace the linear modules of the language layers by :class:`LowBitLinear` without content."""
+def make_room(net: DeqaNet, bits: int) -> None:
+    """Replace the linear modules of the language layers by empty :class:`LowBitLinear` modules."""
     for parent in list(net.model.layers.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):

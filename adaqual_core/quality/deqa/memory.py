@@ -1,4 +1,4 @@
-"""How much memory a device has free, as far as it can be known without further packages."""
+"""This module finds how much memory a device has free, as far as it can be known without further packages."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,10 @@ import torch
 
 
 def _cgroup_free() -> int | None:
-    """Bytes left under the limit of this process' container (cgroup 2), files that can be dropped not counted."""
+    """Return the bytes that remain under the limit of this process's container (cgroup 2), or None without a limit.
+
+    Cached files that the system can drop count as free.
+    """
     root = Path("/sys/fs/cgroup")
     try:
         limit = (root / "memory.max").read_text().strip()
@@ -32,7 +35,7 @@ def _host_free() -> int | None:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes free on ``device``; None where this cannot be known (then nothing is refused)."""
+    """Return the bytes that are free on ``device``, or None if they cannot be known; callers then refuse nothing."""
     if device.type == "cpu" or device.type == "mps":
         return _host_free()
     module = getattr(torch, device.type, None)

@@ -1,8 +1,8 @@
-"""The whole network in the published file's names, and how a batch of pictures runs through it.
+"""This module is the whole network under the names of the published file, and runs batches of pictures through it.
 
-Layers are run through ``place(module)``, which returns the callable to use: the module itself, or one whose weights are
-brought to the device for the call (:func:`streamed`). All batches of a call pass a layer before the next layer is
-placed, so that streaming the weights costs the same for one batch and for many.
+Layers are run through ``place(module)``, which returns the callable to use: the module itself, or one whose weights are copied to
+the device for the call (:func:`streamed`). All batches of a call pass a layer before the next layer is placed. So streaming the
+weights costs the same for one batch and for many.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,11 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Prompt:
-    """Row numbers in the embedding table before and after the picture, and rows of the head, best level first."""
+    """The constant prompt of a scorer.
+
+    ``before``, ``after``: rows of the embedding table that precede and follow the picture. ``levels``: rows of the head, best
+    level first.
+    """
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -33,16 +37,16 @@ class Prompt:
 
 
 def ignore(pictures: int) -> None:
-    """A ``tick`` that nobody waits for."""
+    """It is the ``tick`` of a caller that needs no progress."""
 
 
 def resident(module: nn.Module) -> Callable:
-    """The module itself: its weights are where they are needed."""
+    """Return the module itself, whose weights are already where they are needed."""
     return module
 
 
 def streamed(device: torch.device, dtype: torch.dtype) -> Place:
-    """Runs each module with a copy of its weights on ``device`` in ``dtype`` that lives as long as the callable."""
+    """Return a ``place`` that runs each module with a copy of its weights on ``device`` in ``dtype``, freed with the callable."""
 
     def place(module: nn.Module) -> Callable:
         held = chain(module.named_parameters(), module.named_buffers())
@@ -65,9 +69,10 @@ class _Body(nn.Module):
 
 
 class DeqaNet(nn.Module):
-    """mPLUG-Owl2 with ``rows`` embeddings and ``outputs`` rows in the head (the vocabulary's size where not given).
+    """mPLUG-Owl2 with ``rows`` embeddings and ``outputs`` rows in the head (by default the size of the vocabulary).
 
-    A scorer needs only the constant prompt's embeddings and one head row per level: :mod:`.shards` reads no others.
+    A scorer needs only the constant prompt's embeddings and one row of the head per level;
+    :mod:`adaqual_core.quality.deqa.shards` reads no others.
     """
 
     def __init__(self, config: DeqaConfig, rows: int | None = None, outputs: int | None = None, operations=nn):
@@ -79,12 +84,13 @@ class DeqaNet(nn.Module):
 
     @property
     def layer_count(self) -> int:
-        """Layers that :meth:`level_logits` reports to ``tick``, each time with the pictures that have passed it."""
+        """Number of layers that :meth:`level_logits` reports to ``tick``, each time with the number of pictures that have passed
+        it."""
         parts = (self.config.vision, self.config.abstractor, self.config.language)
         return sum(part.num_hidden_layers for part in parts)
 
     def vision_tokens(self, batches: Sequence[Tensor], place: Place = resident, tick: Tick = ignore) -> list[Tensor]:
-        """Normalised pixels [B, 3, S, S], a list of batches → vision tokens [B, 1 + (S/patch)², W] of each."""
+        """Return the vision tokens [B, 1 + (S/patch)², W] of each batch of normalised pixels [B, 3, S, S]."""
         tower = self.model.vision_model
         run = place(tower.embeddings)
         xs = [run(pixels) for pixels in batches]
@@ -97,7 +103,8 @@ class DeqaNet(nn.Module):
         return [run(x) for x in xs]
 
     def image_tokens(self, visions: Sequence[Tensor], place: Place = resident, tick: Tick = ignore) -> list[Tensor]:
-        """Vision tokens of each batch → what the language model sees of a picture, [B, queries + 1, hidden]."""
+        """Return the tokens [B, queries + 1, hidden] by which the language model sees pictures, from each batch's vision
+        tokens."""
         own = self.model.visual_abstractor
         xs = [own.query_embeds.to(vision).expand(len(vision), -1, -1) for vision in visions]
         for layer in own.encoder.layers:
@@ -121,10 +128,11 @@ class DeqaNet(nn.Module):
         place: Place = resident,
         tick: Tick = ignore,
     ) -> tuple[list[Tensor], list[KeysValues]]:
-        """Logits [B, levels] of each batch at the prompt's end, float32, and the prefix' keys and values per layer.
+        """Return the logits [B, levels] of each batch at the prompt's end, in float32, and the prefix's keys and values per
+        layer.
 
-        ``prefix``: what an earlier call returned for the same prompt; computed along the way where not given. The last
-        layer and the head run for the last token alone, the head for the levels' rows alone.
+        ``prefix``: what an earlier call returned for the same prompt; it is computed if it is not given. The last layer and the
+        head run for the last token alone, the head only for the levels' rows.
         """
         images = self.image_tokens(self.vision_tokens(batches, place, tick), place, tick)
         before, after = self._text(prompt.before, images[0]), self._text(prompt.after, images[0])
@@ -146,9 +154,9 @@ class DeqaNet(nn.Module):
         return [(norm(x)[:, 0] @ rows.T).float() for x in xs], prefix or found
 
     def all_logits(self, images: Tensor, prompt: Prompt) -> Tensor:
-        """Logits [B, T, outputs] of every position, without cache or shortcut: what :meth:`level_logits` must equal.
+        """Return the logits [B, T, outputs] of every position, without cache or shortcut; :meth:`level_logits` must equal them.
 
-        ``images``: [B, queries + 1, hidden] of :meth:`image_tokens`.
+        ``images``: the tokens [B, queries + 1, hidden] of :meth:`image_tokens`.
         """
         texts = [self._text(rows, images).expand(len(images), -1, -1) for rows in (prompt.before, prompt.after)]
         x = torch.cat([texts[0], images, texts[1]], 1)
@@ -159,5 +167,5 @@ class DeqaNet(nn.Module):
 
 
 def scores_from_logits(logits: Tensor) -> Tensor:
-    """Logits [..., 5] of excellent, good, fair, poor, bad → expected score [...] in [1, 5]."""
+    """Return the expected scores [...] in [1, 5] of logits [..., 5] of excellent, good, fair, poor and bad."""
     return logits.float().softmax(-1) @ torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0], device=logits.device)

@@ -1,4 +1,5 @@
-"""What the published preprocessing does to a picture, and the constant prompt as token ids (method.md section 4)."""
+"""This module prepares pictures as the published preprocessing does, and holds the constant prompt as token ids (method.md
+section 4)."""
 
 import numpy as np
 import torch
@@ -16,23 +17,27 @@ PUBLISHED_PROMPT = Prompt(
     after=(29871, 13, 22933, 9047, 13566, 29901, 450, 11029, 310, 278, 1967, 338),
     levels=(15129, 1781, 6534, 6460, 4319),
 )
-"""LLaMA token ids of ``USER: How would you rate the quality of this image?⏎``, the picture, ``⏎ASSISTANT: The quality
-of the image is``, and of the levels excellent, good, fair, poor, bad."""
+"""LLaMA token ids of the constant prompt.
+
+They are those of ``USER: How would you rate the quality of this image?⏎``, the picture, ``⏎ASSISTANT: The quality of the image
+is``, and of the levels excellent, good, fair, poor, bad.
+"""
 
 
 def quantised(picture: Tensor) -> Tensor:
-    """[3, H, W] in [0, 1] → the uint8 [3, H, W] on the CPU that the published pipeline would have read from a file."""
+    """Return the uint8 [3, H, W] on the CPU that the published pipeline would have read from a file, for [3, H, W] in [0, 1]."""
     return picture.detach().cpu().float().clamp(0, 1).mul(255).round_().to(torch.uint8)
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """uint8 [3, S, S] → float32 [3, S, S], /255, minus CLIP's mean, by its standard deviation."""
+    """Return uint8 pixels [3, S, S] as float32 [3, S, S]: divided by 255, minus CLIP's mean, divided by its standard
+    deviation."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return (pixels.float() / 255 - mean) / std
 
 
 def whole_picture(pixels: Tensor, size: int) -> Tensor:
-    """uint8 [3, H, W] → normalised [3, size, size]: padded to a square in the centre, then resized bicubically."""
+    """Return a uint8 picture [3, H, W] padded to a square around its centre, resized bicubically, normalised: [3, size, size]."""
     height, width = pixels.shape[1:]
     image = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
     side = max(height, width)

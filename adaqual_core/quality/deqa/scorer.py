@@ -1,14 +1,16 @@
-"""A loaded DeQA-Score: where and how it runs, and the scores of prepared pictures."""
+"""This module loads a DeQA-Score, decides where and how it runs, and scores prepared pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ...default_dtype import float32_default
 from ...errors import CheckpointError, NumericalError
 from .language import KeysValues
 from .lowbit import check_bits
@@ -18,15 +20,15 @@ from .preprocess import PUBLISHED_PROMPT
 from .shards import Shards, open_shards, read_network
 
 STREAM_GROUP = 64
-"""Pictures that pass a layer together when the weights are streamed; their hidden states take about 4 MB each."""
+"""Number of pictures that pass a layer together when weights are streamed. Their hidden states take about 4 MB each."""
 
 
 @dataclass
 class DeqaScorer:
-    """A network and how to run it: on ``device`` in ``dtype``, its weights already there or ``offloaded``.
+    """A network, and how to run it: on ``device`` in ``dtype``, with its weights there or ``offloaded``.
 
-    Offloaded weights stay in the host's memory in the file's own type; each layer is brought to the device for all the
-    pictures of a group, then dropped. ``fingerprint`` names the weights in the score cache.
+    Offloaded weights stay in the host's memory in the file's own type. Each layer is copied to the device for all pictures of a
+    group, then freed. ``fingerprint`` names the weights in the score cache.
     """
 
     net: DeqaNet
@@ -45,14 +47,14 @@ class DeqaScorer:
 
     @property
     def layer_count(self) -> int:
-        """How often ``tick`` is told of each picture."""
+        """Number of times that ``tick`` is told of each picture."""
         return self.net.layer_count
 
     def score(self, count: int, prepare: Callable[[int], Tensor], batch: int = 8, tick: Tick = ignore) -> Tensor:
-        """Scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``.
+        """Return the scores [count] in [1, 5], float32 on the CPU, of the normalised pictures [3, size, size] of ``prepare(i)``.
 
-        ``batch`` pictures run at once. ``tick(n)`` is called when n pictures have passed a layer; what it raises
-        cancels. Raises :class:`NumericalError` if the network gives NaN or infinity.
+        ``batch`` pictures run at once. ``tick(n)`` is called when n pictures have passed a layer; an exception in it cancels.
+        :class:`NumericalError` is raised if the network gives NaN or infinity.
         """
         if batch < 1:
             raise ValueError(f"batch: {batch}; give at least 1")
@@ -78,7 +80,7 @@ class DeqaScorer:
 
 
 def _compute_type(shards: Shards, device: torch.device) -> torch.dtype:
-    """float32 on the CPU; on accelerators the file's half type, float16 if it has none."""
+    """Return float32 on the CPU; on other devices the file's half-precision type, or float16 if it has none."""
     if device.type == "cpu":
         return torch.float32
     stored = shards.types["lm_head.weight"]
@@ -86,7 +88,8 @@ def _compute_type(shards: Shards, device: torch.device) -> torch.dtype:
 
 
 def _streamed_bytes(shards: Shards, dtype: torch.dtype) -> int:
-    """Bytes of the weights on the device when streaming: two language layers, the next comes before one goes."""
+    """Return the bytes of weights on the device when streaming: two language layers, because one is copied before the last is
+    freed."""
     layer = [shape for key, shape in shards.shapes.items() if key.startswith("model.layers.0.")]
     return 2 * dtype.itemsize * sum(prod(shape) for shape in layer)
 
@@ -95,6 +98,7 @@ def _readable(count: int) -> str:
     return f"{count / 1e9:.1f} GB ({count} bytes)"
 
 
+@float32_default()
 def load_deqa(
     path: Path,
     *,
@@ -104,14 +108,15 @@ def load_deqa(
     bits: int | None = None,
     free: Callable[[torch.device], int | None] = free_bytes,
     prompt: Prompt = PUBLISHED_PROMPT,
-    operations=nn,
+    operations: Any = nn,
 ) -> DeqaScorer:
-    """The DeQA-Score in ``path``: a folder with config.json and safetensors shards, an index file, or one file.
+    """Return the DeQA-Score in ``path``: a folder with config.json and safetensors shards, an index file, or one file.
 
-    ``dtype``: what to compute in; float32 on the CPU and the file's half type elsewhere where not given. ``offload``:
-    keep the weights in the host's memory in the file's type and stream them by layers; where not given, if they do not
-    fit otherwise. ``bits`` 8 or 4 packs most of the language model's weights (:mod:`.lowbit`). ``free``: bytes free on a
-    device, None where unknown. Raises :class:`CheckpointError`, for files and for memory, before any weight is read.
+    ``dtype``: type to compute in; by default float32 on the CPU and the file's half-precision type elsewhere. ``offload``: keep
+    the weights in the host's memory in the file's type and stream them by layers; by default only if they do not fit otherwise.
+    ``bits`` 8 or 4 packs most of the language model's weights (:mod:`adaqual_core.quality.deqa.lowbit`). ``free`` returns the
+    bytes that are free on a device, or None if unknown. :class:`CheckpointError` is raised, for files and for memory, before any
+    weight is read.
     """
     check_bits(bits)
     device = torch.device(device)

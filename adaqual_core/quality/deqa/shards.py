@@ -1,7 +1,7 @@
-"""The published files: config.json and safetensors shards with an index, or one safetensors file.
+"""This module reads and writes the published files: config.json with safetensors shards and an index, or one safetensors file.
 
-Everything that can be wrong is found from the headers, before a weight is read. Weights are then read tensor by tensor
-straight into a network without storage; on the CPU in the file's own type they are not even copied: they stay mapped.
+Every fault that a header shows is found before a weight is read. Weights are then read tensor by tensor into a network that has
+no storage yet. On the CPU, in the file's own type, they are not copied: they stay mapped.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...weight_files import check_readable
 from .config import DeqaConfig, parse_config
 from .lowbit import make_room, pack, packable, packed_bytes
 from .network import DeqaNet, Prompt
@@ -30,7 +31,7 @@ TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 
 @dataclass(frozen=True)
 class Shards:
-    """Checked headers of a published model: its sizes, and per weight the file, shape and type on disk."""
+    """The checked headers of a published model: its sizes, and the file, shape and type on disk of each weight."""
 
     origin: Path
     config: DeqaConfig
@@ -39,16 +40,18 @@ class Shards:
     types: dict[str, torch.dtype]
 
     def read_bytes(self, prompt: Prompt, dtype: torch.dtype | None = None, bits: int | None = None) -> int:
-        """Bytes of the weights that a scorer with this prompt holds, in ``dtype`` or else in the file's types.
+        """Return the bytes of the weights that a scorer with this prompt holds, in ``dtype`` or by default in the file's types.
 
-        The linear weights of the language model are packed in ``bits`` where given.
+        The linear weights of the language model are packed in ``bits`` if given.
         """
         total = 0
         for key, shape in self.shapes.items():
             rows = {EMBEDDINGS: len(prompt.before + prompt.after), HEAD: len(prompt.levels)}.get(key)
             size = prod(shape if rows is None else (rows, *shape[1:]))
-            short = bits is not None and packable(key, shape)
-            total += packed_bytes(size, bits) if short else size * (dtype or self.types[key]).itemsize
+            if bits is not None and packable(key, shape):
+                total += packed_bytes(size, bits)
+            else:
+                total += size * (dtype or self.types[key]).itemsize
         return total
 
 
@@ -58,11 +61,12 @@ def _first(keys: Iterable[str]) -> str:
 
 
 def _json(path: Path) -> dict:
+    check_readable(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise CheckpointError(f"{path}: cannot be read ({problem.strerror}); download it again") from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise CheckpointError(f"{path}: not JSON ({problem}); download it again") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: not a JSON object; download it again")
@@ -70,7 +74,7 @@ def _json(path: Path) -> dict:
 
 
 def _locate(path: Path) -> Path:
-    """The index or the only weights file of a folder, or the file itself."""
+    """Return the index or the only weights file of a folder, or the file itself."""
     if path.is_file():
         return path
     if not path.is_dir():
@@ -87,7 +91,7 @@ def _locate(path: Path) -> Path:
 
 
 def _weight_map(index: Path) -> dict[str, Path]:
-    """File of each weight; every file is beside the index and exists."""
+    """Return the file of each weight. Every file must exist beside the index."""
     found = _json(index).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise CheckpointError(f"{index}: no weight_map; download it again")
@@ -103,7 +107,8 @@ def _weight_map(index: Path) -> dict[str, Path]:
 
 
 def _headers(file: Path) -> tuple[dict, dict[str, tuple[tuple[int, ...], str]]]:
-    """Metadata, and shape and type of each tensor; opening checks that the file is as long as its header says."""
+    """Return the metadata, and shape and type of each tensor. Opening checks that the file is as long as its header says."""
+    check_readable(file)
     try:
         with safe_open(file, "pt") as opened:
             slices = {key: opened.get_slice(key) for key in opened.keys()}
@@ -116,12 +121,12 @@ def _headers(file: Path) -> tuple[dict, dict[str, tuple[tuple[int, ...], str]]]:
 
 
 def _needed(key: str) -> bool:
-    """Whether a name can belong to the network; old files also hold tables that are computed."""
+    """Return whether a name can belong to the network. Old files also hold tables that are computed."""
     return key.startswith(("model.", HEAD)) and not key.endswith(("inv_freq", "position_ids"))
 
 
 def _config(start: Path, metadata: dict) -> tuple[DeqaConfig, str]:
-    """The sizes, and the name of the place they are from: config.json beside the weights, or the file's header."""
+    """Return the sizes, and the name of their source: config.json beside the weights, or the file's header."""
     beside = start.parent / "config.json"
     if beside.is_file():
         return parse_config(_json(beside), str(beside)), str(beside)
@@ -134,10 +139,10 @@ def _config(start: Path, metadata: dict) -> tuple[DeqaConfig, str]:
 
 
 def open_shards(path: Path) -> Shards:
-    """Check a model from its headers alone; ``path`` is its folder, its index, or its only weights file.
+    """Check a model from its headers alone. ``path`` is its folder, its index, or its only weights file.
 
-    Raises :class:`CheckpointError` for a missing or truncated shard, a configuration that does not fit the weights, or
-    another kind of model.
+    :class:`CheckpointError` is raised for a missing or truncated shard, for a configuration that does not fit the weights, and
+    for another kind of model.
     """
     start = _locate(Path(path))
     metadata, mapped = {}, None
@@ -180,7 +185,7 @@ def open_shards(path: Path) -> Shards:
 
 
 def _sample(tensor: Tensor) -> bytes:
-    """64 values from the middle of a tensor: one mapped page of the file."""
+    """Return 64 values from the middle of a tensor, which lie in one mapped page of the file."""
     flat = tensor.flatten()
     middle = max(0, flat.numel() // 2 - 32)
     return flat[middle : middle + 64].float().cpu().numpy().tobytes()
@@ -194,10 +199,10 @@ def read_network(
     operations=nn,
     bits: int | None = None,
 ) -> tuple[DeqaNet, Prompt, str]:
-    """The network with this prompt's rows only, the prompt by those rows, and a fingerprint of the weights.
+    """Return the network with this prompt's rows only, the prompt by the numbers of these rows, and a fingerprint of the weights.
 
-    ``dtype`` None keeps the file's types; for ``bits`` see :mod:`.lowbit`. The fingerprint is of the weights' content,
-    wherever the files lie: shapes, types and samples of every tensor.
+    ``dtype`` None keeps the file's types; for ``bits`` see :mod:`adaqual_core.quality.deqa.lowbit`. The fingerprint is made of
+    shapes, types and samples of every tensor, not of the files' paths.
     """
     text = prompt.before + prompt.after
     rows = {EMBEDDINGS: text, HEAD: prompt.levels}
@@ -235,13 +240,13 @@ def read_network(
         digest.update(f"{key} {shards.shapes[key]} {shards.types[key]}".encode() + samples[key])
     first = len(prompt.before)
     compact = Prompt(tuple(range(first)), tuple(range(first, len(text))), tuple(range(len(prompt.levels))))
-    return net.requires_grad_(False).eval(), compact, digest.hexdigest()
+    return net.requires_grad_(False).train(False), compact, digest.hexdigest()
 
 
 def save_shards(folder: Path, config: dict, tensors: Iterable[tuple[str, Tensor]], limit: int = 5 * 10**9) -> None:
     """Write named tensors in the published layout, in shards of at most ``limit`` bytes (or one tensor).
 
-    Holds one shard in memory; the index is written last, so that a folder without it is unfinished.
+    One shard is held in memory. The index is written last, so a folder without an index is unfinished.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The vision tower of mPLUG-Owl2: a pre-norm ViT with fused query, key and value (method.md section 4)."""
+"""This module is the vision tower of mPLUG-Owl2: a pre-norm ViT with fused query, key and value (method.md section 4)."""
 
 import torch
 import torch.nn as nn
@@ -9,7 +9,7 @@ from .config import VisionConfig
 
 
 class Embeddings(nn.Module):
-    """Pixels [B, 3, S, S], normalised → tokens [B, 1 + (S/patch)², W], the class token first."""
+    """It maps normalised pixels [B, 3, S, S] to tokens [B, 1 + (S/patch)², W], the class token first."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -26,7 +26,7 @@ class Embeddings(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Self-attention; the fused projection is laid out [heads, 3, head width]."""
+    """Self-attention. The output of the fused projection is laid out [heads, 3, head width]."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -42,7 +42,7 @@ class _Attention(nn.Module):
 
 
 class _Mlp(nn.Module):
-    """W2·QuickGELU(W1·x), QuickGELU(x) = x·σ(1.702 x)."""
+    """It computes W2·QuickGELU(W1·x) with QuickGELU(x) = x·σ(1.702 x)."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -55,7 +55,7 @@ class _Mlp(nn.Module):
 
 
 class VisionLayer(nn.Module):
-    """Tokens [B, T, W] → [B, T, W]."""
+    """It maps tokens [B, T, W] to tokens [B, T, W]."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -70,7 +70,7 @@ class VisionLayer(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Holds the layers; the names are the published file's."""
+    """It holds the layers under the names of the published file."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -78,7 +78,8 @@ class _Encoder(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Holds the parts in order: embeddings, encoder.layers, post_layernorm (on all tokens). Network runs them."""
+    """It holds the parts in the order in which :class:`.network.DeqaNet` runs them: embeddings, encoder.layers,
+    post_layernorm."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()

@@ -1,0 +1,127 @@
+"""From decoded picture to restored picture: what the commands share that restore or judge."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..networks.shipped import SHIPPED_DENOISER
+from ..prompt import PromptSettings, build_prompt
+from ..published.read import load_restorer
+from ..quality.assess import Assessor, assess, cache_folder, open_assessor
+from ..quality.bundled import SHIPPED_ASSESSOR
+from ..quality.cache import ScoreCache
+from ..quality.estimator import QualityEstimator
+from ..quality.map import QualityMap
+from ..quality.set_damage import set_damage
+from ..sampling.families import Restorer, restore_with
+from ..sampling.settings import Restored, RestoreSettings
+from .messages import UsageError
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
+"""No damage that is assumed."""
+
+
+def open_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is cuda where there is one, else mps, else cpu."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind, _, index = name.partition(":")
+    known = not index or int(index) < (torch.cuda.device_count() if kind == "cuda" else 1)
+    if not available.get(kind) or not known:
+        there = ", ".join(kind for kind, there in available.items() if there)
+        raise UsageError(f"--device: '{name}' is not available here; choose auto or {there}")
+    return torch.device(name)
+
+
+def settings_from(build: Callable[..., Any], args: argparse.Namespace, *names: str) -> Any:
+    """Settings built from those of the named options that were given; what their own checks refuse is wrong usage."""
+    try:
+        return build(**given(args, *names))
+    except ValueError as problem:
+        name, _, said = str(problem).partition(":")
+        raise UsageError(f"--{name.replace('_', '-')}:{said}") from None
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the named options that were given, by name."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def peak_rss_mb() -> float | None:
+    """Most memory this process has held, in MiB; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def open_judge(args: argparse.Namespace, device: torch.device) -> Assessor:
+    """The assessor that the options name."""
+    return open_assessor(args.assessor or SHIPPED_ASSESSOR, device, args.assessor_bits)
+
+
+def need_kinds(option: str, assessor: Assessor, args: argparse.Namespace) -> None:
+    """Raise ValueError unless the assessor names kinds of damage, which ``option`` needs."""
+    if not isinstance(assessor, QualityEstimator):
+        raise ValueError(
+            f"{option}: the assessor {args.assessor or SHIPPED_ASSESSOR} names no kinds of damage; give one that does with "
+            f"--assessor (`adaqual train` makes one), or leave {option} out"
+        )
+
+
+def open_models(args: argparse.Namespace, device: torch.device) -> tuple[Restorer, Assessor]:
+    """The restorer and the assessor that the options name."""
+    return load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
+
+
+def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap:
+    """The map of one picture [1, 3 or 4, H, W]; scores of slow assessors are kept in :func:`cache_folder`."""
+    with tqdm(desc=f"{label}: quality", unit="step", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return assess(assessor, picture, cache=ScoreCache(cache_folder()), progress=progress)
+
+
+def restore_picture(
+    model: Restorer,
+    assessor: Assessor,
+    picture: Tensor,
+    prompts: PromptSettings,
+    settings: RestoreSettings,
+    label: str,
+    assumed: Mapping[str, float] = NOTHING,
+) -> tuple[Restored, float]:
+    """The whole chain on one decoded picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before.
+
+    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees.
+    """
+    quality = judge_picture(assessor, picture, label)
+    told = quality
+    for kind, severity in assumed.items():
+        told = set_damage(told, kind, severity)
+    prompt = build_prompt(picture, told, prompts)
+    with tqdm(desc=label, unit="batch", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int, preview) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return restore_with(model, picture, prompt, settings, progress=progress), float(quality.mean)
+
+
+def shown(path: Path) -> str:
+    """A path as a label of progress: its last part, shortened."""
+    return path.name if len(path.name) <= 60 else f"{path.name[:40]}…{path.name[-16:]}"

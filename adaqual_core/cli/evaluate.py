@@ -1,0 +1,36 @@
+"""``adaqual evaluate``: restore degraded pictures and measure them beside their originals."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..console import say
+from ..evaluate import average, measure, table
+from ..pictures.pairs import Pair
+from ..prompt import PromptSettings
+from ..sampling.families import settings_for
+from .chain import given, judge_picture, open_device, open_models, restore_picture
+
+
+def run(args: argparse.Namespace, planned: list[Pair]) -> int:
+    """Print a table of the measures per class, and on request one JSON object."""
+    model, assessor = open_models(args, open_device(args.device))
+    settings, prompts = settings_for(model, **given(args, "steps")), PromptSettings()
+
+    def restored(picture: Tensor) -> tuple[Tensor, float, float]:
+        result, before = restore_picture(model, assessor, picture, prompts, settings, "restoring")
+        return result.picture, before, float(judge_picture(assessor, result.picture, "restored").mean)
+
+    groups: dict[str, list] = {}
+    for pair in tqdm(planned, desc="pictures", unit="picture", disable=None):
+        groups.setdefault(pair.group, []).append(measure(pair, restored))
+    say(table(groups))
+    if args.json:
+        everything = [one for group in groups.values() for one in group]
+        classes = {name: {"pictures": len(group)} | asdict(average(group)) for name, group in groups.items()}
+        total = {"pictures": len(everything)} | asdict(average(everything))
+        print(json.dumps({"steps": settings.steps, "classes": classes, "average": total}), flush=True)
+    return 0

@@ -1,0 +1,25 @@
+"""``adaqual golden``: our networks beside the outputs of their reference implementations."""
+
+import argparse
+import json
+import sys
+
+from ..console import say
+from ..published.golden import check_golden
+
+
+def run(args: argparse.Namespace, planned: None) -> int:
+    """Status 0 only where every error is below its tolerance.
+
+    JSON has no infinity: outputs of another shape or with NaN count as the largest float.
+    """
+    report = check_golden(args.input)
+    errors = {name: min(error, sys.float_info.max) for name, error in report["outputs"].items()}
+    for name, error in errors.items():
+        limit = report["tolerances"][name]
+        say(f"{name}: {error:.2e}" + ("" if error < limit else f", ABOVE the tolerance of {limit:g}"))
+    worst = max(errors.values())
+    say(f"{args.input}: {report['family']}, largest relative error {worst:.2e}, {'passed' if report['passed'] else 'FAILED'}")
+    if args.json:
+        print(json.dumps({"family": report["family"], "outputs": errors, "max_rel_err": worst}), flush=True)
+    return 0 if report["passed"] else 1

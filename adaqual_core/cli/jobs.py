@@ -1,0 +1,193 @@
+"""What a command is to read and write, planned and checked from names and headers, before torch or any model is loaded."""
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import PictureError
+from ..pictures.folders import find_pictures, subfolders
+from ..pictures.formats import WRITTEN
+from ..pictures.header import Header, read_header
+from ..pictures.opening import allow_megapixels
+from ..pictures.pairs import Pair, find_pairs
+from ..pictures.writing import check_output
+from ..video.names import is_clip
+from .messages import complain, note
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to read and the files to write from it; ``name`` is what reports call it."""
+
+    name: str
+    header: Header
+    targets: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pictures of one call. ``failed`` and ``skipped`` are names; of a single picture, failures are raised instead."""
+
+    jobs: list[Job]
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """The number of pictures, skipped ones not counted."""
+        return len(self.jobs) + len(self.failed)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file, equal for all names of one file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_distinct(inputs: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raise :class:`PictureError` where an output is an input or another output."""
+    originals = {_identity(path) for path in inputs} - {None}
+    names: set[Path] = set()
+    for target in targets:
+        if _identity(target) in originals:
+            raise PictureError(f"{target}: would replace an input; write to another place")
+        if target.resolve() in names:
+            raise PictureError(f"{target}: would be written twice; give two names")
+        names.add(target.resolve())
+
+
+def check_job(header: Header, target: Path) -> None:
+    """Raise :class:`PictureError` unless ``target`` can be written and can hold the picture."""
+    check_output(target, header.channels, header.height, header.width, header.frames, header.moving)
+
+
+def plan_picture(source: Path, target: Path, skip_existing: bool = False) -> Plan:
+    """The plan for one picture; where ``target`` is a folder, the output goes there under the picture's own name."""
+    header = read_header(source)
+    if os.path.isdir(target):
+        written = any(source.suffix.lower() in known.suffixes for known in WRITTEN)
+        target = target / (source.name if written else f"{source.stem}.png")
+    _check_distinct([source], [target])
+    if skip_existing and os.path.exists(target):
+        return Plan([], skipped=[source.name])
+    check_job(header, target)
+    return Plan([Job(source.name, header, (target,))])
+
+
+def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """The place of each picture's output below the output folder, without the ending.
+
+    It is the picture's own without its ending. Pictures that differ in the ending alone keep it, as ``one.jpg`` and ``one.png``.
+    """
+    inside = [path.relative_to(folder) for path in paths]
+    plain = [place.with_suffix("") for place in inside]
+    counts = Counter(str(place).lower() for place in plain)
+    return {
+        path: place if counts[str(place).lower()] == 1 else whole for path, place, whole in zip(paths, plain, inside, strict=True)
+    }
+
+
+def _plan_folder(
+    folder: Path, outputs: Sequence[Path], recursive: bool, targets_of: Callable[[Header, Path], tuple[Path, ...]]
+) -> Plan:
+    """The plan for all pictures of a folder that is written into the folders ``outputs``.
+
+    ``targets_of`` gives the checked targets for a header and a picture's place below the folder, without its ending, and none
+    for a picture to skip. Pictures that cannot be read or written count as failed and are said at once.
+    """
+    for path in outputs:
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise PictureError(f"{path}: is a file; give a folder, as {folder} is one")
+    closed: list[Path] = []
+    paths = find_pictures(folder, recursive=recursive, leave_out=outputs, closed=closed)
+    below = [] if recursive else subfolders(folder, outputs)
+    if below:
+        names = ", ".join(below[:3]) + ("…" if len(below) > 3 else "")
+        note(f"{folder}: {len(below)} subfolders are left out ({names}); add --recursive")
+    places = _places(paths, folder) if outputs else dict.fromkeys(paths, folder)
+    _check_distinct(paths, [output / f"{place}.png" for output in outputs for place in places.values()])
+    plan = Plan([])
+    for path in closed:
+        complain(PictureError(f"{path}: permission denied; allow this user to read the folder"))
+        plan.failed.append(str(path.relative_to(folder)))
+    for path, place in places.items():
+        name = str(path.relative_to(folder))
+        try:
+            header = read_header(path)
+            targets = targets_of(header, place)
+        except (PictureError, OSError) as problem:
+            complain(problem)
+            plan.failed.append(name)
+            continue
+        if outputs and not targets:
+            plan.skipped.append(name)
+        else:
+            plan.jobs.append(Job(name, header, targets))
+    _check_distinct(paths, [target for job in plan.jobs for target in job.targets])
+    return plan
+
+
+def plan_restore(folder: Path, output: Path, recursive: bool, skip_existing: bool) -> Plan:
+    """The plan for restoring all pictures of a folder, each written into ``output`` under its own name.
+
+    They become PNG; pages and floats, which PNG cannot hold, stay TIFF.
+    """
+
+    def targets_of(header: Header, place: Path) -> tuple[Path, ...]:
+        pages = header.frames > 1 and not header.moving
+        target = output / f"{place}{'.tif' if pages or header.bits == 32 else '.png'}"
+        if skip_existing and os.path.exists(target):
+            return ()
+        check_job(header, target)
+        return (target,)
+
+    return _plan_folder(folder, [output], recursive, targets_of)
+
+
+def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursive: bool) -> Plan:
+    """The plan for judging a picture or a folder; ``targets`` are the grey map and the heatmap, where they are asked for."""
+    outputs = [path for path in (maps, heatmaps) if path is not None]
+
+    def targets_of(header: Header, place: Path) -> tuple[Path, ...]:
+        targets = tuple(output / f"{place}.png" for output in outputs)
+        for target in targets:
+            check_output(target, 3, header.height, header.width)
+        return targets
+
+    if os.path.isdir(source):
+        return _plan_folder(source, outputs, recursive, targets_of)
+    if maps is not None and maps.suffix.lower() != ".png":
+        raise PictureError(f"{maps}: the map is exact numbers; end its name in .png")
+    header = read_header(source)
+    _check_distinct([source], outputs)
+    for target in outputs:
+        check_output(target, 3, header.height, header.width)
+    return Plan([Job(source.name, header, tuple(outputs))])
+
+
+def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
+    """Raise :class:`PictureError` that lists the pictures of a folder that failed, where any did."""
+    names = [*plan.failed, *failed]
+    if names:
+        raise PictureError(f"{len(names)} of {plan.count} pictures failed: {', '.join(names)}; {rest}")
+
+
+def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
+    """What the command of the options is to do; None for commands about other files than pictures, clips among them."""
+    if getattr(args, "max_megapixels", None) is not None:
+        allow_megapixels(args.max_megapixels)
+    if args.command == "restore" and is_clip(args.input) and not os.path.isdir(args.input):
+        return None
+    if args.command == "restore" and os.path.isdir(args.input):
+        return plan_restore(args.input, args.output, args.recursive, args.skip_existing)
+    if args.command in ("restore", "degrade"):
+        return plan_picture(args.input, args.output, getattr(args, "skip_existing", False))
+    if args.command == "quality":
+        return plan_quality(args.input, args.map, args.heatmap, args.recursive)
+    return find_pairs(args.clean, args.degraded) if args.command == "evaluate" else None

@@ -1,0 +1,33 @@
+"""What the command line says on stderr: errors and notes, one line each."""
+
+import os
+import sys
+
+
+class UsageError(ValueError):
+    """An argument that no picture or model could make right."""
+
+
+def _line(text: str) -> None:
+    encoding = sys.stderr.encoding or "utf-8"
+    print(" ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+
+
+def note(text: str) -> None:
+    """Say what a file lost or what was left out."""
+    _line(f"adaqual: note: {text}")
+
+
+def complain(problem: BaseException) -> None:
+    """Say what went wrong; errors that only a mistake in the program can cause ask to be reported."""
+    message = str(problem)
+    if not isinstance(problem, (ValueError, OSError, RuntimeError, MemoryError)):
+        frame = problem.__traceback__
+        while frame is not None and frame.tb_next:
+            frame = frame.tb_next
+        place = f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else "?"
+        message = f"internal error, please report it: {type(problem).__name__} at {place}: {message}"
+    if not message.strip():
+        memory = isinstance(problem, MemoryError)
+        message = "not enough memory; use a smaller --tile, --patch-batch or picture" if memory else type(problem).__name__
+    _line(f"adaqual: error: {message}")

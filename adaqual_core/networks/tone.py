@@ -1,0 +1,117 @@
+"""The tone of the whole picture: where and how the bilateral grid is applied (our definition, method section 3a).
+
+A cell's restore mask must not cut through tone: even skies would come out in blotches. So the grid's change follows an edge-aware
+mask, the cell mask filtered along the picture (He et al., guided image filtering) with a radius of an eighth of its sides. The
+filter's coefficients are found on a small view of the whole picture and evaluated at full size, so that tiles equal the whole.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..kinds import KINDS
+from ..prompt import Prompt
+from .bilateral_grid import sliced
+
+_SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
+_LUMA = (0.299, 0.587, 0.114)
+_TONAL = tuple(KINDS.index(kind) for kind in ("low", "rain", "snow", "haze"))
+_FULL = 0.1
+_ROWS = 256
+
+
+PAINTED = ("mask", "edited")
+"""How the assessor's name of a map that an artist painted begins or ends."""
+
+
+def is_painted(prompt: Prompt) -> bool:
+    """Whether an artist painted the prompt's map, so that its mask is followed exactly."""
+    name = prompt.quality.assessor
+    return name.startswith(PAINTED[0]) or name.endswith(PAINTED[1])
+
+
+def luma(picture: Tensor) -> Tensor:
+    """Luma [B, 1, H, W] (BT.601) of pictures [B, 3, H, W]."""
+    weights = torch.tensor(_LUMA, dtype=picture.dtype, device=picture.device).view(1, 3, 1, 1)
+    return (picture * weights).sum(1, keepdim=True)
+
+
+def grid_gate(kinds: Tensor) -> Tensor:
+    """How much of the grid is used, [B, 1, 1, 1, 1] in [0, 1], for asked severities by kind [B, 8, h, w].
+
+    It is 0 where no darkness, haze, rain or snow is asked to go anywhere in the picture, and 1 from a severity of 0.1 on.
+    """
+    strongest = kinds[:, _TONAL].flatten(1).amax(1)
+    x = (strongest / _FULL).clamp(0, 1)
+    return (x * x * (3 - 2 * x)).view(-1, 1, 1, 1, 1)
+
+
+def _box(field: Tensor) -> Tensor:
+    side = 2 * _RADIUS + 1
+    across = F.avg_pool2d(field, (1, side), 1, (0, _RADIUS), count_include_pad=False)
+    return F.avg_pool2d(across, (side, 1), 1, (_RADIUS, 0), count_include_pad=False)
+
+
+def edge_aware(picture: Tensor, restore_mask: Tensor) -> Tensor:
+    """Coefficients [B, 2, 64, 64] of the edge-aware mask of ``picture`` [B, 3, H, W] and ``restore_mask`` [B, 1, h, w] per cell.
+
+    The mask at a place is the first coefficient times the luma there plus the second, clamped to [0, 1].
+    """
+    guide = F.adaptive_avg_pool2d(luma(picture.clamp(0, 1)), _SIDE)
+    mask = F.interpolate(restore_mask.float(), (_SIDE, _SIDE), mode="bilinear", antialias=True)
+    mean_guide, mean_mask = _box(guide), _box(mask)
+    slope = (_box(guide * mask) - mean_guide * mean_mask) / (_box(guide * guide) - mean_guide**2 + _EPSILON)
+    return torch.cat((_box(slope), _box(mean_mask - slope * mean_guide)), 1)
+
+
+@dataclass(frozen=True)
+class Tone:
+    """The tone of one or more whole pictures: ``grid`` [B, 12, levels, 16, 16] and ``mask`` [B, 2, 64, 64] of
+    :func:`edge_aware`."""
+
+    grid: Tensor
+    mask: Tensor
+
+    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None, painted: Tensor | None = None) -> Tensor:
+        """What the grid adds to parts [B, 3, n, m] of the pictures.
+
+        Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the
+        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one; ``painted`` [B, 1, n, m] raises it.
+        """
+        if mask is not None:
+            return mask * sliced(self.grid, part, y, x)
+        where = torch.stack(
+            ((2 * x - 1)[:, None].expand(-1, y.shape[1], -1), (2 * y - 1)[:, :, None].expand(-1, -1, x.shape[1])), -1
+        )
+        slope, offset = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False).split(1, 1)
+        mask = (slope * luma(part) + offset).clamp(0, 1)
+        if painted is not None:
+            mask = torch.maximum(mask, painted)
+        return mask * sliced(self.grid, part, y, x)
+
+    def applied(self, picture: Tensor, prompt: Prompt) -> Tensor:
+        """One whole picture [3, H, W] with its tone set, in [0, 1]; ``prompt`` is that of the picture.
+
+        Where an artist painted the map its mask counts instead of the edge-aware one, and damage that was set through masks
+        raises the latter. The picture is worked through in strips of rows, so that no further tensor of its size is needed.
+        """
+        height, width = picture.shape[-2:]
+        toned = picture.clone()
+        x = ((torch.arange(width) + 0.5) / width)[None]
+        for top in range(0, height, _ROWS):
+            bottom = min(height, top + _ROWS)
+            part = toned[None, :, top:bottom]
+            y = ((torch.arange(top, bottom) + 0.5) / height)[None]
+            mask = prompt.block_mask(0, top, bottom, 0, width)[None] if is_painted(prompt) else None
+            part.add_(self.change(part, y, x, mask, _set_by_masks(prompt, top, bottom))).clamp_(0, 1)
+        return toned
+
+
+def _set_by_masks(prompt: Prompt, top: int, bottom: int) -> Tensor | None:
+    """The restore mask [1, 1, h, W] of some rows where damage was set through masks, 0 elsewhere; None where none was set."""
+    damage = prompt.quality.painted_severity
+    if damage is None or prompt.painted is None:
+        return None
+    return prompt.painted[:, :, top:bottom] * (damage[:, :, top:bottom] > 0)

@@ -1,0 +1,219 @@
+"""The other benchmarks, each on small pictures and networks: what they print is right, not only there."""
+
+import json
+import sys
+from pathlib import Path
+
+import benchmark_package
+import numpy as np
+import pytest
+import small_deqa
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from small import assessor, denoiser, picture
+
+from adaqual_core.damage import degrade
+from adaqual_core.evaluate import Pair, psnr
+from adaqual_core.imageio import read_picture, write_picture
+from benchmarks import classical, deqa_full_size, promises, public_set, reference_models, report, throughput
+
+RECIPES = Path(__file__).parent / "training" / "recipes"
+
+
+# ---- classical methods
+
+
+@pytest.mark.parametrize(
+    "method, kind",
+    [
+        ("dark channel prior", "haze"),
+        ("gamma", "low"),
+        ("CLAHE", "low"),
+        ("LIME-style", "low"),
+        ("non-local means", "noise"),
+        ("median 5×5", "noise"),
+        ("guided filter", "noise"),
+    ],
+)
+def test_a_classical_method_undoes_its_damage(method, kind):
+    if method == "non-local means":
+        pytest.importorskip("pywt", reason="needs requirements-benchmarks.txt")
+    ramp = torch.linspace(0.1, 0.9, 96)
+    clean = (ramp[:, None] * torch.tensor([1.0, 0.8, 0.6]).view(3, 1, 1) * (0.6 + 0.4 * (ramp > 0.5))).expand(1, 3, 96, 96)
+    damaged = {
+        "haze": 0.4 * clean + 0.5,
+        "low": (clean**2.2) * 0.5,
+        "noise": (clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1),
+    }[kind]
+    found = classical.METHODS[method](report.to_bytes(damaged))
+    assert found.dtype == np.uint8 and found.shape == (96, 96, 3)
+    assert psnr(report.to_tensor(found), clean) > psnr(damaged, clean) + 1
+
+
+# ---- the public set, the report on it
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory) -> Path:
+    """Two pictures in the form of the public set, both hazy and both noisy, beside the undamaged ones."""
+    folder = tmp_path_factory.mktemp("public")
+    for number in range(2):
+        clean = picture(64, 80, seed=number)
+        write_picture(clean, folder / "clean" / f"{number}.png")
+        write_picture(clean, folder / "degraded" / "clean" / f"{number}.png")
+        for kind in ("haze", "noise"):
+            write_picture(degrade(clean[0], [kind], 0.7, seed=number).picture[None], folder / "degraded" / kind / f"{number}.png")
+    return folder
+
+
+def test_the_public_set_is_damaged_alike_in_every_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(public_set, "PHOTOS", public_set.PHOTOS[:1])
+    for name in ("first", "second"):
+        public_set.main(["--only", "low", "composition", "--out", str(tmp_path / name)])
+    files = [path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*.png")]
+    assert len([path for path in files if path.parts[0] == "degraded"]) == 6
+    for path in files:
+        first, second = ((tmp_path / name / path).read_bytes() for name in ("first", "second"))
+        assert first == second, path
+        if path.parts[0] == "degraded":
+            pair = (tmp_path / "first" / "clean" / path.name, tmp_path / "first" / path)
+            clean, damaged = (np.asarray(Image.open(file), float) for file in pair)
+            assert np.abs(clean - damaged).mean() > 3, path
+
+
+def test_corruptions_damage():
+    pytest.importorskip("imagecorruptions", reason="needs requirements-benchmarks.txt")
+    pixels = report.to_bytes(picture(64, 64))
+    assert np.abs(public_set.damage(pixels, ["fog", 3], 0).astype(float) - pixels).mean() > 3
+    assert len(report.corruption_names()) == 19
+
+
+def test_the_report_compares_and_shows(public, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "METHODS", {name: classical.METHODS[name] for name in ("gamma", "dark channel prior")})
+    pairs = [Pair("haze", public / "clean" / f"{n}.png", public / "degraded" / "haze" / f"{n}.png") for n in (0, 1)]
+    gains = {"haze": [(pair, report.compare(pair)) for pair in pairs]}
+    clean, damaged = (read_picture(path) for path in (pairs[0].clean, pairs[0].degraded))
+    by_gamma = report.to_tensor(classical.gamma(report.to_bytes(damaged)))
+    wanted = float(psnr(by_gamma, clean)) - float(psnr(damaged, clean))
+    assert gains["haze"][0][1]["gamma"][0] == pytest.approx(wanted, abs=1e-4)
+    assert gains["haze"][0][1]["1 step"] != gains["haze"][0][1]["4 steps"]
+    lines = report.restoration(gains, tmp_path, *report.networks())
+    mean = np.mean([row["gamma"][0] for _, row in gains["haze"]])
+    row = next(line for line in lines if line.startswith("| haze (2) |"))  # the table of PSNR comes first
+    assert f"{mean:+.2f}" in row and row.count("|") == 2 + len(gains["haze"][0][1]) and "**" in row
+    assert read_picture(tmp_path / "evaluation" / "haze.jpg").shape == (1, 3, 440, 1200)
+
+
+def test_the_report_measures_assessor_and_costs(public, monkeypatch):
+    net = assessor()
+    lines = report.against_target(public, net)
+    assert [line.split(" | ")[0] for line in lines[3:]] == ["| haze", "| noise", "| all, clean ones too"]
+    assert all(-1 <= float(cell) <= 1 for line in lines[3:] for cell in line.strip("| ").split(" | ")[1:])
+    monkeypatch.setattr(report, "PHOTOS", report.PHOTOS[:1])
+    lines = report.localisation(net)
+    assert len(lines) == 3 + 8 and all(0 <= float(line.strip("| ").split(" | ")[1]) <= 1 for line in lines[3:])
+    model = denoiser()
+    _, restorer = report.costs(model, net)[3:]
+    assert f"| {sum(p.numel() for p in model.parameters()):,} |" in restorer
+
+
+# ---- promises, throughput
+
+
+def test_promises_are_measured(public, corpus, capsys, monkeypatch):
+    monkeypatch.setattr(promises, "PHOTOS", promises.PHOTOS[:2])
+    monkeypatch.setattr(promises, "PER_GROUP", 1)
+    promises.main(["--side", "256", "--public", str(public), "--corpus", str(corpus)])
+    found = json.loads(capsys.readouterr().out)
+    assert found["seconds 256², 2 steps, map included"] > 0 and found["repeated: maximum difference"] == 0
+    for tile in (64, 128):
+        assert found[f"tile {tile} against whole: maximum difference × 255"] <= 1
+    for tiles, seconds in found["a damaged quarter: tiles run, share; seconds, share of all damaged"].values():
+        assert 0 <= tiles <= 1 and seconds > 0
+    assert found["flat map 1 against 5: mean difference × 255"] > 1
+    assert set(found["map: Spearman with true quality"]) == {"haze", "noise", "all, clean ones too"}
+    assert -1 <= found["held-out photos: Spearman with true quality"] <= 1
+    assert found["held-out photos with a damaged quarter: tiles run"]["photos"] == 2
+
+
+def test_throughput_is_of_the_run_and_of_the_network(corpus, capsys):
+    options = ["--recipe", str(RECIPES / "assessor.toml"), "--corpus", str(corpus), "--updates", "2", "--device", "cpu"]
+    throughput.main(options)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["with_data"] > 0 and found["network_alone"] > 0
+    assert found["data_costs"] == pytest.approx(1 - found["with_data"] / found["network_alone"], abs=0.02)
+
+
+def test_bit_equality_is_seen_and_its_loss_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the benchmark puts the repository's root there
+    from benchmarks import bit_equal
+
+    write_picture(picture(60, 72), tmp_path / "photos" / "one.png")
+    file = tmp_path / "outputs.safetensors"
+    assert bit_equal.main([str(file), "--photos", str(tmp_path / "photos")]) == 0
+    assert bit_equal.main([str(file)]) == 0 and "differing: none" in capsys.readouterr().out
+    kept = load_file(file)
+    changed = next(name for name in kept if name.startswith("restored."))
+    kept[changed] += 1e-7
+    save_file(kept, file)
+    assert bit_equal.main([str(file)]) == 1 and f"differing: {changed}" in capsys.readouterr().out
+
+
+# ---- DeQA-Score, reference code
+
+
+def test_deqa_at_full_size_compares_and_cleans_up(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(deqa_full_size, "PUBLISHED", small_deqa.CONFIG)
+    monkeypatch.chdir(benchmark_package.ROOT)
+    deqa_full_size.main(["--layers", "2", "--tiles", "2", "--folder", str(tmp_path / "shards")])
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    assert [row["offloaded"] for row in rows] == [False, True] and not (tmp_path / "shards").exists()
+    assert all(row["tiles"] == 2 and row["largest_difference"] < 1e-3 for row in rows)
+
+
+def test_deqa_at_full_size_measures_one_tile(tmp_path):
+    config = small_deqa.CONFIG | {"num_hidden_layers": 2}
+    small_deqa.write(tmp_path, small_deqa.network(config), config)
+    found = deqa_full_size.measure(tmp_path)
+    assert found["load_seconds"] >= 0 and found["next_tile_seconds"] >= 0
+    assert found["peak_by_weights"] >= found["load_peak_by_weights"]
+
+
+PIPELINE = """
+import torch
+from adaqual_core.sampling.ddim import Estimate, ddim
+
+class SR3scheduler:
+    def set_timesteps(self, steps):
+        self.steps = {2: [500, 0]}[steps]
+
+class SR3Sampler:
+    def __init__(self, model, scheduler):
+        self.model, self.scheduler = model, scheduler
+
+    def sample_high_res(self, picture):
+        def predict(state, t):
+            residual = self.model(picture, state, torch.tensor([t]))
+            return Estimate(residual.clamp(-1, 1), residual)
+
+        return {"sample": ddim(predict, torch.randn_like(picture), self.scheduler.steps)}
+"""
+ARCHITECTURE = "from adaqual_core.networks.adaqual_diff import OfficialNet as NAFNet\n"
+
+
+def test_reference_code_is_compared_on_the_same_noise(tmp_path, monkeypatch):
+    """A stand-in for the authors' checkout, with their names and our network, must give our result."""
+    for name, text in (("diffusion_pl/pipeline", PIPELINE), ("models_prompt/modules/DenoisingNAFNet_arch", ARCHITECTURE)):
+        file = tmp_path / f"{name}.py"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(reference_models.KINDS, "adaqual", (reference_models.official, 64, 32))
+    try:
+        found = reference_models.compare("adaqual", tmp_path, "cpu", 1)
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("diffusion_pl", "models_prompt")]:
+            del sys.modules[name]
+    assert found["largest difference"] < 1e-3 < found["largest change of the picture"]
+    assert all(len(found[key][side]) == 1 for key in ("seconds", "processor seconds") for side in ("theirs", "ours"))

@@ -1,0 +1,97 @@
+"""The training package's other commands: ``adaqual train`` for a restorer, shipping, and ablation."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from small import assessor, denoiser, picture
+
+from adaqual_core import cli
+from adaqual_core.kinds import KINDS
+from adaqual_core.networks.restorer import Restorer
+from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
+from adaqual_core.quality.bundled import load_assessor
+from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
+from adaqual_core.quality.map import QualityMap
+from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.weight_files import save_model
+from adaqual_training import ablation
+from adaqual_training.held_out import GROUPS
+from adaqual_training.recipe import read_recipe
+from adaqual_training.restorer import RestorerTask
+from adaqual_training.ship import ship
+
+RECIPES = Path(__file__).parent / "recipes"
+PIXELS = picture(48, 64)
+
+
+def restored(model: torch.nn.Module) -> torch.Tensor:
+    """What a restorer makes of a damaged picture."""
+    kinds = torch.full((1, len(KINDS), 3, 4), 0.3)
+    prompt = build_prompt(PIXELS, QualityMap(torch.full((1, 1, 3, 4), 2.0), 48, 64, "test", kinds))
+    return restore_with(model, PIXELS, prompt, settings_for(model)).picture
+
+
+def test_a_trained_restorer_can_be_shipped_and_restores(corpus, tmp_path, capsys):
+    options = ["--recipe", RECIPES / "restorer.toml", "--corpus", corpus, "--out", tmp_path, "--updates", 2, "--device", "cpu"]
+    assert cli.main(["train", *map(str, options)]) == 0
+    (line,) = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert line["update"] == 2 and set(GROUPS) <= set(line) and math.isfinite(line["loss"])
+    ship(tmp_path / "restorer.safetensors", tmp_path / "shipped.safetensors")
+    first, second = (load_restorer(tmp_path / f"{name}.safetensors") for name in ("restorer", "shipped"))
+    assert isinstance(second, Restorer) and (restored(first) - restored(second)).abs().max() < 0.01
+
+
+def estimator() -> QualityEstimator:
+    """A small estimator with random weights."""
+    torch.manual_seed(0)
+    return QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1,), picture_width=8))
+
+
+@pytest.mark.parametrize("make, load", [(assessor, load_assessor), (estimator, load_assessor), (denoiser, load_restorer)])
+def test_shipped_weights_are_half_as_large_and_nearly_the_same(make, load, tmp_path, capsys):
+    save_model(make(), tmp_path / "full.safetensors", {"updates": 7})
+    ship(tmp_path / "full.safetensors", tmp_path / "half.safetensors")
+    with safe_open(tmp_path / "half.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["notes"]) == {"updates": 7}
+    before, after = (load_file(tmp_path / f"{name}.safetensors") for name in ("full", "half"))
+    assert {value.dtype for value in after.values()} == {torch.float16}
+    change = max(float((before[key] - after[key].float()).abs().max()) for key in before)
+    assert 0 < change < 1e-2 and f"largest change of a weight {change:.1e}" in capsys.readouterr().out
+    load(tmp_path / "half.safetensors")
+
+
+def test_the_ablation_trains_and_measures_each_variant(corpus, tmp_path, capsys):
+    options = ["--recipe", RECIPES / "restorer.toml", "--corpus", corpus, "--run", tmp_path, "--updates", 10, "--device", "cpu"]
+    ablation.main([*map(str, options), "--only", "one step only", "without grid"])
+    rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
+    assert [(row["variant"], row["steps"]) for row in rows] == [
+        ("one step only", 1),
+        ("one step only", 2),
+        ("one step only", 4),
+        ("without grid", 2),
+    ]
+    for row in rows:
+        assert row["updates"] == 10 and all(math.isfinite(row[group]) for group in GROUPS)
+    assert len({row["gain"] for row in rows}) == len(rows)
+    printed = capsys.readouterr().out
+    assert all(f"{row['variant']} | {row['steps']} | low {row['low']:+.2f}" in printed for row in rows)
+    assert (tmp_path / "without-grid" / "restorer.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", list(ablation.VARIANTS))
+def test_every_variant_is_a_restorer_that_differs_in_what_it_says(name, corpus):
+    variant, recipe = ablation.VARIANTS[name], read_recipe(RECIPES / "restorer.toml")
+    shortened = ablation.shortened(recipe, 10, variant.loss)
+    assert {key for key, value in shortened.loss.items() if value != recipe.loss[key]} == set(variant.loss)
+    network = RestorerTask(shortened, corpus).network
+    layers = set(network.state_dict())
+    variant.change(network)
+    assert (set(network.state_dict()) != layers) == (name in ("without grid", "body: gated 4x4", "body: plain 4x4"))
+    found = restored(network.eval().requires_grad_(False))
+    assert found.shape == PIXELS.shape and bool(torch.isfinite(found).all())
