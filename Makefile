@@ -77,7 +77,7 @@ test-floor: venv browser
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python -r requirements-floor.txt
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python --no-build-isolation --no-deps -e .
 	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest tests --ignore=tests/training \
-		$(patsubst %,--ignore=tests/test_%.py,benchmarks corpus distil evaluate packaging)
+		$(addprefix --ignore=tests/,test_benchmarks.py test_corpus.py test_distil.py test_evaluate.py test_packaging.py)
 
 lint: venv
 	$(BIN)/ruff check .

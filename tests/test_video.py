@@ -194,6 +194,6 @@ def test_the_command_line_restores_a_clip(tmp_path, capsys, monkeypatch):
     assert "a.mp4: 6 frames, quality " in out and "tiles run" in out
     assert steady.shape == single.shape and not torch.equal(steady, single)
     assert cli.main(["restore", "in.mp4", "c.mp4", *models, "--temporal", "-1"]) == 2
-    assert "--temporal: -1; give 0" in capsys.readouterr().err
+    assert "--temporal: -1; give a whole number, 0" in capsys.readouterr().err
     assert cli.main(["restore", "in.png", "c.png", *models, "--temporal", "3"]) == 2
     assert "in.png is no clip" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -15,18 +17,17 @@ from ..quality.cache import ScoreCache
 from ..sampling.settings import settings_for
 from ..video.clip import Chain
 from ..video.names import TEMPORAL
-from .chain import given, need_kinds, open_models, peak_rss_mb
-from .restore import SAMPLING
+from .chain import need_kinds, open_models, peak_rss_mb
 
 
-def restore_clip(args: argparse.Namespace, prompts: PromptSettings, device: torch.device) -> int:
-    """Restore the clip that the options name; the exit status."""
+def restore_clip(args: argparse.Namespace, prompts: PromptSettings, sampling: Mapping[str, Any], device: torch.device) -> int:
+    """Restore the clip that the options name; the exit status. ``sampling``: the settings of the sampler that were given."""
     try:
         from ..video.command import restore_clip_file
     except ImportError as missing:
         raise PictureError(f"{args.input}: clips need PyAV ({missing}); install it with pip install 'adaqual[video]'") from None
     model, assessor = open_models(args, device)
-    settings = settings_for(model, **given(args, *SAMPLING))
+    settings = settings_for(model, **sampling)
     if min(prompts.factors) < 1:
         need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
     judge = partial(assess, assessor, cache=ScoreCache(cache_folder()))

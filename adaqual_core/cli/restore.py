@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, planned: Plan | None) -> int:
     if planned is None:
         from .clip import restore_clip
 
-        return restore_clip(args, prompts, device)
+        return restore_clip(args, prompts, given(args, *SAMPLING), device)
     folder = os.path.isdir(args.input)
     reports, failed = [], []
     if planned.jobs:
