@@ -67,7 +67,7 @@ demo: venv app
 test: setup lint
 	@$(BIN)/pytest
 
-# COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already. Tests of training, benchmarks and publishing need newer packages.
+# COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already.
 FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
 NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py
 

@@ -70,6 +70,8 @@ class Prompt:
     [B, STATISTICS]. ``kinds`` [B, 8, h, w] in [0, 1]: severity of each kind that is to go, None where the map names no kinds.
     ``painted`` [B, 1, H, W] in [0, 1]: the restore mask per pixel of the picture where an artist painted the map or a part of it,
     or None. It holds all that is to be restored, and the sampler follows it instead of ``restore_mask``.
+    ``view`` [B, 19, 32, 32]: what the bilateral grid is predicted from in place of the picture itself, for frames of a clip; None
+    for pictures.
     """
 
     quality: QualityMap
@@ -79,6 +81,7 @@ class Prompt:
     statistics: Tensor
     kinds: Tensor | None = None
     painted: Tensor | None = None
+    view: Tensor | None = None
 
     def pixel_mask(self, picture: int) -> Tensor:
         """How far each pixel of one picture of the batch is restored, [H, W] in [0, 1]; 0 = it is kept."""

@@ -10,6 +10,7 @@ from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
 from .quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality, AdaQualQualityToMask
 from .restoration import AdaQualBuildPrompt, AdaQualRestore, AdaQualSampler
 from .steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask, AdaQualGuider
+from .video import AdaQualRestoreVideo
 
 NODES: list[type[io.ComfyNode]] = [
     AdaQualRestore,
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     AdaQualScoreAndSort,
     AdaQualDamageKinds,
     AdaQualSetDamage,
+    AdaQualRestoreVideo,
     AdaQualScaleToMultiple,
 ]
 

@@ -3,7 +3,7 @@
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 
 import comfy.model_management
@@ -17,15 +17,13 @@ from torch import Tensor
 from ..adaqual_core.prompt import Prompt
 from ..adaqual_core.quality.heatmap import heatmap
 from ..adaqual_core.quality.map import QualityMap
+from ..adaqual_core.video.memory import LONGEST
 
 CATEGORY = "AdaQual"
 AdaQualModel = io.Custom("ADAQUAL_MODEL")
 AdaQualAssessor = io.Custom("ADAQUAL_ASSESSOR")
 AdaQualQuality = io.Custom("ADAQUAL_QUALITY")
 AdaQualPrompt = io.Custom("ADAQUAL_PROMPT")
-
-ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
-"""What marks a rarely used input, which the front end folds away; nothing where the running ComfyUI does not know it yet."""
 
 NAMES = {
     "low": "low light",
@@ -38,13 +36,20 @@ NAMES = {
     "jpeg": "JPEG damage",
 }
 """What tooltips call each kind of damage."""
+ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
+"""What marks a rarely used input, which the front end folds away; nothing where the running ComfyUI does not know it yet."""
 
 Report = Callable[..., None]
+_TEMPORAL = (
+    "For the frames of a clip: how many frames quality, kinds of damage and tone are averaged over, 0 to 240, default {}. 0 "
+    "judges every picture by itself, for batches of unrelated pictures. Raise it to 8 or so against flicker, lower it when "
+    "the result follows changes of light too slowly. Cuts are found, and nothing is averaged over them."
+)
 _PREVIEW_SECONDS = 0.2
 OF_A_BATCH = 4
 """Divisor of the sides of pictures that only show a map, where there are several: ComfyUI keeps them whether or not anything is
 connected, and they must not take as much memory as a video itself."""
-_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted")
+_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted", "view")
 
 
 def schema(**wanted) -> io.Schema:
@@ -118,6 +123,16 @@ def checked_mask(name: str, mask: Tensor) -> Tensor:
 def frame(image: Tensor, index: int) -> Tensor:
     """One picture of an IMAGE [B, H, W, C] as the core wants it, [1, C, H, W] float32 on the CPU."""
     return image[index : index + 1].movedim(-1, 1).to("cpu", torch.float32)
+
+
+def frames(image: Tensor) -> Iterator[Tensor]:
+    """Every picture of an IMAGE as :func:`frame`."""
+    return (frame(image, index) for index in range(len(image)))
+
+
+def temporal_input(default: int = 0) -> io.Int.Input:
+    """The appended input ``temporal`` of the nodes that take the frames of a clip."""
+    return io.Int.Input("temporal", default=default, min=0, max=LONGEST, optional=True, tooltip=_TEMPORAL.format(default))
 
 
 def stack(pictures: Iterable[Tensor], count: int) -> Tensor:

@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.quality.map import edit_quality, quality_from_severity
+from ..adaqual_core.video.memory import steady_maps
 from .assessing import judged, ready
 from .common import (
     AdaQualAssessor,
@@ -14,11 +15,13 @@ from .common import (
     checked_image,
     checked_mask,
     frame,
+    frames,
     heatmap_image,
     join_maps,
     reporter,
     schema,
     severity_mask,
+    temporal_input,
 )
 
 _SEVERITY = "Damage per pixel at the picture's size: 0 = clean (quality 5), 1 = destroyed (quality 1)."
@@ -53,6 +56,7 @@ class AdaQualEstimateQuality(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
                 ),
+                temporal_input(),
             ],
             outputs=[
                 AdaQualQuality.Output(display_name="quality", tooltip="One map per picture, for the other AdaQual nodes."),
@@ -63,11 +67,12 @@ class AdaQualEstimateQuality(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, assessor=None) -> io.NodeOutput:
+    def execute(cls, image, assessor=None, temporal=0) -> io.NodeOutput:
         """Judge frame by frame."""
         image, assessor = checked_image("image", image), ready(assessor)
         report, count = reporter(len(image)), len(image)
-        quality = join_maps([judged(assessor, frame(image, i), partial(report, i)) for i in range(count)])
+        maps = (judged(assessor, frame(image, i), partial(report, i)) for i in range(count))
+        quality = join_maps(list(steady_maps(frames(image), maps, temporal)))
         heat = heatmap_image(quality)
         mean = float(quality.mean.mean())
         return io.NodeOutput(quality, severity_mask(quality), heat, mean, ui=ui.PreviewImage(heat[:1]))

@@ -14,6 +14,7 @@ from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
 from ..adaqual_core.sampling.settings import RestoreSettings
+from ..adaqual_core.video.memory import steady_maps, steady_prompts
 from .assessing import judged, ready
 from .common import (
     ADVANCED,
@@ -26,6 +27,7 @@ from .common import (
     check_offered,
     checked_image,
     frame,
+    frames,
     heatmap_image,
     join_maps,
     join_prompts,
@@ -34,6 +36,7 @@ from .common import (
     reporter,
     schema,
     stack,
+    temporal_input,
 )
 from .loaders import MODELS, judge_of, open_network, use
 
@@ -56,19 +59,19 @@ _PRESERVE = (
 )
 
 
-def _strength() -> io.Float.Input:
+def strength_input() -> io.Float.Input:
     return io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=_STRENGTH)
 
 
-def _preserve() -> io.Float.Input:
+def preserve_input() -> io.Float.Input:
     return io.Float.Input("preserve", default=4.5, min=1.0, max=5.0, step=0.1, tooltip=_PRESERVE)
 
 
-def _seed() -> io.Int.Input:
+def seed_input() -> io.Int.Input:
     return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip=_SEED)
 
 
-def _steps() -> io.Int.Input:
+def steps_input() -> io.Int.Input:
     return io.Int.Input("steps", default=0, min=0, max=100, tooltip=_STEPS)
 
 
@@ -134,8 +137,9 @@ class AdaQualBuildPrompt(io.ComfyNode):
                         "gentler restoration of the worst regions."
                     ),
                 ),
-                _preserve(),
+                preserve_input(),
                 *(_factor(kind) for kind in KINDS),
+                temporal_input(),
             ],
             outputs=[
                 AdaQualPrompt.Output(display_name="prompt", tooltip="For AdaQual Sampler, with the same picture."),
@@ -147,7 +151,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, quality, gamma, min_length, max_length, preserve, **factors) -> io.NodeOutput:
+    def execute(cls, image, quality, gamma, min_length, max_length, preserve, temporal=0, **factors) -> io.NodeOutput:
         """Build frame by frame; ``factors`` are by kind of damage, 1 where a kind is not given."""
         asked = tuple(factors.get(kind, 1.0) for kind in KINDS)
         settings = PromptSettings(gamma, min_length, max_length, preserve, asked)
@@ -157,7 +161,8 @@ class AdaQualBuildPrompt(io.ComfyNode):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
         quality = fitted(quality, *image.shape[1:3], "image")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
-        prompts = [build_prompt(frame(image, i), maps[i], settings) for i in range(count)]
+        single = (build_prompt(frame(image, i), maps[i], settings) for i in range(count))
+        prompts = list(steady_prompts(frames(image), single, temporal))
         return io.NodeOutput(join_prompts(prompts, quality), stack((p.pixel_mask(0) for p in prompts), count))
 
 
@@ -179,8 +184,8 @@ class AdaQualSampler(io.ComfyNode):
                 AdaQualModel.Input("model", tooltip="From Load AdaQual Model."),
                 io.Image.Input("image", tooltip="The picture or video frames the prompt was built from, any size."),
                 AdaQualPrompt.Input("prompt", tooltip="From Build Adaptive Prompt."),
-                _seed(),
-                _steps(),
+                seed_input(),
+                steps_input(),
                 io.Combo.Input(
                     "schedule", options=list(_SCHEDULES), default="auto", **ADVANCED,
                     tooltip=(
@@ -196,7 +201,7 @@ class AdaQualSampler(io.ComfyNode):
                         "seeds; it needs at least 2 steps to matter."
                     ),
                 ),
-                _strength(),
+                strength_input(),
                 io.Int.Input(
                     "tile", default=512, min=64, max=4096, step=64,
                     tooltip=(
@@ -290,10 +295,10 @@ class AdaQualRestore(io.ComfyNode):
                         "of 0 hides do not count."
                     ),
                 ),
-                _strength(),
-                _preserve(),
-                _seed(),
-                _steps(),
+                strength_input(),
+                preserve_input(),
+                seed_input(),
+                steps_input(),
                 AdaQualModel.Input(
                     "model",
                     optional=True,
@@ -304,6 +309,7 @@ class AdaQualRestore(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
                 ),
+                temporal_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),
@@ -319,7 +325,7 @@ class AdaQualRestore(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None) -> io.NodeOutput:
+    def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None, temporal=0) -> io.NodeOutput:
         """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself.
 
         Both move one bar, by their usual share of the time.
@@ -330,9 +336,11 @@ class AdaQualRestore(io.ComfyNode):
         assessor, count = ready(assessor), len(image)
         share = round(8 * family_of(judge_of(assessor)).share)
         report = reporter(count, (0, share, 8))
-        maps = [judged(assessor, frame(image, i), partial(report, i)) for i in range(count)]
+        single = (judged(assessor, frame(image, i), partial(report, i)) for i in range(count))
+        maps = list(steady_maps(frames(image), single, temporal))
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
         prompts = (build_prompt(frame(image, i), maps[i], wishes) for i in range(count))
+        prompts = steady_prompts(frames(image), prompts, temporal)
         restored = _restored(model, image, prompts, settings, reporter(count, (share, 8, 8)))
         quality = join_maps(maps)
         return io.NodeOutput(restored, heatmap_image(quality), float(quality.mean.mean()))

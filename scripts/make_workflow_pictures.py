@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import av
 import comfy_server as c
 from comfy_workflow import to_prompt
 from PIL import Image, ImageDraw
@@ -71,6 +72,15 @@ def sheet(*rows: list[Image.Image]) -> Image.Image:
     return page
 
 
+def picture(data: bytes, name: str) -> Image.Image:
+    """A picture file, or the middle frame of a clip."""
+    if not name.endswith(".mp4"):
+        return Image.open(io.BytesIO(data))
+    with av.open(io.BytesIO(data)) as clip:
+        frames = [frame.to_image() for frame in clip.decode(video=0)]
+    return frames[len(frames) // 2]
+
+
 def needs_files(prompt: dict) -> bool:
     """Return whether a workflow needs models that do not come with the pack."""
     restorers = [node["inputs"]["model_name"] for node in prompt.values() if node["class_type"] == "AdaQualLoadModel"]
@@ -99,18 +109,19 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
         for node in prompt.values():
             if node["class_type"] == "LoadImage" and path.stem in PAINTED:
                 node["inputs"]["image"] = f"{path.stem}.png"
-            if node["class_type"] == "SaveImage":  # apart, as ComfyUI saves nothing twice
+            if node["class_type"] in ("SaveImage", "SaveVideo"):  # apart, as ComfyUI saves nothing twice
                 node["inputs"]["filename_prefix"] = f"{path.stem}/{node['inputs']['filename_prefix']}"
         saved: dict[str, list[Image.Image]] = {}
         for image in c.images(c.run(server.address, prompt, 1200)):
             if image["type"] == "output":
                 name = image["filename"].rsplit("_", 2)[0]
-                saved.setdefault(name, []).append(Image.open(io.BytesIO(c.fetch(server.address, image))))
+                saved.setdefault(name, []).append(picture(c.fetch(server.address, image), image["filename"]))
         if "adaqual_kept" in saved:
             sheet(saved["adaqual_kept"], saved["adaqual_rejected"]).save(path.with_suffix(".jpg"), quality=88)
             continue
         (after,) = saved.get("adaqual_restored") or saved["adaqual_upscaled"]
-        page = square(before)
+        clips = [node["inputs"]["file"] for node in prompt.values() if node["class_type"] == "LoadVideo"]
+        page = square(picture((server.base / "input" / clips[0]).read_bytes(), clips[0]) if clips else before)
         page.paste(square(after).crop((SIDE // 2, 0, SIDE, SIDE)), (SIDE // 2, 0))
         pen = ImageDraw.Draw(page)
         pen.line((SIDE // 2, 0, SIDE // 2, SIDE), fill="white", width=4)

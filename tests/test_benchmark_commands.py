@@ -182,7 +182,7 @@ def test_deqa_at_full_size_measures_one_tile(tmp_path):
 
 PIPELINE = """
 import torch
-from adaqual_core.sampling.ddim import sample
+from adaqual_core.sampling.ddim import Estimate, ddim
 
 class SR3scheduler:
     def set_timesteps(self, steps):
@@ -194,9 +194,10 @@ class SR3Sampler:
 
     def sample_high_res(self, picture):
         def predict(state, t):
-            return self.model(picture, state, torch.tensor([t]))
+            residual = self.model(picture, state, torch.tensor([t]))
+            return Estimate(residual.clamp(-1, 1), residual)
 
-        return {"sample": sample(predict, torch.randn_like(picture), self.scheduler.steps, clipped_direction=False)}
+        return {"sample": ddim(predict, torch.randn_like(picture), self.scheduler.steps)}
 """
 ARCHITECTURE = "from adaqual_core.networks.adaqual_diff import OfficialNet as NAFNet\n"
 

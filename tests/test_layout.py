@@ -27,6 +27,7 @@ LAYERS = (
     ("networks",),
     ("sampling",),
     ("published",),
+    ("video",),
     ("cli", "__main__"),
 )
 """Modules and folders of adaqual_core from the ground up; those of one layer may use each other where that makes no circle."""

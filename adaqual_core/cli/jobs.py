@@ -14,6 +14,7 @@ from ..pictures.header import Header, read_header
 from ..pictures.opening import allow_megapixels
 from ..pictures.pairs import Pair, find_pairs
 from ..pictures.writing import check_output
+from ..video.names import is_clip
 from .messages import complain, note
 
 
@@ -178,9 +179,11 @@ def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
 
 
 def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
-    """What the command of the options is to do; None for commands about other files than pictures."""
+    """What the command of the options is to do; None for commands about other files than pictures, clips among them."""
     if getattr(args, "max_megapixels", None) is not None:
         allow_megapixels(args.max_megapixels)
+    if args.command == "restore" and is_clip(args.input) and not os.path.isdir(args.input):
+        return None
     if args.command == "restore" and os.path.isdir(args.input):
         return plan_restore(args.input, args.output, args.recursive, args.skip_existing)
     if args.command in ("restore", "degrade"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..choice import parse_assumed, parse_factors, parse_kinds
 from ..kinds import KINDS
+from ..video.names import TEMPORAL, is_clip
 from .messages import UsageError
 
 
@@ -101,10 +102,13 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_restore(commands) -> None:
-    p = commands.add_parser("restore", help="restore a picture, or all pictures of a folder")
-    p.add_argument("input", type=Path, metavar="IN", help="picture, or folder of pictures")
+    p = commands.add_parser("restore", help="restore a picture, a clip, or all pictures of a folder")
+    p.add_argument("input", type=Path, metavar="IN", help="picture, clip, or folder of pictures")
     p.add_argument(
-        "output", type=Path, metavar="OUT", help="picture to write, or folder: for PNGs of a folder, for one picture by its name"
+        "output",
+        type=Path,
+        metavar="OUT",
+        help="picture or clip to write, or folder: for PNGs of a folder, for one picture by its name",
     )
     p.add_argument("--steps", type=whole(1, 1000), help="diffusion steps (default: the model's own, 2; WeatherDiffusion 25)")
     p.add_argument("--seed", type=SEED, help="seed of the noise (default 0)")
@@ -126,6 +130,9 @@ def _add_restore(commands) -> None:
     p.add_argument("--overlap", type=whole(0), help="px of context around tiles, at least (64)")
     p.add_argument("--stride", type=whole(1), help="WeatherDiffusion: px between patches (16)")
     p.add_argument("--patch-batch", type=whole(1), help="WeatherDiffusion: patches at once (16)")
+    p.add_argument(
+        "--temporal", type=whole(0, 240), help=f"clips: frames averaged against flicker, 0 for none (default {TEMPORAL})"
+    )
     p.add_argument(
         "--quality",
         type=whole(1, 100),
@@ -192,6 +199,17 @@ def build_parser() -> Parser:
     return parser
 
 
+def _check_clip(args: argparse.Namespace) -> None:
+    """Raise :class:`UsageError` for options that the kind of input, clip or pictures, does not have."""
+    if not is_clip(args.input) and args.temporal is not None:
+        raise UsageError(f"--temporal: {args.temporal}, but {args.input} is no clip; leave it out")
+    if is_clip(args.input):
+        pictures = ("quality", "skip_existing", "recursive", "max_megapixels")
+        wrong = [name for name in pictures if getattr(args, name) not in (None, False)]
+        if wrong:
+            raise UsageError(f"--{wrong[0].replace('_', '-')}: is for pictures, but {args.input} is a clip; leave it out")
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     """The options in ``argv``; raises :class:`UsageError`.
 
@@ -205,6 +223,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
             args.factors, args.assumed = parse_factors(args.keep, args.only), parse_assumed(args.assume)
     except ValueError as problem:
         raise UsageError(str(problem)) from None
+    if args.command == "restore":
+        _check_clip(args)
     if args.command == "quality" and args.by_kind and args.heatmap is None:
         raise UsageError("--by-kind: says what the heatmap shows; give --heatmap OUT.png too")
     return args

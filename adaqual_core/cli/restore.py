@@ -61,11 +61,18 @@ def _summary(reports: list[dict], steps: int) -> dict:
     return summary | {"peak_rss_mb": peak_rss_mb()}
 
 
-def run(args: argparse.Namespace, planned: Plan) -> int:
-    """Restore what is planned. Of a folder, every picture that can be restored is, and failures are listed at the end."""
+def run(args: argparse.Namespace, planned: Plan | None) -> int:
+    """Restore what is planned, or a clip where no pictures are.
+
+    Of a folder, every picture that can be restored is, and failures are listed at the end.
+    """
     settings_from(RestoreSettings, args, *SAMPLING)
     prompts = settings_from(PromptSettings, args, "preserve", "factors")
     device = open_device(args.device)
+    if planned is None:
+        from .clip import restore_clip
+
+        return restore_clip(args, prompts, given(args, *SAMPLING), device)
     folder = os.path.isdir(args.input)
     reports, failed = [], []
     if planned.jobs:

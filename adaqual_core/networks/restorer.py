@@ -258,7 +258,7 @@ def load(path: Path, operations: Any = nn) -> Restorer:
 def tone_of(run: Runner, picture: Tensor, prompt: Prompt) -> Tone:
     """The tone of one whole picture [3, H, W] in [0, 1], as the grid finds it for the prompt of that picture."""
     kinds = cast(Tensor, prompt.kinds)
-    view = view_of(picture[None], prompt.severity, kinds)
+    view = view_of(picture[None], prompt.severity, kinds) if prompt.view is None else prompt.view
     grid = run({"view": view}, "the view of the whole picture", "grid") * grid_gate(kinds)
     return Tone(grid, edge_aware(picture[None], prompt.restore_mask))
 

@@ -21,14 +21,14 @@ GROUPS = ("required", "optional")
 INTERFACE = {
     "AdaQualRestore": (
         "image:IMAGE strength:FLOAT preserve:FLOAT seed:INT steps:INT",
-        "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR",
+        "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR temporal:INT",
         "image:IMAGE heatmap:IMAGE quality_before:FLOAT",
     ),
     "AdaQualLoadModel": ("model_name:COMBO", "mode:COMBO", "model:ADAQUAL_MODEL"),
     "AdaQualLoadAssessor": ("assessor_name:COMBO", "weights:COMBO", "assessor:ADAQUAL_ASSESSOR"),
     "AdaQualEstimateQuality": (
         "image:IMAGE",
-        "assessor:ADAQUAL_ASSESSOR",
+        "assessor:ADAQUAL_ASSESSOR temporal:INT",
         "quality:ADAQUAL_QUALITY severity:MASK heatmap:IMAGE mean_quality:FLOAT",
     ),
     "AdaQualEditQuality": (
@@ -40,7 +40,7 @@ INTERFACE = {
     "AdaQualMaskToQuality": ("mask:MASK", "image:IMAGE", "quality:ADAQUAL_QUALITY"),
     "AdaQualBuildPrompt": (
         "image:IMAGE quality:ADAQUAL_QUALITY gamma:FLOAT min_length:FLOAT max_length:FLOAT preserve:FLOAT",
-        "low:FLOAT rain:FLOAT snow:FLOAT haze:FLOAT raindrops:FLOAT blur:FLOAT noise:FLOAT jpeg:FLOAT",
+        "low:FLOAT rain:FLOAT snow:FLOAT haze:FLOAT raindrops:FLOAT blur:FLOAT noise:FLOAT jpeg:FLOAT temporal:INT",
         "prompt:ADAQUAL_PROMPT restored_region:MASK",
     ),
     "AdaQualSampler": (
@@ -92,6 +92,11 @@ INTERFACE = {
         "low:MASK rain:MASK snow:MASK haze:MASK raindrops:MASK blur:MASK noise:MASK jpeg:MASK sheet:IMAGE",
     ),
     "AdaQualSetDamage": ("quality:ADAQUAL_QUALITY kind:COMBO severity:FLOAT", "mask:MASK", "quality:ADAQUAL_QUALITY"),
+    "AdaQualRestoreVideo": (
+        "video:VIDEO strength:FLOAT preserve:FLOAT seed:INT steps:INT",
+        "model:ADAQUAL_MODEL assessor:ADAQUAL_ASSESSOR temporal:INT",
+        "video:VIDEO quality_before:FLOAT",
+    ),
     "AdaQualScaleToMultiple": ("image:IMAGE multiple:INT", "", "image:IMAGE"),
 }
 

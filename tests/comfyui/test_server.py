@@ -2,15 +2,17 @@
 
 import io
 
+import av
 import numpy as np
 import pytest
 from comfy_server import REPOSITORY, ServerError, fetch, images, run
 from comfy_workflow import to_prompt
+from make_example_clip import CLIP, true_frames
 from PIL import Image
 
 EXAMPLES = REPOSITORY / "pictures"
 LEAST_GAIN = 1.0  # dB over the damaged example
-KEEPERS = ("SaveImage", "PreviewImage")
+KEEPERS = ("SaveImage", "PreviewImage", "SaveVideo")
 RESTORATIONS = ("adaqual_restored", "adaqual_upscaled")
 SORTED = ("adaqual_kept", "adaqual_rejected")
 
@@ -52,6 +54,16 @@ def crop_of_the_example(server) -> np.ndarray:
     return np.asarray(small, np.float64) / 255
 
 
+def gain_of_the_clip(restored: bytes) -> float:
+    """Mean gain in PSNR of a restored example clip over the shipped one, in dB."""
+    truth, gains = true_frames().movedim(1, -1).numpy(), []
+    with av.open(str(CLIP)) as before, av.open(io.BytesIO(restored)) as after:
+        for true, old, new in zip(truth, before.decode(video=0), after.decode(video=0), strict=True):
+            one, other = (frame.to_ndarray(format="rgb24") / 255 for frame in (old, new))
+            gains.append(psnr(other, true) - psnr(one, true))
+    return float(np.mean(gains))
+
+
 def test_workflow_gives_its_pictures(server, object_info, complete_workflow):
     prompt = to_prompt(complete_workflow, object_info)
     chosen = {n["inputs"]["model_name"] for n in prompt.values() if n["class_type"] == "AdaQualLoadModel"}
@@ -69,6 +81,11 @@ def test_workflow_gives_its_pictures(server, object_info, complete_workflow):
     restorations, parted = 0, {name: [] for name in SORTED}
     for image in images(outputs):
         data = fetch(server.address, image)
+        if image["filename"].endswith(".mp4"):
+            restorations += 1
+            gain = gain_of_the_clip(data)
+            assert gain >= LEAST_GAIN, f"{image['filename']}: {gain:.2f} dB"
+            continue
         assert decode(data).std() > 0.01, f"{image['filename']} is flat"
         if random_weights and image["type"] == "output":
             restorations += 1

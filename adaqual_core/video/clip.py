@@ -1,0 +1,90 @@
+"""The way of a frame: judged, joined with the frames before it, restored."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..prompt import Prompt, PromptSettings, build_prompt
+from ..quality.map import QualityMap
+from ..quality.set_damage import set_damage
+from ..sampling.families import Restorer, restore_with
+from ..sampling.settings import Progress, Restored, RestoreSettings
+from .memory import Memory, check_temporal, steady_map, steady_prompt
+from .names import TEMPORAL
+
+
+@dataclass(frozen=True)
+class Chain:
+    """How every frame of a clip is restored.
+
+    ``judge`` gives the quality map of a picture [1, 3 or 4, H, W]. The sampler's noise comes from the settings' seed and is the
+    same for every frame. ``temporal``: frames of the window (:mod:`adaqual_core.video.memory`), 0 for every frame by itself.
+    ``assumed``: severities by kind of damage that every frame has at least, whatever is judged.
+    """
+
+    model: Restorer
+    judge: Callable[[Tensor], QualityMap]
+    prompts: PromptSettings
+    settings: RestoreSettings
+    temporal: int = TEMPORAL
+    assumed: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        check_temporal(self.temporal)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is remembered of the frames before: for their maps, and for their prompts."""
+
+    maps: Memory | None = None
+    prompts: Memory | None = None
+
+
+def write_shot(shot: Shot, path: Path) -> None:
+    """Keep what is remembered in a file."""
+    found: dict[str, Tensor] = {}
+    for name, memory in (("maps", shot.maps), ("prompts", shot.prompts)):
+        if memory is not None:
+            found[f"{name} thumbnail"] = memory.thumbnail
+            for number, parts in enumerate(memory.frames):
+                found |= {f"{name} {number} {part}": tensor for part, tensor in enumerate(parts)}
+    save_file({key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in found.items()}, path)
+
+
+def read_shot(path: Path) -> Shot:
+    """What :func:`write_shot` has kept."""
+    found = load_file(path)
+
+    def memory(name: str) -> Memory | None:
+        if f"{name} thumbnail" not in found:
+            return None
+        frames: list[tuple[Tensor, ...]] = []
+        while f"{name} {len(frames)} 0" in found:
+            parts = range(sum(key.startswith(f"{name} {len(frames)} ") for key in found))
+            frames.append(tuple(found[f"{name} {len(frames)} {part}"] for part in parts))
+        return Memory(found[f"{name} thumbnail"], tuple(frames))
+
+    return Shot(memory("maps"), memory("prompts"))
+
+
+def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:
+    """The prompt of the next frame [1, 3 or 4, H, W] in [0, 1], and what is remembered for the frame after it."""
+    quality, maps = steady_map(shot.maps, picture, chain.judge(picture), chain.temporal)
+    for kind, severity in chain.assumed.items():
+        quality = set_damage(quality, kind, severity)
+    prompt, prompts = steady_prompt(shot.prompts, picture, build_prompt(picture, quality, chain.prompts), chain.temporal)
+    return prompt, Shot(maps, prompts)
+
+
+def restore_frame(chain: Chain, shot: Shot, picture: Tensor, progress: Progress | None = None) -> tuple[Restored, Prompt, Shot]:
+    """The next frame [1, 3 or 4, H, W] in [0, 1] restored, its prompt, and what is remembered for the frame after it.
+
+    Raises and reports as :func:`adaqual_core.sampling.restore.restore` does.
+    """
+    prompt, shot = look(chain, shot, picture)
+    return restore_with(chain.model, picture, prompt, chain.settings, progress=progress), prompt, shot

@@ -1,0 +1,203 @@
+"""A window of frames: what decides brightness and colour of a frame is averaged over the frames before it (our definition).
+
+A network that judges every frame by itself gives a slightly different quality, kind of damage and tone for each, and the
+restored clip flickers. Here these are replaced by their mean over the last ``temporal`` frames of the shot, the frame itself
+included. No later frame is needed, so a stream can be restored while it is read.
+
+- At a cut the window starts anew: nothing of one shot reaches into the next.
+- While the exposure changes (a fade, a ramp, a flash), no damage is found that was not found before, only less of it: to a
+  network that sees one frame a fade is a dark picture, and it would brighten it and let go again. A shot that begins with a blank
+  frame begins without damage. Where a map names kinds of damage, this holds for darkness and haze alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..grid import HIGHEST, LOWEST
+from ..kinds import KINDS
+from ..networks.bilateral_grid import view_of
+from ..networks.tone import is_painted
+from ..prompt import Prompt, asked_damage
+from ..quality.map import QualityMap, resampled
+
+LONGEST = 240
+"""The largest ``temporal``, in frames."""
+
+_ROWS, _COLUMNS, _SHIFT = 18, 32, 3
+_ALIKE, _CHANGED, _JUMP = 0.6, 0.04, 0.15
+_BLANK, _STEADY, _EXPLAINED = 0.01, 0.002, 0.8
+_TONAL = torch.tensor([kind in ("low", "haze") for kind in KINDS])
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of a shot: a ``thumbnail`` [3, 18, 32] of its newest frame, and the tensors that are averaged, one tuple
+    for each of its last frames, at most ``temporal``, the oldest first."""
+
+    thumbnail: Tensor
+    frames: tuple[tuple[Tensor, ...], ...]
+
+
+def check_temporal(temporal: int) -> None:
+    """Raise ValueError unless ``temporal`` is a number of frames from 0 (every frame by itself) to LONGEST."""
+    if not 0 <= temporal <= LONGEST:
+        raise ValueError(f"temporal: {temporal}; give 0 (every frame by itself) to {LONGEST} frames")
+
+
+def thumbnail(picture: Tensor) -> Tensor:
+    """Mean colours [3, 18, 32] of one picture [1, 3 or 4, H, W]."""
+    return F.adaptive_avg_pool2d(picture[:, :3].detach().cpu().float().clamp(0, 1), (_ROWS, _COLUMNS))[0]
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """The correlation of two equally large tensors; 0 where one of them is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    power = float(a.square().mean() * b.square().mean())
+    return float((a * b).mean()) / power**0.5 if power > 1e-10 else 0.0
+
+
+def is_cut(before: Tensor, after: Tensor) -> bool:
+    """Whether a new shot begins between two neighbouring frames, given as :func:`thumbnail` (our definition).
+
+    There is a cut where the colours differ by more than 0.04 on average and the frames are not alike: no shift by up to a tenth
+    of the sides makes them correlate by 0.6. A fade, a flash of light and a change of exposure leave the correlation high, and a
+    pan is undone by the shift. A blank frame correlates with none: it begins or ends a shot where the colours differ by more than
+    0.15 on average; less is a fade.
+    """
+    change = float((before - after).abs().mean())
+    if is_blank(before) or is_blank(after):
+        return change > _JUMP
+    if change <= _CHANGED:
+        return False
+    inner = after[:, _SHIFT : _ROWS - _SHIFT, _SHIFT : _COLUMNS - _SHIFT]
+    rows, columns = inner.shape[1:]
+    shifted = (before[:, y : y + rows, x : x + columns] for y in range(2 * _SHIFT + 1) for x in range(2 * _SHIFT + 1))
+    return all(_correlation(one, inner) < _ALIKE for one in shifted)
+
+
+def is_blank(thumb: Tensor) -> bool:
+    """Whether a frame, given as :func:`thumbnail`, shows one colour: nothing can be judged from it."""
+    return float((thumb - thumb.mean((1, 2), keepdim=True)).abs().mean()) < _BLANK
+
+
+def is_fading(before: Tensor, after: Tensor) -> bool:
+    """Whether the exposure changes between two neighbouring frames, given as :func:`thumbnail` (our definition).
+
+    It does where the colours differ by more than 0.002 on average, and one factor and one offset for the whole frame explain 80 %
+    of the squared difference. Motion changes some places and not others, which no factor explains.
+    """
+    change = after - before
+    if float(change.abs().mean()) <= _STEADY:
+        return False
+    centred, wanted = before - before.mean(), after - after.mean()
+    factor = (centred * wanted).sum() / centred.square().sum().clamp_min(1e-6)
+    left = (wanted - factor * centred).square().sum()
+    return float(left) <= (1 - _EXPLAINED) * float(change.square().sum())
+
+
+Parts = tuple[Tensor, ...]
+
+
+def remember(
+    memory: Memory | None,
+    picture: Tensor,
+    parts: Parts,
+    temporal: int,
+    unknown: Parts,
+    fading: Callable[[Parts, Parts, bool], Parts],
+) -> tuple[Parts, Memory]:
+    """The means of ``parts`` over the window that ends with ``picture`` [1, 3 or 4, H, W], and the memory for the next frame.
+
+    ``memory`` is that of the frame before, None for the first. ``temporal`` is at least 1. A shot whose first frame is blank
+    begins with a window of ``unknown``. While the exposure changes, ``fading`` (means before, parts now, whether it becomes
+    darker) gives what the window takes in.
+    """
+    seen = thumbnail(picture)
+    if memory is None or is_cut(memory.thumbnail, seen):
+        frames = (unknown,) * temporal if is_blank(seen) else (parts,)
+    else:
+        frames = memory.frames
+        if is_blank(seen) or is_fading(memory.thumbnail, seen):
+            before = _means(frames)
+            frames = (before,) * (temporal - len(frames)) + frames  # a young window would let go at once
+            parts = fading(before, parts, bool(seen.mean() < memory.thumbnail.mean()))
+        frames = (*frames, parts)[-temporal:]
+    return _means(frames), Memory(seen, frames)
+
+
+def _means(frames: tuple[Parts, ...]) -> Parts:
+    return tuple(torch.stack(same).mean(0) for same in zip(*frames, strict=True))
+
+
+def _least_damage(before: Parts, now: Parts, darker: bool) -> Parts:
+    """The better score of each place."""
+    return (torch.maximum(before[0], now[0]),)
+
+
+def _least_tone(before: Parts, now: Parts, darker: bool) -> Parts:
+    """Scores and kinds of ``now``, with no more darkness and haze than ``before``."""
+    severity, others = asked_damage((5 - now[0]) / 4, now[1], (~_TONAL)[None].float())
+    tone = torch.where(_TONAL[None, :, None, None], torch.minimum(before[1], now[1]), 0.0)
+    clean = (1 - severity) * (1 - tone).prod(1, keepdim=True)
+    return 1 + 4 * torch.maximum(clean, (now[0] - 1) / 4), others + tone
+
+
+def _brightest(before: Parts, now: Parts, darker: bool) -> Parts:
+    """The restore mask of ``now``, and what is known of the picture where it was brighter."""
+    return (now[0], *(before if darker else now)[1:])
+
+
+def steady_map(memory: Memory | None, picture: Tensor, quality: QualityMap, temporal: int) -> tuple[QualityMap, Memory | None]:
+    """The quality map of one frame [1, 3 or 4, H, W] with scores and kinds averaged over its window; as :func:`remember`.
+
+    With ``temporal`` 0 the map comes back as it is.
+    """
+    if temporal == 0:
+        return quality, None
+    if quality.kinds is None:
+        best = (torch.full_like(quality.scores, HIGHEST),)
+        (scores,), memory = remember(memory, picture, (quality.scores,), temporal, best, _least_damage)
+        return replace(quality, scores=scores.clamp(LOWEST, HIGHEST)), memory
+    parts = (resampled(quality.scores, *quality.kinds.shape[-2:]), quality.kinds)
+    best = (torch.full_like(parts[0], HIGHEST), torch.zeros_like(parts[1]))
+    (scores, kinds), memory = remember(memory, picture, parts, temporal, best, _least_tone)
+    return replace(quality, scores=scores.clamp(LOWEST, HIGHEST), kinds=kinds.clamp(0, 1)), memory
+
+
+def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, temporal: int) -> tuple[Prompt, Memory | None]:
+    """The prompt of one frame [1, 3 or 4, H, W] with what it says of the whole picture averaged over the window.
+
+    That are the global statistics and, where the prompt names kinds of damage, the view from which the bilateral grid is
+    predicted. The restore mask is averaged too, because it turns from 0 to 1 within a small change of quality; a mask that an
+    artist painted stays as it is. Severity and kinds follow from the map. As :func:`remember`; with ``temporal`` 0 the prompt
+    comes back as it is.
+    """
+    if temporal == 0:
+        return prompt, None
+    parts = (prompt.restore_mask, prompt.statistics)
+    if prompt.kinds is not None:
+        colours = picture[:, :3].detach().cpu().float().clamp(0, 1)
+        parts = (*parts, view_of(colours, prompt.severity, prompt.kinds))
+    (mask, statistics, *views), memory = remember(memory, picture, parts, temporal, parts, _brightest)
+    mask = prompt.restore_mask if is_painted(prompt) else mask
+    return replace(prompt, restore_mask=mask, statistics=statistics, view=views[0] if views else None), memory
+
+
+def steady_maps(pictures: Iterable[Tensor], maps: Iterable[QualityMap], temporal: int) -> Iterator[QualityMap]:
+    """:func:`steady_map` for all frames of a clip in their order."""
+    memory = None
+    for picture, quality in zip(pictures, maps, strict=True):
+        steady, memory = steady_map(memory, picture, quality, temporal)
+        yield steady
+
+
+def steady_prompts(pictures: Iterable[Tensor], prompts: Iterable[Prompt], temporal: int) -> Iterator[Prompt]:
+    """:func:`steady_prompt` for all frames of a clip in their order."""
+    memory = None
+    for picture, prompt in zip(pictures, prompts, strict=True):
+        steady, memory = steady_prompt(memory, picture, prompt, temporal)
+        yield steady

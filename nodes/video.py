@@ -1,0 +1,111 @@
+"""VIDEO in, VIDEO out: a clip is restored frame by frame from file to file, so that it need not fit into memory."""
+
+import shutil
+import uuid
+from functools import partial
+from pathlib import Path
+
+import folder_paths
+from comfy_api.input import VideoInput
+from comfy_api.input_impl import VideoFromComponents, VideoFromFile
+from comfy_api.latest import io
+from comfy_api.util import VideoComponents
+
+from ..adaqual_core.prompt import PromptSettings
+from ..adaqual_core.sampling.families import settings_for, working_memory
+from ..adaqual_core.video.clip import Chain
+from ..adaqual_core.video.names import TEMPORAL
+from .assessing import judged, ready
+from .common import AdaQualAssessor, AdaQualModel, reporter, schema, stop_if_cancelled, temporal_input
+from .loaders import MODELS, open_network, use
+from .restoration import AdaQualRestore, preserve_input, seed_input, steps_input, strength_input
+
+
+def _file_of(video: VideoInput, beside: Path) -> Path | None:
+    """The file that a VIDEO is, or one made of it ``beside`` where it is only a part of a file; None for frames in memory."""
+    if not isinstance(video, VideoFromFile):
+        return None
+    source = video.get_stream_source() if hasattr(video, "get_stream_source") else None
+    if isinstance(source, str) and VideoFromFile(source).get_duration() == video.get_duration():
+        return Path(source)
+    copied = beside.with_name(f"{beside.stem}_source.mp4")
+    video.save_to(str(copied))
+    return copied
+
+
+def _restored_file(chain: Chain, source: Path, beside: Path) -> tuple[VideoInput, float]:
+    """The clip at ``source`` restored into a file ``beside``, and the mean quality found in it."""
+    try:
+        from ..adaqual_core.video.container import WRITTEN
+        from ..adaqual_core.video.segments import restore_clip
+    except ImportError as missing:
+        raise ValueError(f"video: clips need a newer PyAV ({missing}); update the package av") from None
+    target = beside.with_suffix(source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mkv")
+    try:
+        report = restore_clip(chain, source, target, {}, partial(reporter(1), 0))
+    finally:
+        shutil.rmtree(target.with_name(f".{target.name}.parts"), ignore_errors=True)
+    return VideoFromFile(str(target)), report.mean_quality_before
+
+
+class AdaQualRestoreVideo(io.ComfyNode):
+    """The whole chain for a clip."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="AdaQualRestoreVideo",
+            display_name="Restore Video",
+            description=(
+                "Restores a clip of any length: frame by frame from file to file, without flicker, with its sound, time stamps "
+                "and colours. It finds the damage itself and leaves clean frames alone."
+            ),
+            search_aliases=["video restoration", "denoise video", "deflicker", "dehaze", "low light"],
+            inputs=[
+                io.Video.Input("video", tooltip="The clip to restore, from Load Video or any other node."),
+                strength_input(),
+                preserve_input(),
+                seed_input(),
+                steps_input(),
+                AdaQualModel.Input(
+                    "model",
+                    optional=True,
+                    tooltip="From Load AdaQual Model. Default: the shipped one when nothing is connected.",
+                ),
+                AdaQualAssessor.Input(
+                    "assessor",
+                    optional=True,
+                    tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
+                ),
+                temporal_input(TEMPORAL),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The restored clip, for Save Video."),
+                io.Float.Output(display_name="quality_before", tooltip="Mean quality of the input over all frames, 1 to 5."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, video, strength, preserve, seed, steps, model=None, assessor=None, temporal=TEMPORAL) -> io.NodeOutput:
+        """Restore a file as a stream, and frames that are in memory already as a batch."""
+        folder = Path(folder_paths.get_temp_directory())
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f"adaqual_{uuid.uuid4().hex}"
+        source = _file_of(video, beside)
+        if source is None:
+            parts = video.get_components()
+            done = AdaQualRestore.execute(parts.images, strength, preserve, seed, steps, model, assessor, temporal)
+            restored, _, quality = done.result
+            made = VideoComponents(images=restored, audio=parts.audio, frame_rate=parts.frame_rate)
+            return io.NodeOutput(VideoFromComponents(made), quality)
+        model, assessor = model or open_network(MODELS), ready(assessor)
+        settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
+        width, height = video.get_dimensions()
+        use(model, assessor, memory=working_memory(model.model, settings, height, width))
+
+        def judge(picture):
+            return judged(assessor, picture, stop_if_cancelled)
+
+        chain = Chain(model.model, judge, PromptSettings(preserve=preserve), settings, temporal)
+        return io.NodeOutput(*_restored_file(chain, source, beside))
