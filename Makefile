@@ -69,6 +69,7 @@ test: setup lint
 
 # COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already.
 FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
+NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py
 
 test-floor: venv browser
 	@test -d "$(FLOOR_APP)" || git clone -q --depth 1 --branch v0.3.64 https://github.com/comfyanonymous/ComfyUI .floor/ComfyUI
@@ -76,8 +77,7 @@ test-floor: venv browser
 	@test -x .floor/venv/bin/python || $(BIN)/uv venv -q --python 3.10 .floor/venv
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python -r requirements-floor.txt
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python --no-build-isolation --no-deps -e .
-	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest tests --ignore=tests/training \
-		$(addprefix --ignore=tests/,test_benchmarks.py test_corpus.py test_distil.py test_evaluate.py test_packaging.py)
+	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest tests $(addprefix --ignore=,$(NEWER))
 
 lint: venv
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .default_dtype import float32_default
 from .filters import box_filter
 from .visible import filled
 
@@ -196,6 +197,7 @@ def region_shown(original: Tensor, other: Tensor) -> Region | None:
     return None
 
 
+@float32_default()
 def mask_on_picture(mask: Tensor, height: int, width: int) -> Tensor:
     """A mask [B, h, w] as one of a picture of that size, [B, height, width], where it is the mask of a crop or of a padded copy.
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .default_dtype import float32_default
 from .grid import CELL
 
 INVISIBLE = 1 / 131070
@@ -28,6 +29,7 @@ def invisible(picture: Tensor) -> Tensor | None:
     return hidden if bool(hidden.any()) else None
 
 
+@float32_default()
 def filled(picture: Tensor) -> Tensor:
     """Pictures [B, C, H, W] in which the colours of invisible places are those of their visible surroundings.
 
@@ -74,6 +76,7 @@ def without_invisible(field: Tensor, picture: Tensor) -> Tensor:
     return torch.where(seen | (count == 0), field, mean)
 
 
+@float32_default()
 def put_back(result: Tensor, picture: Tensor) -> Tensor:
     """What restoring must not change in ``picture`` [B, 3 or 4, H, W], put back in ``result`` of that shape, in place.
 

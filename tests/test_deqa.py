@@ -114,7 +114,9 @@ def test_with_equal_weights_for_text_and_pictures_it_is_a_llama(heads, groups, e
     sizes = {"hidden_size": 24, "intermediate_size": 36, "num_hidden_layers": 2, "vocab_size": 50, "rms_norm_eps": eps}
     sizes |= {"num_attention_heads": heads, "num_key_value_heads": groups}
     rope = {"rope_type": "default", "rope_theta": theta}
-    llama = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=False, rope_parameters=rope)).eval()
+    # transformers before version 5 reads rope_theta, later ones rope_parameters
+    config = LlamaConfig(**sizes, tie_word_embeddings=False, rope_parameters=rope, rope_theta=theta)
+    llama = LlamaForCausalLM(config).eval()
     net = network({**CONFIG, **sizes, "rope_theta": theta})
     ours = net.state_dict()
     for key in ours:
@@ -136,7 +138,7 @@ def test_the_last_layer_for_the_last_token_equals_all_tokens():
     parts = ((0, 2), (1, 4), (0, 1))
     whole, kept = layer(x, parts)
     last, same = layer(x, parts, None, True)
-    assert last.shape == (2, 1, 24) and torch.allclose(last, whole[:, -1:], atol=1e-6)
+    assert last.shape == (2, 1, 24) and torch.allclose(last, whole[:, -1:], atol=1e-6 * float(whole.abs().max()))
     assert torch.equal(kept[0], same[0]) and torch.equal(kept[1], same[1])
 
 

@@ -1,11 +1,15 @@
 """``adaqual train``: the training package comes with a source checkout (``make setup``), and only there."""
 
+import sys
+
 from .messages import UsageError
 from .parser import Parser
 
 
 def train(argv: list[str]) -> int:
-    """Train with the options in ``argv``; :class:`UsageError` where there is no training package."""
+    """Train with the options in ``argv``; :class:`UsageError` where there is no training package, or Python is too old for it."""
+    if sys.version_info < (3, 11):
+        raise UsageError(f"train: needs Python 3.11 or newer to read recipes, but this is {sys.version.split()[0]}; install one")
     try:
         from adaqual_training.__main__ import add_arguments, run
     except ModuleNotFoundError as missing:

@@ -8,7 +8,7 @@ The scale is the same for every picture: dark violet is quality 1, yellow qualit
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from ..default_dtype import float32_default
@@ -41,12 +41,20 @@ def grey_map(quality: QualityMap) -> Tensor:
     return quality.resized(quality.height, quality.width).sub(LOWEST).div_(HIGHEST - LOWEST)
 
 
-def _font(size: float) -> ImageFont.ImageFont:
-    """Pillow's own font of about ``size`` px; before Pillow 10.1 it has one size only."""
+def _label(text: str, size: float) -> Image.Image:
+    """A text as a grey mask of its own size, drawn with Pillow's font at ``size`` px.
+
+    Pillow before 10.1 has its font at one size only, which is enlarged to the nearest whole multiple below ``size``.
+    """
     try:
-        return ImageFont.load_default(size)
+        font, factor = ImageFont.load_default(size), 1
     except TypeError:
-        return ImageFont.load_default()
+        font = ImageFont.load_default()
+        factor = max(1, int(size / font.getbbox("0")[3]))
+    left, top, right, bottom = font.getbbox(text)
+    mask = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=font)
+    return ImageOps.scale(mask, factor, Image.Resampling.NEAREST)
 
 
 def _as_tensor(image: Image.Image) -> Tensor:
@@ -60,11 +68,12 @@ def _legend(width: int, marks: tuple[str, ...] = _QUALITIES) -> Tensor:
     row = table[torch.linspace(0, 255, width).long()]
     image = Image.fromarray(row.expand(height, width, 3).contiguous().numpy())
     if width >= 8 * height:
-        draw, font = ImageDraw.Draw(image), _font(0.75 * height)
-        inset = max(height, *(draw.textlength(mark, font=font) + 0.5 * height for mark in marks))
-        for number, mark in enumerate(marks):
-            x = inset / 2 + number / (len(marks) - 1) * (width - inset)
-            draw.text((x, height / 2), mark, fill="white" if number < len(marks) // 2 else "black", font=font, anchor="mm")
+        labels = [_label(mark, 0.75 * height) for mark in marks]
+        inset = max(height, *(label.width + height // 2 for label in labels))
+        for number, label in enumerate(labels):
+            x = inset / 2 + number / (len(labels) - 1) * (width - inset)
+            colour = (255, 255, 255) if number < len(labels) // 2 else (0, 0, 0)
+            image.paste(colour, (round(x - label.width / 2), (height - label.height) // 2), label)
     return _as_tensor(image)
 
 
@@ -86,6 +95,7 @@ def heatmap(quality: QualityMap, legend: bool = True) -> Tensor:
     return torch.cat((colours, strip), 2)
 
 
+@float32_default()
 def kinds_sheet(quality: QualityMap) -> Tensor:
     """The severity of each kind of damage as a labelled picture [B, 3, h, w] in [0, 1], about 1600 px wide.
 
@@ -100,18 +110,19 @@ def kinds_sheet(quality: QualityMap) -> Tensor:
     scale = _PANEL / max(quality.height, quality.width)
     height, width = (max(1, round(side * scale)) for side in (quality.height, quality.width))
     box = max(width, _NARROWEST) + _GAP
-    rows, font = -(-len(KINDS) // _COLUMNS), _font(0.7 * _LINE)
+    rows = -(-len(KINDS) // _COLUMNS)
     legend, sheets = _legend(_COLUMNS * box + _GAP, _SEVERITIES), []
     for picture in range(quality.batch):
         one = quality.index(picture)
         labels = Image.new("RGB", (_COLUMNS * box + _GAP, rows * (_LINE + height + _GAP)), (24, 24, 24))
-        draw, panels = ImageDraw.Draw(labels), []
+        panels = []
         for number, kind in enumerate(KINDS):
             severity = one.kind_pixels(kind)
             mean = float(severity.mean())
             severity = F.interpolate(severity, (height, width), mode="bilinear", antialias=True).clamp(0, 1)
             x, y = _GAP + number % _COLUMNS * box, number // _COLUMNS * (_LINE + height + _GAP)
-            draw.text((x, y + _LINE / 2), f"{kind}  {mean:.2f}", fill="white", font=font, anchor="lm")
+            label = _label(f"{kind}  {mean:.2f}", 0.7 * _LINE)
+            labels.paste((255, 255, 255), (x, y + (_LINE - label.height) // 2), label)
             panels.append((x, y + _LINE, _colours(HIGHEST - (HIGHEST - LOWEST) * severity)[0]))
         sheet = _as_tensor(labels)
         for x, y, panel in panels:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ..alignment import Region, possible_regions, sampled, whole
+from ..default_dtype import float32_default
 from .map import QualityMap, resampled
 
 
@@ -31,6 +32,7 @@ def map_of_region(quality: QualityMap, region: Region, height: int, width: int) 
     )
 
 
+@float32_default()
 def fitted(quality: QualityMap, height: int, width: int, picture: str) -> QualityMap:
     """The map of a version of the map's picture of that size: itself, of a centre crop, of a padded or of a scaled copy.
 

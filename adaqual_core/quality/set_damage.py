@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from ..checks import check_number
+from ..default_dtype import float32_default
 from ..grid import HIGHEST, LOWEST
 from ..kinds import KINDS
 from .map import QualityMap, cell_grid, checked_mask, raised, resampled
 
 
+@float32_default()
 def set_damage(quality: QualityMap, kind: str, severity: float, mask: Tensor | None = None) -> QualityMap:
     """Say that a map's pictures have damage which its assessor may have missed (our definition).
 

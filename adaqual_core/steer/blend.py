@@ -80,6 +80,7 @@ def _inside(region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
     return result
 
 
+@float32_default()
 def aligned(original: Tensor, version: Tensor, names: tuple[str, str]) -> Region:
     """The region of ``original`` that ``version`` shows; ValueError with their names for pictures that cannot be aligned."""
     region = region_shown(original, version)
@@ -160,6 +161,7 @@ def _opaque(picture: Tensor, channels: int) -> Tensor:
     return picture if len(picture) == channels else torch.cat((picture, torch.ones_like(picture[:1])))
 
 
+@float32_default()
 def align_all(versions: Sequence[Tensor]) -> list[Region]:
     """The region of the first of several versions [C, H_n, W_n] that each shows; ValueError where one cannot be aligned."""
     regions = [aligned(versions[0], one, ("version 1", f"version {i}")) for i, one in enumerate(versions[1:], 2)]

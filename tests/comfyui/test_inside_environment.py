@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple, is_dataclass
+from dataclasses import astuple, is_dataclass, replace
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from pack.nodes.restoration import AdaQualBuildPrompt
 CASE = sd15()
 IMAGE = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
 MASK = torch.eye(64)[None]
+KINDS = torch.linspace(0, 1, 512).view(1, 8, 8, 8)
 NOISE = torch.randn(CASE.latent.shape, generator=torch.Generator().manual_seed(1))
 SIGMAS = torch.linspace(2.0, 0, 3)
 CONNECTED = {
@@ -31,7 +32,7 @@ CONNECTED = {
     "CLIP": Clip,
     "ADAQUAL_MODEL": lambda: open_network(MODELS),
     "ADAQUAL_ASSESSOR": lambda: open_network(ASSESSORS),
-    "ADAQUAL_QUALITY": lambda: CASE.halves(),
+    "ADAQUAL_QUALITY": lambda: replace(CASE.halves(), kinds=KINDS),
     "ADAQUAL_PROMPT": lambda: AdaQualBuildPrompt.execute(IMAGE, CASE.halves(), 1.0, 1.0, 16.0, 5.0).args[0],
 }
 """A value for every type of connection that our nodes take."""
