@@ -19,6 +19,7 @@ from pathlib import Path
 
 import skimage.data
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
@@ -31,7 +32,7 @@ from adaqual_core.prompt import PromptSettings
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
 from adaqual_core.quality.bundled import SHIPPED_ASSESSOR
-from adaqual_core.sampling.families import Restorer, settings_for
+from adaqual_core.sampling.settings import settings_for
 from adaqual_core.video.clip import Chain, Shot, restore_frame
 from adaqual_core.video.names import TEMPORAL
 
@@ -149,7 +150,7 @@ def moved(frame: Tensor, before: View, after: View) -> tuple[Tensor, Tensor]:
     return found, where.abs().amax(-1) < 1 - 4 / HEIGHT
 
 
-def restored(model: Restorer, judge: Callable, clip: MadeClip, temporal: int) -> Tensor:
+def restored(model: nn.Module, judge: Callable, clip: MadeClip, temporal: int) -> Tensor:
     """The damaged frames restored in their order."""
     chain, shot, frames = Chain(model, judge, PromptSettings(), settings_for(model), temporal), Shot(), []
     for frame in clip.damaged:

@@ -163,13 +163,6 @@ def join_prompts(prompts: list[Prompt], quality: QualityMap) -> Prompt:
     return replace(prompts[0], quality=quality, **fields_of)
 
 
-def prompt_of(prompt: Prompt, index: int) -> Prompt:
-    """The prompt of one picture of the batch."""
-    quality = prompt.quality.index(index) if prompt.quality.batch > 1 else prompt.quality
-    parts = {name: getattr(prompt, name) for name in _PER_PICTURE}
-    return replace(prompt, quality=quality, **{n: None if part is None else part[index : index + 1] for n, part in parts.items()})
-
-
 def severity_mask(quality: QualityMap) -> Tensor:
     """Severity per pixel as a MASK [B, H, W], 1 = destroyed."""
     singles = (quality.index(i) for i in range(quality.batch))

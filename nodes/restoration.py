@@ -12,8 +12,8 @@ from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prom
 from ..adaqual_core.quality.assess import family_of
 from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.sampling.ddim import SCHEDULES
-from ..adaqual_core.sampling.families import restore_with, settings_for, working_memory
-from ..adaqual_core.sampling.settings import RestoreSettings
+from ..adaqual_core.sampling.restore import restore
+from ..adaqual_core.sampling.settings import RestoreSettings, settings_for, working_memory
 from ..adaqual_core.video.memory import steady_maps, steady_prompts
 from .assessing import judged, ready
 from .common import (
@@ -32,7 +32,6 @@ from .common import (
     join_maps,
     join_prompts,
     offered,
-    prompt_of,
     reporter,
     schema,
     stack,
@@ -91,7 +90,7 @@ def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], set
 
     def pictures() -> Iterator[Tensor]:
         for index, prompt in enumerate(prompts):
-            result = restore_with(model.model, frame(image, index), prompt, settings, progress=partial(report, index))
+            result = restore(model.model, frame(image, index), prompt, settings, progress=partial(report, index))
             yield result.picture[0]
             report(index, 1, 1)
 
@@ -269,7 +268,7 @@ class AdaQualSampler(io.ComfyNode):
                 f"prompt: built for {prompted} pictures, but image holds {count}; connect the same image to Build Adaptive Prompt"
             )
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
-        return io.NodeOutput(_restored(model, image, (prompt_of(prompt, i) for i in range(count)), settings, reporter(count)))
+        return io.NodeOutput(_restored(model, image, (prompt.index(i) for i in range(count)), settings, reporter(count)))
 
 
 class AdaQualRestore(io.ComfyNode):

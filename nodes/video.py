@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from comfy_api.util import VideoComponents
 
 from ..adaqual_core.prompt import PromptSettings
-from ..adaqual_core.sampling.families import settings_for, working_memory
+from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL
 from .assessing import judged, ready

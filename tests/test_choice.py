@@ -11,7 +11,8 @@ from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
 from adaqual_core.quality.set_damage import set_damage
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 
 HAZE, RAIN = KINDS.index("haze"), KINDS.index("rain")
 HEIGHT, WIDTH = 150, 210
@@ -132,7 +133,7 @@ def test_a_painted_mask_acts_to_the_pixel(name, tile):
     settings = settings_for(model, tile=tile, steps=1)
     prompt = build_prompt(picture, set_damage(clean_map(), "haze", 0.7, mask))
     assert torch.equal(prompt.pixel_mask(0), mask[0])
-    found = restore_with(model, picture, prompt, settings).picture
+    found = restore(model, picture, prompt, settings).picture
     outside = mask[0] == 0
     assert torch.equal(found[..., outside], picture[..., outside])
     changed = (found - picture)[0, :3].abs().amax(0)
@@ -165,7 +166,7 @@ def test_every_painted_map_acts_to_the_pixel(name, paint):
         quality = set_damage(quality, "haze", 0.5, mask)
     prompt = build_prompt(picture, quality)
     assert torch.equal(prompt.pixel_mask(0), mask[0])
-    found = restore_with(model, picture, prompt, settings_for(model, steps=1)).picture
+    found = restore(model, picture, prompt, settings_for(model, steps=1)).picture
     outside = mask[0] == 0
     assert torch.equal(found[..., outside], picture[..., outside])
     assert (found - picture)[..., ~outside].abs().mean() > 0.005
@@ -193,7 +194,7 @@ def test_what_was_seen_is_restored_beside_what_is_painted():
     said = set_damage(quality, "haze", 0.7, mask)
     prompt, alone = build_prompt(picture, said), build_prompt(picture, quality)
     assert torch.equal(prompt.restore_mask, alone.restore_mask)
-    found = restore_with(model, picture, prompt).picture
+    found = restore(model, picture, prompt).picture
     assert (found[..., :37] - picture[..., :37]).abs().mean() > 0.01
     assert torch.equal(found[..., 60:190], picture[..., 60:190]) and not torch.equal(found[..., 330:], picture[..., 330:])
 
@@ -203,10 +204,10 @@ def test_what_is_said_of_a_clean_picture_runs_the_network(named):
     picture = small.picture(HEIGHT, WIDTH)
     said = set_damage(clean_map(named=named), "haze", 0.7)
     for model in (small.restorer(), small.denoiser()):
-        result = restore_with(model, picture, build_prompt(picture, said))
+        result = restore(model, picture, build_prompt(picture, said))
         assert result.tiles_run == result.tiles_total > 0
         assert (result.picture - picture).abs().mean() > 0.005
-        assert restore_with(model, picture, build_prompt(picture, set_damage(said, "haze", 0))).tiles_run > 0
+        assert restore(model, picture, build_prompt(picture, set_damage(said, "haze", 0))).tiles_run > 0
 
 
 def factors(**given: float) -> PromptSettings:
@@ -221,7 +222,7 @@ def test_a_kind_that_is_struck_out_is_neither_asked_for_nor_restored():
     assert float(dry.kinds[:, RAIN].max()) == 0 and torch.equal(dry.kinds[:, HAZE], said.kind_cells()[:, HAZE])
     assert torch.equal(dry.pixel_mask(0), mask[0]) and float(hazy.pixel_mask(0).max()) == 0
     assert float(both.pixel_mask(0).min()) == 1
-    result = restore_with(small.restorer(), picture, hazy)
+    result = restore(small.restorer(), picture, hazy)
     assert torch.equal(result.picture, picture) and result.tiles_run == 0
     half = build_prompt(picture, said, factors(rain=0.5))
     assert torch.allclose(half.kinds[:, RAIN], torch.full_like(half.kinds[:, RAIN], 0.3))
@@ -238,7 +239,7 @@ def test_factors_need_a_map_that_names_kinds():
 def test_one_map_with_a_painted_region_serves_a_batch():
     pictures = small.picture(HEIGHT, WIDTH, batch=3)
     prompt = build_prompt(pictures, set_damage(clean_map(), "haze", 0.7, stroke()))
-    found = restore_with(small.restorer(), pictures, prompt).picture
+    found = restore(small.restorer(), pictures, prompt).picture
     outside = stroke()[0] == 0
     assert torch.equal(found[..., outside], pictures[..., outside]) and not torch.equal(found, pictures)
 
@@ -261,7 +262,7 @@ def test_tone_follows_what_is_painted_also_where_something_was_seen():
     quality = QualityMap(5 - 4 * kinds[:, RAIN : RAIN + 1], HEIGHT, WIDTH, "test", kinds)
     said = build_prompt(picture, set_damage(quality, "haze", 0.9, mask))
     everywhere = replace(said, painted=torch.ones_like(said.painted), quality=replace(said.quality, assessor="mask"))
-    found, expected = (restore_with(model, picture, prompt).picture for prompt in (said, everywhere))
+    found, expected = (restore(model, picture, prompt).picture for prompt in (said, everywhere))
     inside = mask[0] > 0
     assert torch.allclose(found[..., inside], expected[..., inside], atol=1e-6)
     assert (expected - picture)[..., inside].abs().mean() > 0.002

@@ -13,7 +13,7 @@ from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.heatmap import kinds_sheet
 from adaqual_core.quality.set_damage import set_damage
-from adaqual_core.sampling.families import restore_with
+from adaqual_core.sampling.restore import restore
 from adaqual_core.weight_files import save_model
 
 FILES = {"first": (small.denoiser, small.assessor), "second": (small.restorer, small.estimator)}
@@ -81,7 +81,7 @@ def test_options_reach_the_prompt(adaqual, options, kept, assumed):
     for kind, severity in assumed.items():
         quality = set_damage(quality, kind, severity)
     settings = PromptSettings(factors=tuple(float(kind not in kept) for kind in KINDS))
-    expected = restore_with(small.restorer(), picture, build_prompt(picture, quality, settings)).picture
+    expected = restore(small.restorer(), picture, build_prompt(picture, quality, settings)).picture
     found, _ = restored(adaqual, *options)
     assert (found - expected).abs().max() <= 0.51 / 255
     assert not options or not torch.equal(found, restored(adaqual)[0])

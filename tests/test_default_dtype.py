@@ -18,7 +18,8 @@ from adaqual_core.quality.assess import assess, open_assessor
 from adaqual_core.quality.bundled import SHIPPED_ASSESSOR, band_energies
 from adaqual_core.quality.heatmap import heatmap
 from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 from adaqual_core.steer.blend import best_per_region, blend
 from adaqual_core.steer.latents import graded, latent_scores, merged
 from adaqual_core.steer.text import band_masks
@@ -94,7 +95,7 @@ def test_restoring(files, name):
 
     def work():
         model = open_model()
-        return restore_with(model, PIXELS, prompt, settings_for(model, steps=2, eta=0.5))
+        return restore(model, PIXELS, prompt, settings_for(model, steps=2, eta=0.5))
 
     same_under_every_default(work)
 

@@ -10,7 +10,8 @@ from adaqual_core.quality.assess import assess, score
 from adaqual_core.quality.clip_iqa import load_clip_iqa
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.quality.map import quality_from_severity
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 from adaqual_core.visible import filled, invisible, put_back, without_invisible
 
 MODELS = {"adaqual": small.denoiser(), "official": small.official(), "weather": small.weather()}
@@ -61,7 +62,7 @@ def test_hidden_colours_change_no_visible_pixel_and_come_back(family):
     pixels = cut_out(70, 90)
     other = with_other_hidden_colours(pixels, 0.0)
     results = [
-        restore_with(MODELS[family], one, small.prompt_for(one), settings_for(MODELS[family], steps=1)).picture
+        restore(MODELS[family], one, small.prompt_for(one), settings_for(MODELS[family], steps=1)).picture
         for one in (pixels, other)
     ]
     hidden = invisible(pixels).expand(-1, 4, -1, -1)
@@ -111,7 +112,7 @@ def test_grey_stays_grey_and_is_still_restored(family):
     grey[:, 3, :20] = 0
     grey[:, 1, :20] = 0.9  # a colour that nobody sees
     for pixels in (grey[:, :3, 20:], grey):
-        found = restore_with(MODELS[family], pixels, small.prompt_for(pixels), settings_for(MODELS[family], steps=1)).picture
+        found = restore(MODELS[family], pixels, small.prompt_for(pixels), settings_for(MODELS[family], steps=1)).picture
         seen = found[:, :, -40:]
         assert torch.equal(seen[:, 0], seen[:, 1]) and torch.equal(seen[:, 1], seen[:, 2])
         assert (seen[:, 0] - pixels[:, 0, -40:]).abs().mean() > 0.005
@@ -125,7 +126,7 @@ def test_values_beyond_the_range_are_kept_where_the_picture_is(family, channels)
     severity = torch.zeros(64, 96)
     severity[:, :20] = 1
     prompt = build_prompt(pixels, quality_from_severity(severity[None]), PromptSettings())
-    found = restore_with(MODELS[family], pixels, prompt, settings_for(MODELS[family], steps=1)).picture
+    found = restore(MODELS[family], pixels, prompt, settings_for(MODELS[family], steps=1)).picture
     assert torch.equal(found[..., 64:], pixels[..., 64:]) and found.max() > 2
     changed = (found - pixels)[:, :3, :, :20].abs()
     assert changed.max() > 0.02 and changed.max() <= 1

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ from ..quality.cache import ScoreCache
 from ..quality.estimator import QualityEstimator
 from ..quality.map import QualityMap
 from ..quality.set_damage import set_damage
-from ..sampling.families import Restorer, restore_with
+from ..sampling.restore import restore
 from ..sampling.settings import Restored, RestoreSettings
 from .messages import UsageError
 
@@ -79,7 +80,7 @@ def need_kinds(option: str, assessor: Assessor, args: argparse.Namespace) -> Non
         )
 
 
-def open_models(args: argparse.Namespace, device: torch.device) -> tuple[Restorer, Assessor]:
+def open_models(args: argparse.Namespace, device: torch.device) -> tuple[nn.Module, Assessor]:
     """The restorer and the assessor that the options name."""
     return load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
 
@@ -96,7 +97,7 @@ def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap
 
 
 def restore_picture(
-    model: Restorer,
+    model: nn.Module,
     assessor: Assessor,
     picture: Tensor,
     prompts: PromptSettings,
@@ -119,7 +120,7 @@ def restore_picture(
             bar.total = total
             bar.update(done - bar.n)
 
-        return restore_with(model, picture, prompt, settings, progress=progress), float(quality.mean)
+        return restore(model, picture, prompt, settings, progress=progress), float(quality.mean)
 
 
 def shown(path: Path) -> str:

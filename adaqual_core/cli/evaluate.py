@@ -11,7 +11,7 @@ from ..console import say
 from ..evaluate import average, measure, table
 from ..pictures.pairs import Pair
 from ..prompt import PromptSettings
-from ..sampling.families import settings_for
+from ..sampling.settings import settings_for
 from .chain import given, judge_picture, open_device, open_models, restore_picture
 
 

@@ -6,13 +6,14 @@ import os
 import time
 from dataclasses import replace
 
+import torch.nn as nn
+
 from ..console import say
 from ..imageio import to_pixels, to_tensor
 from ..pictures.reading import read_frames
 from ..prompt import PromptSettings
 from ..quality.assess import Assessor
-from ..sampling.families import Restorer, settings_for
-from ..sampling.settings import RestoreSettings
+from ..sampling.settings import RestoreSettings, settings_for
 from .chain import given, judge_picture, need_kinds, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
 from .jobs import Job, Plan, raise_failures
 from .messages import complain
@@ -23,7 +24,7 @@ SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride"
 
 
 def _restore_file(
-    model: Restorer, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace
+    model: nn.Module, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace
 ) -> dict:
     """Restore every frame of a file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
     frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import torch.nn as nn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..prompt import Prompt, PromptSettings, build_prompt
 from ..quality.map import QualityMap
 from ..quality.set_damage import set_damage
-from ..sampling.families import Restorer, restore_with
+from ..sampling.restore import restore
 from ..sampling.settings import Progress, Restored, RestoreSettings
 from .memory import Memory, check_temporal, steady_map, steady_prompt
 from .names import TEMPORAL
@@ -26,7 +27,7 @@ class Chain:
     ``assumed``: severities by kind of damage that every frame has at least, whatever is judged.
     """
 
-    model: Restorer
+    model: nn.Module
     judge: Callable[[Tensor], QualityMap]
     prompts: PromptSettings
     settings: RestoreSettings
@@ -87,4 +88,4 @@ def restore_frame(chain: Chain, shot: Shot, picture: Tensor, progress: Progress 
     Raises and reports as :func:`adaqual_core.sampling.restore.restore` does.
     """
     prompt, shot = look(chain, shot, picture)
-    return restore_with(chain.model, picture, prompt, chain.settings, progress=progress), prompt, shot
+    return restore(chain.model, picture, prompt, chain.settings, progress=progress), prompt, shot

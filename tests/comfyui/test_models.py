@@ -11,7 +11,8 @@ from PIL import Image
 from small import official, picture, prompt_for, save_lightning, weather
 
 from adaqual_core.imageio import write_picture
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 
 PIXELS = picture(45, 70)
 
@@ -53,7 +54,7 @@ def sampled(server, model_name: str, loader: dict | None = None, **sampler) -> t
 )
 def test_the_nodes_give_what_the_core_gives(server, name, loader, model, sampler):
     pixels = (PIXELS * 255).round() / 255
-    expected = restore_with(model, pixels, prompt_for(pixels), settings_for(model, seed=3, **sampler)).picture[0]
+    expected = restore(model, pixels, prompt_for(pixels), settings_for(model, seed=3, **sampler)).picture[0]
     found = sampled(server, name, loader, **sampler)
     assert (found - expected).abs().max() <= 1.01 / 255
     assert (expected - pixels[0]).abs().max() > 0.01

@@ -18,7 +18,8 @@ from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.quality.map import QualityMap
-from adaqual_core.sampling.families import restore_with, settings_for
+from adaqual_core.sampling.restore import restore
+from adaqual_core.sampling.settings import settings_for
 from adaqual_core.weight_files import save_model
 from adaqual_training import ablation
 from adaqual_training.held_out import GROUPS
@@ -34,7 +35,7 @@ def restored(model: torch.nn.Module) -> torch.Tensor:
     """What a restorer makes of a damaged picture."""
     kinds = torch.full((1, len(KINDS), 3, 4), 0.3)
     prompt = build_prompt(PIXELS, QualityMap(torch.full((1, 1, 3, 4), 2.0), 48, 64, "test", kinds))
-    return restore_with(model, PIXELS, prompt, settings_for(model)).picture
+    return restore(model, PIXELS, prompt, settings_for(model)).picture
 
 
 def test_a_trained_restorer_can_be_shipped_and_restores(corpus, tmp_path, capsys):
