@@ -39,7 +39,7 @@ def _restored_file(chain: Chain, source: Path, beside: Path) -> tuple[VideoInput
         from ..adaqual_core.video.container import WRITTEN
         from ..adaqual_core.video.segments import restore_clip
     except ImportError as missing:
-        raise ValueError(f"video: clips need a newer PyAV ({missing}); update the package av") from None
+        raise ValueError(f"video: clips need PyAV 18 or newer ({missing}); update the package av in ComfyUI's Python") from None
     target = beside.with_suffix(source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mkv")
     try:
         report = restore_clip(chain, source, target, {}, partial(reporter(1), 0))

@@ -2,6 +2,7 @@
 
 import sys
 
+import av
 import PIL
 import pytest
 import torch
@@ -17,6 +18,10 @@ def _older(version: str, than: tuple[int, int]) -> bool:
     return tuple(int(part) for part in version.split(".")[:2]) < than
 
 
+HAS_CLIPS = not _older(av.__version__, (18, 0))
+"""Whether the installed PyAV converts colours exactly, which clips need."""
+
+needs_clips = pytest.mark.skipif(not HAS_CLIPS, reason="clips need PyAV 18")
 needs_training = pytest.mark.skipif(sys.version_info < (3, 11), reason="recipes are read with Python 3.11")
 needs_pillow_10 = pytest.mark.skipif(_older(PIL.__version__, (10, 0)), reason="Pillow 9.5 cannot read YCbCr TIFFs of its own")
 needs_lazy_torch = pytest.mark.skipif(_older(torch.__version__, (2, 8)), reason="this torch imports sympy itself")

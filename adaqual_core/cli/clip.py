@@ -25,7 +25,9 @@ def restore_clip(args: argparse.Namespace, prompts: PromptSettings, sampling: Ma
     try:
         from ..video.command import restore_clip_file
     except ImportError as missing:
-        raise PictureError(f"{args.input}: clips need PyAV ({missing}); install it with pip install 'adaqual[video]'") from None
+        raise PictureError(
+            f"{args.input}: clips need PyAV 18 or newer ({missing}); install it with pip install 'adaqual[video]'"
+        ) from None
     model, assessor = open_models(args, device)
     settings = settings_for(model, **sampling)
     if min(prompts.factors) < 1:

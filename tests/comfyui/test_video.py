@@ -4,8 +4,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pytest
 from clips import packets, shown, write_clip
-from comfy_server import fetch, images, run
+from comfy_server import ServerError, fetch, images, run
+from lacking import HAS_CLIPS, needs_clips
 from prompts import node, watch
 
 SETTINGS = {"strength": 1.0, "preserve": 5.0, "seed": 0, "steps": 1}
@@ -28,6 +30,7 @@ def through(source: dict, **settings) -> dict:
     }
 
 
+@needs_clips
 def test_a_clip_keeps_its_times_sound_and_colours(server, tmp_path):
     source = server.base / "input" / "clip.mp4"
     write_clip(source, 8, (64, 96), rate=Fraction(30000, 1001), sound="aac", options={"bf": "0", "crf": "4"})
@@ -41,6 +44,13 @@ def test_a_clip_keeps_its_times_sound_and_colours(server, tmp_path):
         for a, b in zip(after, before, strict=True)
     ]
     assert all(0.5 < change.mean() < 60 for change in changes)
+
+
+@pytest.mark.skipif(HAS_CLIPS, reason="this PyAV is new enough")
+def test_an_older_pyav_is_named_with_the_one_that_is_needed(server):
+    write_clip(server.base / "input" / "clip.mp4", 2, (64, 96))
+    with pytest.raises(ServerError, match="clips need PyAV 18 or newer"):
+        run(server.address, through(node("LoadVideo", file="clip.mp4")))
 
 
 def test_frames_in_memory_and_their_sound_come_back(server, tmp_path):
@@ -67,6 +77,7 @@ def test_the_batch_nodes_average_over_frames(server):
     assert sum(name.startswith("steady") for name in names) == sum(name.startswith("restored") for name in names) == 3
 
 
+@needs_clips
 def test_cancel_ends_a_clip_at_once_and_leaves_nothing(server):
     write_clip(server.base / "input" / "long.mp4", 60, (256, 256))
     before = set((server.base / "temp").glob("adaqual_*"))
