@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 RUN, MUTED, BYPASSED = 0, 2, 4
 DRAWN_ONLY = ("Note", "MarkdownNote", "Reroute", "PrimitiveNode")
-WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+"""The type of a choice whose options may bring inputs of their own."""
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC)
 SEED_MODES = ("fixed", "increment", "decrement", "randomize")
 
 
@@ -85,6 +87,10 @@ def _widget_values(node: dict, info: dict) -> dict[str, object]:
     values, rest = {}, list(saved)
     for name, spec in _widgets(info):
         values[name] = _literal(rest.pop(0) if rest else _default(spec))
+        if spec[0] == DYNAMIC and any(one["key"] == values[name] and any(one["inputs"].values()) for one in spec[1]["options"]):
+            raise WorkflowError(
+                f"Node {node['id']} ({node['type']}): the choice {values[name]} of {name} brings inputs of its own."
+            )
         if _has_seed_mode(name, spec) and rest and rest[0] in SEED_MODES:
             rest.pop(0)  # the widget "control after generate" is the front end's own
     return values
@@ -109,6 +115,8 @@ def _default(spec: list) -> object:
     """Return the value of a widget that a workflow does not mention."""
     kind, options = spec
     choices = kind if isinstance(kind, list) else options.get("options", [])
+    if kind == DYNAMIC:
+        return choices[0]["key"]
     fallback = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
     return options.get("default", choices[0] if choices else fallback.get(str(kind)))
 

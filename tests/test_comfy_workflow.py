@@ -5,6 +5,7 @@ from comfy_workflow import WorkflowError, to_prompt
 
 IMAGE = ["IMAGE", {}]
 MODE = ["COMBO", {"options": ["x", "y"]}]
+CODECS = [{"key": "auto", "inputs": {"required": {}}}, {"key": "h264", "inputs": {"required": {"crf": ["FLOAT", {}]}}}]
 INFO = {
     "Load": {"input": {"required": {"image": [["a.png", "b.png"], {"image_upload": True}]}}},
     "Work": {
@@ -14,6 +15,7 @@ INFO = {
         }
     },
     "Save": {"input": {"required": {"images": IMAGE, "prefix": ["STRING", {}]}}},
+    "Film": {"input": {"required": {"images": IMAGE, "codec": ["COMFY_DYNAMICCOMBO_V3", {"options": CODECS}]}}},
 }
 for info in INFO.values():
     info["input_order"] = {group: list(inputs) for group, inputs in info["input"].items()}
@@ -105,3 +107,15 @@ def test_unknown_nodes_and_subgraphs_are_refused_by_name():
         to_prompt(chain(work() | {"type": "Nothing"}, links=STRAIGHT), INFO)
     with pytest.raises(WorkflowError, match="Subgraphs"):
         to_prompt({"nodes": [], "links": [], "definitions": {"subgraphs": [{}]}}, INFO)
+
+
+def test_a_choice_whose_options_bring_inputs():
+    """Newer versions of ComfyUI have such choices; a chosen option with inputs of its own is refused."""
+
+    def film(*values):
+        last = node(9, "Film", values=values, inputs=[("images", "IMAGE", 9)])
+        return to_prompt({"nodes": [node(1, "Load", values=["b.png"]), last], "links": [[9, 1, 0, 9, 0, "IMAGE"]]}, INFO)
+
+    assert film()["9"]["inputs"] == film("auto")["9"]["inputs"] == {"codec": "auto", "images": ["1", 0]}
+    with pytest.raises(WorkflowError, match="Node 9 .Film.: the choice h264 of codec brings inputs"):
+        film("h264")
