@@ -87,10 +87,8 @@ def _widget_values(node: dict, info: dict) -> dict[str, object]:
     values, rest = {}, list(saved)
     for name, spec in _widgets(info):
         values[name] = _literal(rest.pop(0) if rest else _default(spec))
-        if spec[0] == DYNAMIC and any(one["key"] == values[name] and any(one["inputs"].values()) for one in spec[1]["options"]):
-            raise WorkflowError(
-                f"Node {node['id']} ({node['type']}): the choice {values[name]} of {name} brings inputs of its own."
-            )
+        if spec[0] == DYNAMIC and _brings_inputs(spec, values[name]):
+            raise WorkflowError(f"Node {node['id']} ({node['type']}): the choice {values[name]} of {name} brings inputs.")
         if _has_seed_mode(name, spec) and rest and rest[0] in SEED_MODES:
             rest.pop(0)  # the widget "control after generate" is the front end's own
     return values
@@ -109,6 +107,11 @@ def _widgets(info: dict) -> Iterator[tuple[str, list]]:
 
 def _has_seed_mode(name: str, spec: list) -> bool:
     return bool(spec[1].get("control_after_generate", spec[0] == "INT" and name in ("seed", "noise_seed")))
+
+
+def _brings_inputs(spec: list, key: object) -> bool:
+    """Return whether the chosen option of a dynamic choice has inputs of its own."""
+    return any(option["key"] == key and any(option["inputs"].values()) for option in spec[1]["options"])
 
 
 def _default(spec: list) -> object:
