@@ -67,14 +67,16 @@ demo: venv app
 test: setup lint
 	@$(BIN)/pytest
 
-# COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already.
+# COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already, FLOOR_PYTHON a Python 3.10. NEWER lists tests of what needs newer
+# packages or Python: training, benchmarks, publishing and clips.
+FLOOR_PYTHON ?= 3.10
 FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
 NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py tests/test_video.py
 
 test-floor: venv browser
 	@test -d "$(FLOOR_APP)" || git clone -q --depth 1 --branch v0.3.64 https://github.com/comfyanonymous/ComfyUI .floor/ComfyUI
 	@grep -q '"0.3.64"' "$(FLOOR_APP)/comfyui_version.py" || { echo "$(FLOOR_APP) is no ComfyUI 0.3.64: name one with COMFYUI_PATH"; exit 1; }
-	@test -x .floor/venv/bin/python || $(BIN)/uv venv -q --python 3.10 .floor/venv
+	@test -x .floor/venv/bin/python || $(BIN)/uv venv -q --python $(FLOOR_PYTHON) .floor/venv
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python -r requirements-floor.txt
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python --no-build-isolation --no-deps -e .
 	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest tests $(addprefix --ignore=,$(NEWER))
