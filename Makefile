@@ -69,7 +69,7 @@ test: setup lint
 
 # COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already.
 FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
-NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py
+NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py tests/test_video.py
 
 test-floor: venv browser
 	@test -d "$(FLOOR_APP)" || git clone -q --depth 1 --branch v0.3.64 https://github.com/comfyanonymous/ComfyUI .floor/ComfyUI

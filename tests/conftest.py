@@ -6,12 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lacking import HAS_AVIF
 from PIL import Image
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--device cuda`` runs the tests of computation on that device."""
     parser.addoption("--device", default="cpu", help="device of the tests of computation: cpu (default) or cuda")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that have AVIF among their parameters are skipped where the installed Pillow lacks it."""
+    for item in items:
+        if not HAS_AVIF and "avif" in item.name.lower():
+            item.add_marker(pytest.mark.skip(reason="this Pillow has no AVIF"))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from lacking import HAS_AVIF
 from PIL import Image, PngImagePlugin
 
 from adaqual_core.pictures.deep import encode_16_bit_png
@@ -54,7 +55,7 @@ def whole_files(rng: np.random.Generator) -> dict[str, bytes]:
         "floats.tif": encode_tiff(floats, False),
         "colour.bmp": _saved(colour, "BMP"),
         "moving.gif": _saved(colour, "GIF", **moving),
-        "colour.avif": _saved(colour, "AVIF", quality=50, exif=exif),
+        **({"colour.avif": _saved(colour, "AVIF", quality=50, exif=exif)} if HAS_AVIF else {}),
         "colour.ppm": _saved(colour, "PPM"),
         "colour.tga": _saved(colour, "TGA"),
         "colour.qoi": _saved(colour, "QOI"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from comfy_server import REPOSITORY
+from lacking import needs_careful_tqdm, needs_training
 from PIL import Image, ImageCms
 from small import assessor, denoiser, picture
 
@@ -271,21 +272,28 @@ def test_options_out_of_range_are_usage_errors(adaqual, option, value):
         ("degrade a.png b.png --kinds haze --seed -1", "--seed: -1; give a whole number, 0 to"),
         ("evaluate --clean x", "required: --degraded"),
         ("evaluate --clean x --degraded y --steps 0", "--steps: 0; give a whole number, 1 to 1000"),
-        ("train everything", "required: --recipe"),
-        ("train", "required: --recipe"),
+        pytest.param("train everything", "required: --recipe", marks=needs_training),
+        pytest.param("train", "required: --recipe", marks=needs_training),
     ],
 )
 def test_wrong_usage(capsys, argv, message):
     fails((cli.main(argv.split()), *capsys.readouterr()), message, status=2)
 
 
-@pytest.mark.parametrize("command", [[], ["restore"], ["quality"], ["degrade"], ["evaluate"], ["train"], ["convert"], ["golden"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *([], ["restore"], ["quality"], ["degrade"], ["evaluate"], ["convert"], ["golden"]),
+        pytest.param(["train"], marks=needs_training),
+    ],
+)
 def test_help(capsys, command):
     with pytest.raises(SystemExit) as end:
         cli.main([*command, "--help"])
     assert end.value.code == 0 and "usage: adaqual" in capsys.readouterr().out
 
 
+@needs_training
 def test_training_needs_the_training_package(capsys, monkeypatch):
     for name in ("adaqual_training", "adaqual_training.__main__"):  # None: as if it were not installed
         monkeypatch.setitem(sys.modules, name, None)
@@ -367,6 +375,7 @@ def test_as_a_program(weights, tmp_path):
     assert last_object(done.stdout)["tiles_run"] == 2
 
 
+@needs_careful_tqdm
 def test_progress_on_a_terminal_and_interruption(weights, tmp_path):
     """The bar shows on stderr where that is a terminal; Ctrl-C ends with 130 and leaves the old file as it was."""
     write_picture(picture(512, 512), tmp_path / "a.png")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import small
 import torch
+from lacking import needs_training
 
 from adaqual_core.damage import degrade_batch
 from adaqual_core.kinds import KINDS
@@ -65,6 +66,7 @@ def test_damage_is_made_on_the_device(device):
     assert bool((found.severity.amax((2, 3)) > 0).all())
 
 
+@needs_training
 def test_training_runs_on_the_device(device, corpus, tmp_path):
     recipe = ROOT / "tests" / "training" / "recipes" / "restorer.toml"
     command = [sys.executable, "-m", "adaqual_training", "--recipe", str(recipe), "--corpus", str(corpus), "--out", str(tmp_path)]

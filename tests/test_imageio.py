@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from lacking import needs_pillow_10
 from PIL import Image, ImageCms
 
 from adaqual_core.errors import PictureError
@@ -109,7 +110,7 @@ def test_palette_with_transparency(tmp_path):
     assert plain[0, :, 0, 0].tolist() == [1, 0, 0] and plain[0, :, 0, 1].tolist() == [0, 0, 1]
 
 
-@pytest.mark.parametrize("mode", ["1", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("mode", ["1", "CMYK", pytest.param("YCbCr", marks=needs_pillow_10)])
 def test_other_modes(tmp_path, mode):
     path = save(tmp_path / ("a.png" if mode == "1" else "a.tif"), COLOURS, mode)
     assert read_picture(path).shape == (1, 3, 5, 7)

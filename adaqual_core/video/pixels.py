@@ -4,6 +4,7 @@ A frame's matrix, range and depth decide what its numbers mean as RGB; the same 
 places that were not changed are copied, not converted.
 """
 
+import av
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from av.video.format import VideoFormat
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation
 from torch import Tensor
+
+if not hasattr(Interpolation, "ACCURATE_RND"):
+    raise ImportError(f"PyAV 18 or newer converts colours exactly, but this is {av.__version__}")
 
 _EXACT = (
     Interpolation.BICUBIC

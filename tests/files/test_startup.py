@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from comfy_server import REPOSITORY
+from lacking import needs_lazy_torch
 from small import picture
 
 from adaqual_core.imageio import write_picture
@@ -56,6 +57,7 @@ def test_files_that_cannot_be_are_refused_before_torch(tmp_path):
         assert status == 1 and modules <= {"numpy", "PIL"} and err.startswith("adaqual: error: ")
 
 
+@needs_lazy_torch
 def test_restoring_does_not_import_torchs_compiler(tmp_path):
     """With the shipped weights, which are built on the meta device."""
     write_picture(picture(64, 64), tmp_path / "a.png")
