@@ -82,9 +82,8 @@ def sampler_alone() -> Denoiser:
 
 
 def compare(pair: Pair) -> dict[str, tuple[float, float]]:
-    """On one core, with the shipped weights: (PSNR gain in dB, SSIM gain) of the restorer with 1, 2 and 4 steps, of it without
+    """With the shipped weights: (PSNR gain in dB, SSIM gain) of the restorer with 1, 2 and 4 steps, of it without
     preservation, without its finish, and of each method."""
-    torch.set_num_threads(1)
     model, net = networks()
     bare = sampler_alone()
     clean, damaged = read_picture(pair.clean)[:, :3], read_picture(pair.degraded)[:, :3]
@@ -115,7 +114,7 @@ def compared(public: Path) -> Gains:
     """Compare on every damaged picture of the public set, in as many processes as there are cores."""
     gains: Gains = defaultdict(list)
     pairs = [pair for pair in find_pairs(public / "clean", public / "degraded") if pair.group != "clean"]
-    with get_context("spawn").Pool() as pool:
+    with get_context("spawn").Pool(initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for pair, row in zip(pairs, pool.imap(compare, pairs), strict=True):
             gains[pair.group].append((pair, row))
             print(pair.group, pair.degraded.name, round(row["AdaQual"][0], 2), flush=True)
