@@ -6,11 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luma of ITU-R BT.601."""
+
 
 def luma(picture: Tensor) -> Tensor:
     """Return the BT.601 luma [..., 1, H, W] of RGB pictures [..., 3, H, W]."""
     red, green, blue = picture.unbind(-3)
-    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(-3)
 
 
 def box_filter(field: Tensor, radius: int) -> Tensor:

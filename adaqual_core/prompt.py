@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .checks import check_number, check_numbers, check_picture
 from .default_dtype import float32_default
-from .grid import CELL, block_mask, block_of, pixel_mask
+from .grid import CELL, block_mask, block_of, pixel_mask, quality_of, severity_of
 from .image_statistics import global_statistics
 from .kinds import KINDS
 from .quality.map import QualityMap, worst_of_cells
@@ -142,16 +142,16 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         raise ValueError(f"quality map of {quality.batch} pictures for a batch of {picture.shape[0]}; give one, or as many")
     seen = quality.unpainted()
     scores, kinds = seen.cells().expand(picture.shape[0], -1, -1, -1), seen.kind_cells()
-    severity, share = (5 - scores) / 4, None
+    severity, share = severity_of(scores), None
     if kinds is not None:
         kinds = kinds.expand(picture.shape[0], -1, -1, -1)
         share, kinds = asked_damage(torch.ones_like(severity), kinds, torch.tensor([settings.factors]))
         severity = severity * share
-        scores = 5 - 4 * severity
+        scores = quality_of(severity)
     elif min(settings.factors) < 1:
         raise ValueError(
             f"factors: {settings.factors}, but the quality map names no kinds of damage (made by: {quality.assessor}); use an "
-            "assessor that does (`adaqual train assessor` makes one), say the kinds with set_damage, or leave all factors at 1"
+            "assessor that does (`adaqual train` makes one), say the kinds with set_damage, or leave all factors at 1"
         )
     cell_mask = restore_mask(scores, settings.preserve)
     for kind, damage in quality.painted.items():
@@ -185,9 +185,9 @@ def _painted_mask(quality: QualityMap, settings: PromptSettings, cell_mask: Tens
     else:
         if share is not None:
             share = share.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)[..., : quality.height, : quality.width]
-            pixels = 5 - (5 - pixels) * share
+            pixels = quality_of(severity_of(pixels) * share)
         mask = restore_mask(pixels, settings.preserve).expand(len(cell_mask), -1, -1, -1)
     for kind, damage in quality.painted.items():
         asked = damage * settings.factors[KINDS.index(kind)]
-        mask = torch.maximum(mask, restore_mask(5 - 4 * asked, settings.preserve))
+        mask = torch.maximum(mask, restore_mask(quality_of(asked), settings.preserve))
     return mask

@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .default_dtype import float32_default
+from .filters import LUMA
 from .grid import CELL
 
 INVISIBLE = 1 / 131070
 """A place is invisible where alpha is below this value, which 16 bits store as 0."""
-
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def invisible(picture: Tensor) -> Tensor | None:
@@ -95,7 +94,7 @@ def _put_back(result: Tensor, given: Tensor) -> None:
     grey = torch.equal(seen[0], seen[1]) and torch.equal(seen[1], seen[2])
     beyond = float(given[:3].amin()) < 0 or float(given[:3].amax()) > 1
     if grey:
-        change = sum(weight * (after - before.clamp(0, 1)) for weight, after, before in zip(_LUMA, result, seen, strict=False))
+        change = sum(weight * (after - before.clamp(0, 1)) for weight, after, before in zip(LUMA, result, seen, strict=False))
         result[:3] = (seen[:1].clamp(0, 1) + change).clamp_(0, 1)
     for channel in range(3 if beyond or hidden is not None else 0):
         after, before = result[channel], given[channel]

@@ -221,7 +221,7 @@ class Run:
         self.accelerator.wait_for_everyone()
         until = schedule.updates if updates is None else min(schedule.updates, self.update + updates)
         corpus_hash = json.loads((self.corpus / "manifest.json").read_text())["hash"]
-        started, before, sums = time.time(), self.hours, {}
+        started, before, sums, counted = time.time(), self.hours, {}, 0
         scenes, pool_settings = self.recipe.scenes, self.recipe.pool
         makes, told = self.accelerator.is_local_main_process, self.recipe.assessor
         shards = self.folder / "pool"
@@ -235,14 +235,14 @@ class Run:
                 following = thread.submit(self._batch, pool, self.update + 1)
                 for key, value in self._step(batch).items():
                     sums[key] = sums.get(key, 0.0) + value.detach()
+                counted += 1
                 self.hours = before + (time.time() - started) / 3600
                 asked = stop.exists() or (hours is not None and time.time() - started >= 3600 * hours)
                 ending = torch.tensor(float(asked or self.update >= until), device=self.accelerator.device)
                 ended = bool(self.accelerator.reduce(ending, "sum")) if self.accelerator.num_processes > 1 else bool(ending)
                 if ended or self.update % schedule.evaluate_every == 0:
-                    count = self.update % schedule.evaluate_every or schedule.evaluate_every
-                    self._evaluate(corpus_hash, {key: round(float(value) / count, 5) for key, value in sums.items()})
-                    sums = {}
+                    self._evaluate(corpus_hash, {key: round(float(value) / counted, 5) for key, value in sums.items()})
+                    sums, counted = {}, 0
                 if ended:
                     break
 

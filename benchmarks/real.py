@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from adaqual_core.filters import luma
 from adaqual_core.imageio import read_picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
-from adaqual_core.networks.tone import luma
 from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor

@@ -14,6 +14,7 @@ from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
+from ..adaqual_core.grid import severity_of
 from ..adaqual_core.prompt import Prompt
 from ..adaqual_core.quality.heatmap import heatmap
 from ..adaqual_core.quality.map import QualityMap
@@ -49,7 +50,6 @@ _PREVIEW_SECONDS = 0.2
 OF_A_BATCH = 4
 """Divisor of the sides of pictures that only show a map, where there are several: ComfyUI keeps them whether or not anything is
 connected, and they must not take as much memory as a video itself."""
-_PER_PICTURE = ("severity", "length", "restore_mask", "statistics", "kinds", "painted", "view")
 
 
 def schema(**wanted) -> io.Schema:
@@ -135,6 +135,18 @@ def temporal_input(default: int = 0) -> io.Int.Input:
     return io.Int.Input("temporal", default=default, min=0, max=LONGEST, optional=True, tooltip=_TEMPORAL.format(default))
 
 
+def model_input() -> io.Input:
+    """The optional input ``model`` of the nodes that take the shipped restorer where nothing is connected."""
+    said = "From Load AdaQual Model. Default: the shipped one when nothing is connected."
+    return AdaQualModel.Input("model", optional=True, tooltip=said)
+
+
+def assessor_input() -> io.Input:
+    """The optional input ``assessor`` of the nodes that take the shipped assessor where nothing is connected."""
+    said = "From Load Quality Assessor. Default: the shipped one when nothing is connected."
+    return AdaQualAssessor.Input("assessor", optional=True, tooltip=said)
+
+
 def stack(pictures: Iterable[Tensor], count: int) -> Tensor:
     """Pictures [C, H, W] as an IMAGE, or [H, W] as a MASK: each is written into one array of ``count`` as it comes."""
     result = None
@@ -159,14 +171,14 @@ def join_maps(maps: list[QualityMap]) -> QualityMap:
 
 def join_prompts(prompts: list[Prompt], quality: QualityMap) -> Prompt:
     """The prompts of single pictures as one prompt of a batch."""
-    fields_of = {name: joined([getattr(one, name) for one in prompts]) for name in _PER_PICTURE}
-    return replace(prompts[0], quality=quality, **fields_of)
+    names = [field.name for field in fields(Prompt) if field.name != "quality"]
+    return replace(prompts[0], quality=quality, **{name: joined([getattr(one, name) for one in prompts]) for name in names})
 
 
 def severity_mask(quality: QualityMap) -> Tensor:
     """Severity per pixel as a MASK [B, H, W], 1 = destroyed."""
     singles = (quality.index(i) for i in range(quality.batch))
-    return stack((((5 - one.resized(one.height, one.width)) / 4)[0, 0] for one in singles), quality.batch)
+    return stack((severity_of(one.resized(one.height, one.width))[0, 0] for one in singles), quality.batch)
 
 
 def heatmap_image(quality: QualityMap) -> Tensor:

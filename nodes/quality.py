@@ -10,8 +10,8 @@ from ..adaqual_core.quality.map import edit_quality, quality_from_severity
 from ..adaqual_core.video.memory import steady_maps
 from .assessing import judged, ready
 from .common import (
-    AdaQualAssessor,
     AdaQualQuality,
+    assessor_input,
     checked_image,
     checked_mask,
     frame,
@@ -51,11 +51,7 @@ class AdaQualEstimateQuality(io.ComfyNode):
                     "image",
                     tooltip="The picture or video frames to judge, any size. Colours that an alpha of 0 hides do not count.",
                 ),
-                AdaQualAssessor.Input(
-                    "assessor",
-                    optional=True,
-                    tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
-                ),
+                assessor_input(),
                 temporal_input(),
             ],
             outputs=[

@@ -16,7 +16,7 @@ from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL
 from .assessing import judged, ready
-from .common import AdaQualAssessor, AdaQualModel, reporter, schema, stop_if_cancelled, temporal_input
+from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
 from .restoration import AdaQualRestore, preserve_input, seed_input, steps_input, strength_input
 
@@ -68,16 +68,8 @@ class AdaQualRestoreVideo(io.ComfyNode):
                 preserve_input(),
                 seed_input(),
                 steps_input(),
-                AdaQualModel.Input(
-                    "model",
-                    optional=True,
-                    tooltip="From Load AdaQual Model. Default: the shipped one when nothing is connected.",
-                ),
-                AdaQualAssessor.Input(
-                    "assessor",
-                    optional=True,
-                    tooltip="From Load Quality Assessor. Default: the shipped one when nothing is connected.",
-                ),
+                model_input(),
+                assessor_input(),
                 temporal_input(TEMPORAL),
             ],
             outputs=[

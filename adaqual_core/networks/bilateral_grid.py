@@ -11,6 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import luma
 from ..kinds import KINDS
 
 VIEW = 32
@@ -19,8 +20,6 @@ VIEW = 32
 _PLACES = 4 * VIEW
 CHANNELS = 11 + len(KINDS)
 """Channels of a view: mean, least and greatest colour, the logarithm of the detail, overall severity, severity of each kind."""
-
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def _quads(picture: Tensor) -> Tensor:
@@ -45,8 +44,7 @@ def view_of(picture: Tensor, severity: Tensor, kinds: Tensor) -> Tensor:
     side = _PLACES // VIEW
     mean = F.avg_pool2d(quads.mean(2), side)
     least, greatest = -F.max_pool2d(-quads.amin(2), side), F.max_pool2d(quads.amax(2), side)
-    luma = (quads * torch.tensor(_LUMA, device=picture.device).view(1, 3, 1, 1, 1)).sum(1)
-    a, b, c, d = luma.unbind(1)
+    a, b, c, d = luma(quads.movedim(1, 2)).squeeze(2).unbind(1)
     detail = torch.log(F.avg_pool2d((a - b - c + d).abs()[:, None] / 2, side) + 1e-3) / 3 + 1.5
     damage = F.interpolate(torch.cat((severity, kinds), 1).float(), (VIEW, VIEW), mode="bilinear", antialias=True)
     return torch.cat((2 * mean - 1, 2 * least - 1, 2 * greatest - 1, detail, 2 * damage), 1)
@@ -59,8 +57,7 @@ def sliced(grid: Tensor, colours: Tensor, y: Tensor, x: Tensor) -> Tensor:
     is linear between places and between levels of brightness.
     """
     levels = grid.shape[2]
-    luma = (colours * torch.tensor(_LUMA, dtype=colours.dtype, device=colours.device).view(1, 3, 1, 1)).sum(1)
-    z = (2 * luma.clamp(0, 1) * (levels - 1) + 1) / levels - 1
+    z = (2 * luma(colours)[:, 0].clamp(0, 1) * (levels - 1) + 1) / levels - 1
     where = torch.stack(((2 * x - 1)[:, None].expand_as(z), (2 * y - 1)[:, :, None].expand_as(z), z), -1)
     found = F.grid_sample(grid, where[:, None], mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
     transform = found.unflatten(1, (3, 4))

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..filters import luma
 from ..kinds import KINDS
 from ..prompt import Prompt
 from .bilateral_grid import sliced
 
 _SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
-_LUMA = (0.299, 0.587, 0.114)
 _TONAL = tuple(KINDS.index(kind) for kind in ("low", "rain", "snow", "haze"))
 _FULL = 0.1
 _ROWS = 256
@@ -30,12 +30,6 @@ def is_painted(prompt: Prompt) -> bool:
     """Whether an artist painted the prompt's map, so that its mask is followed exactly."""
     name = prompt.quality.assessor
     return name.startswith(PAINTED[0]) or name.endswith(PAINTED[1])
-
-
-def luma(picture: Tensor) -> Tensor:
-    """Luma [B, 1, H, W] (BT.601) of pictures [B, 3, H, W]."""
-    weights = torch.tensor(_LUMA, dtype=picture.dtype, device=picture.device).view(1, 3, 1, 1)
-    return (picture * weights).sum(1, keepdim=True)
 
 
 def grid_gate(kinds: Tensor) -> Tensor:

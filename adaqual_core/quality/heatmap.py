@@ -105,7 +105,7 @@ def kinds_sheet(quality: QualityMap) -> Tensor:
     if quality.kinds is None:
         raise ValueError(
             f"quality: the map names no kinds of damage (made by: {quality.assessor}); use an assessor that does "
-            "(`adaqual train assessor` makes one), or say the kinds with set_damage"
+            "(`adaqual train` makes one), or say the kinds with set_damage"
         )
     scale = _PANEL / max(quality.height, quality.width)
     height, width = (max(1, round(side * scale)) for side in (quality.height, quality.width))

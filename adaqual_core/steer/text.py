@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..default_dtype import float32_default
+from ..grid import severity_of
 from ..quality.map import QualityMap
 
 LEAST_BANDS, MOST_BANDS = 2, 6
@@ -64,7 +65,7 @@ def band_weights(severity: Tensor, bands: int, softness: float) -> Tensor:
 @float32_default()
 def band_masks(quality: QualityMap, bands: int, softness: float) -> Tensor:
     """The weights of :func:`band_weights` at the picture's size, [B, bands, height, width]."""
-    return band_weights((5 - quality.resized(quality.height, quality.width)) / 4, bands, softness)
+    return band_weights(severity_of(quality.resized(quality.height, quality.width)), bands, softness)
 
 
 def compose_bands(

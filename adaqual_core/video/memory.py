@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..grid import HIGHEST, LOWEST
+from ..grid import HIGHEST, LOWEST, severity_of
 from ..kinds import KINDS
 from ..networks.bilateral_grid import view_of
 from ..networks.tone import is_painted
@@ -140,7 +140,7 @@ def _least_damage(before: Parts, now: Parts, darker: bool) -> Parts:
 
 def _least_tone(before: Parts, now: Parts, darker: bool) -> Parts:
     """Scores and kinds of ``now``, with no more darkness and haze than ``before``."""
-    severity, others = asked_damage((5 - now[0]) / 4, now[1], (~_TONAL)[None].float())
+    severity, others = asked_damage(severity_of(now[0]), now[1], (~_TONAL)[None].float())
     tone = torch.where(_TONAL[None, :, None, None], torch.minimum(before[1], now[1]), 0.0)
     clean = (1 - severity) * (1 - tone).prod(1, keepdim=True)
     return 1 + 4 * torch.maximum(clean, (now[0] - 1) / 4), others + tone

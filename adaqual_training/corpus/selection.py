@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from adaqual_core.filters import LUMA
+
 Image.MAX_IMAGE_PIXELS = 120_000_000
 SHORT, LONG, SMALLEST, CROP, CROP_FROM = 768, 1400, 300, 768, 3500
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
     """Return the Rec. 601 luma of uint8 [H, W, 3] as float32."""
-    return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return pixels.astype(np.float32) @ np.array(LUMA, np.float32)
 
 
 def measures(pixels: np.ndarray) -> dict[str, float]:

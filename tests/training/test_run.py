@@ -95,18 +95,24 @@ def test_two_processes_give_the_updates_of_one(network, whole, corpus, tmp_path)
 
 
 @pytest.mark.parametrize("network", ["assessor", "restorer"])
-def test_a_recipe_runs_to_its_end_and_learns(network, corpus, tmp_path):
+def test_a_recipe_of_200_updates_runs_to_its_end_and_learns(network, corpus, tmp_path):
     text = (RECIPES / f"{network}.toml").read_text()
-    for name, value in (("updates", 80), ("evaluate_every", 40), ("uses", 8)):
+    for name, value in (("evaluate_every", 50), ("uses", 8)):
         text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
     path = tmp_path / f"{network}.toml"
     path.write_text(text)
     recipe = read_recipe(path)
     Run(recipe, TASKS[network](recipe, corpus), corpus, tmp_path, "cpu").train()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in lines] == [40, 80]
+    assert [line["update"] for line in lines] == [50, 100, 150, 200]
     assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
     assert (tmp_path / f"{network}.best.safetensors").is_file() and (tmp_path / "worst.png").is_file()
+
+
+def test_the_log_gives_mean_losses_after_a_stop_too(corpus, tmp_path):
+    trained("assessor", corpus, tmp_path, 5, 1)
+    first, second, last = (json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert 0.5 < second / first < 2 and 0.5 < last / first < 2
 
 
 def test_the_header_says_how_the_weights_were_made(whole):
