@@ -58,8 +58,8 @@ class AdaQualRestoreVideo(io.ComfyNode):
             node_id="AdaQualRestoreVideo",
             display_name="Restore Video",
             description=(
-                "Restores a clip of any length: frame by frame from file to file, without flicker, with its sound, time stamps "
-                "and colours. It finds the damage itself and leaves clean frames alone."
+                "Restores a clip of any length: frame by frame from file to file, with little flicker, with its sound, time "
+                "stamps and colours. It finds the damage itself and leaves clean frames alone."
             ),
             search_aliases=["video restoration", "denoise video", "deflicker", "dehaze", "low light"],
             inputs=[
