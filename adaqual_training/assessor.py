@@ -14,6 +14,7 @@ from adaqual_core.kinds import KINDS
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.weight_files import save_model
 
+from .darkness import label_dark_photos
 from .held_out import Case, as_picture, held_out, mean
 from .recipe import Recipe
 from .run import Evaluation
@@ -47,10 +48,17 @@ class Objective(nn.Module):
         self.network, self.settings = network, settings
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the losses of ``picture`` [B, 3, H, W], ``levels`` [B, 40], ``severity`` [B, 9, h, w] and ``known`` [B, 8]."""
+        """Return the losses of ``picture`` [B, 3, H, W], ``levels`` [B, 40], ``severity`` [B, 9, h, w], ``known`` [B, 8] and
+        ``exact`` [B].
+
+        Kinds that are not known have no loss. Where the overall severity is not exact, only what is predicted below it counts.
+        """
         logits = self.network(batch["picture"].contiguous(memory_format=torch.channels_last), batch["levels"]).float()
         settings, truth = self.settings, batch["severity"]
-        quality = F.huber_loss(torch.sigmoid(logits[:, :1]), truth[:, :1], delta=settings.quality_delta)
+        overall = torch.sigmoid(logits[:, :1])
+        wrong = F.huber_loss(overall, truth[:, :1], delta=settings.quality_delta, reduction="none")
+        counts = (batch["exact"][:, None, None, None] > 0) | (overall < truth[:, :1])
+        quality = (wrong * counts).mean()
         entropy = F.binary_cross_entropy_with_logits(logits[:, 1:], truth[:, 1:], reduction="none")
         floor = F.binary_cross_entropy(truth[:, 1:], truth[:, 1:], reduction="none")
         kinds = ((entropy - floor) * batch["known"][:, :, None, None]).mean()
@@ -76,13 +84,10 @@ class AssessorTask:
 
     def batch(self, scenes: dict[str, Tensor], numbers: list, update: int) -> dict[str, Tensor]:
         """Return whole scenes, because the estimator is always given whole pictures or their statistics."""
-        severity = torch.cat((severity_of(scenes["quality"]), scenes["severity"]), 1)
-        return {
-            "picture": as_picture(scenes["degraded"]),
-            "levels": scenes["levels"],
-            "severity": severity.clamp(0, 1),
-            "known": scenes["known"],
-        }
+        picture = as_picture(scenes["degraded"])
+        truth = torch.cat((severity_of(scenes["quality"]), scenes["severity"]), 1).clamp(0, 1)
+        severity, known, exact = label_dark_photos(picture, truth, scenes["known"])
+        return {"picture": picture, "levels": scenes["levels"], "severity": severity, "known": known, "exact": exact}
 
     def evaluate(self, network: nn.Module, device: torch.device) -> Evaluation:
         """Return the rank correlation and error of the quality, the error by kind, and the share of singly damaged pictures whose

@@ -41,6 +41,8 @@ class Case:
 def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: QualityEstimator | None = None) -> Iterator[Case]:
     """Yield the same ``per_group`` scenes of every group at every call. Half of the damaged ones are seen through a camera.
 
+    Undamaged ones are of photos that are clean examples of every kind.
+
     With an ``assessor`` the scenes also hold its estimates of them.
     """
     photos = Photos(corpus, "held")
@@ -53,7 +55,7 @@ def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: Qu
                 kinds = ()
             else:
                 kinds = COMPOSED[i % len(COMPOSED)]
-            clean = random_crop(photos.pixels(photos.draw(kinds, rng)), settings, rng)
+            clean = random_crop(photos.pixels(photos.draw(kinds or KINDS, rng)), settings, rng)
             asked = {kind: rng.uniform(0.2, 0.9) for kind in kinds}
             kept = frozenset(kinds[:1]) if group == "struck" else frozenset()
             scene = composed(clean, asked, rng.getrandbits(32), group == "uneven", bool(kinds) and i % 2 == 1, kept)

@@ -152,7 +152,8 @@ class RestorerTask:
         settings, size = PromptSettings(), self.recipe.schedule.crop
         side = scenes["degraded"].shape[-1]
         told = torch.stack([self._told({k: v[i] for k, v in scenes.items()}, rng) for i, rng in enumerate(numbers)])
-        severity, kinds = asked_damage(told[:, :1], told[:, 1:], scenes["factors"])
+        # A photo that is dark or grainy in itself is the target as it is. So what the assessor says of that kind is struck out.
+        severity, kinds = asked_damage(told[:, :1], told[:, 1:], scenes["factors"] * scenes["known"])
         damage = torch.cat((severity, kinds), 1)
         mask = restore_mask(quality_of(severity), settings.preserve)
         scene = as_picture(scenes["degraded"])
