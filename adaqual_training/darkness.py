@@ -1,8 +1,8 @@
 """This module labels photos that are dark in themselves, whose severity of low light no generator knows (our definition).
 
-Without a label for them the assessor learns the traces of the generators, and calls real dark photos clean (measured: its low light
-on eight real dark photos fell from 0.2-0.6 at update 1,600 to 0.02-0.34 at update 12,800). They are therefore labelled by their
-luma alone, with the severity that the generators' darkness has on average at that luma.
+Without a label for them the assessor learns the traces of the generators, and calls real dark photos clean (measured: its low
+light on eight real dark photos fell from 0.2-0.6 at update 1,600 to 0.02-0.34 at update 12,800). They are therefore labelled by
+their luma alone, with the severity that the generators' darkness has on average at that luma.
 """
 
 import torch
@@ -41,8 +41,8 @@ def usual_loss_of_quality(darkness: Tensor) -> Tensor:
 def label_dark_photos(picture: Tensor, severity: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the labels of scenes in which natural darkness has its place.
 
-    ``picture`` [B, 3, H, W] in [0, 1]; ``severity`` [B, 9, h, w] in [0, 1], the overall one and those by kind; ``known`` [B, 8], 0
-    for kinds that the photo itself may show. The function returns severity, known, and ``exact`` [B], 0 where the overall
+    ``picture`` [B, 3, H, W] in [0, 1]; ``severity`` [B, 9, h, w] in [0, 1], the overall one and those by kind; ``known`` [B, 8],
+    0 for kinds that the photo itself may show. The function returns severity, known, and ``exact`` [B], 0 where the overall
     severity is a lower bound only, because the photo may have damage of its own. Photos that are no clean examples of low light
     are labelled by their luma. In other scenes without low light that are dark, the severity of low light is unknown.
     """

@@ -1,6 +1,7 @@
 """The assessor's labels of photos that are dark in themselves."""
 
 import torch
+
 from adaqual_core.kinds import KINDS
 from adaqual_training.assessor import AssessorLoss, Objective
 from adaqual_training.darkness import label_dark_photos
