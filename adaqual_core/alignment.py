@@ -52,19 +52,24 @@ class Region:
         return max(abs(self.height / size[0] - 1), abs(self.width / size[1] - 1))
 
 
-def whole(size: tuple[int, int]) -> Region:
+def size_of(picture: Tensor) -> tuple[int, int]:
+    """Return the height and the width in px of a picture or mask [..., H, W]."""
+    return picture.shape[-2], picture.shape[-1]
+
+
+def whole(size: tuple[float, float]) -> Region:
     """All of a picture of that height and width."""
     return Region(0, 0, *size)
 
 
-def proportional(size: tuple[int, int], other: tuple[int, int]) -> bool:
+def proportional(size: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether two sizes (height, width) differ by one factor, to within a pixel of the smaller."""
     small, large = sorted((size, other))
     factors = [(b / (a + 1), b / max(a - 1, 0.5)) for a, b in zip(small, large, strict=True)]
     return max(low for low, _ in factors) <= min(high for _, high in factors)
 
 
-def _integral(size: tuple[int, int], other: tuple[int, int]) -> bool:
+def _integral(size: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether one of two sizes is a whole multiple of the other."""
     for (a, b), (c, d) in ((size, other), (other, size)):
         if c % a == 0 and d % b == 0 and c // a == d // b:
@@ -77,7 +82,7 @@ def _crops(size: tuple[int, int]) -> Iterator[Region]:
     for multiple in MULTIPLES:
         inner = [side // multiple * multiple for side in size]
         if inner != list(size) and 0 not in inner:
-            yield Region(*((side - part) // 2 for side, part in zip(size, inner, strict=True)), *inner)
+            yield Region((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2, inner[0], inner[1])
 
 
 def _scaled_crops(size: tuple[int, int], other: tuple[int, int]) -> Iterator[Region]:
@@ -102,15 +107,16 @@ def similar(size: tuple[int, int], other: tuple[int, int], part: float = _SLIGHT
 def _near(size: tuple[int, int], other: tuple[int, int], part: float) -> Iterator[Region]:
     """The same px with at most ``part`` of a side, and less than 64 px, cut off or added: around, or at the bottom and right."""
     if similar(size, other, part):
-        yield Region(*((a - b) // 2 if a >= b else -((b - a) // 2) for a, b in zip(size, other, strict=True)), *other)
+        top, left = ((a - b) // 2 if a >= b else -((b - a) // 2) for a, b in zip(size, other, strict=True))
+        yield Region(top, left, other[0], other[1])
         yield whole(other)
 
 
 def _covering(size: tuple[int, int], other: tuple[int, int]) -> Region:
     """The largest centred region with the proportions of ``other``: ComfyUI's scaling with crop "center"."""
     factor = min(size[0] / other[0], size[1] / other[1])
-    margins = [round((side - part * factor) / 2) for side, part in zip(size, other, strict=True)]
-    return Region(*margins, *(side - 2 * margin for side, margin in zip(size, margins, strict=True)))
+    top, left = (round((side - part * factor) / 2) for side, part in zip(size, other, strict=True))
+    return Region(top, left, size[0] - 2 * top, size[1] - 2 * left)
 
 
 def possible_regions(size: tuple[int, int], other: tuple[int, int], part: float = _SLIGHT) -> list[Region]:
@@ -161,12 +167,11 @@ def _agreement(original: Tensor, other: Tensor, region: Region) -> float:
 
     They are compared at the coarser of their scales and at no more than _COMPARED px.
     """
-    size = original.shape[1], original.shape[2]
+    size = size_of(original)
     sides = [min(side, of) for side, of in zip((region.height, region.width), other.shape[1:], strict=True)]
     part = min(1.0, (_COMPARED / (sides[0] * sides[1])) ** 0.5)
     rows, columns = (max(1, round(part * side)) for side in sides)
-    smaller = [min(of, round(of * cells / side)) for of, cells, side in zip(
-        size, (rows, columns), (region.height, region.width), strict=True)]  # fmt: skip
+    smaller = [min(size[0], round(size[0] * rows / region.height)), min(size[1], round(size[1] * columns / region.width))]
     original = F.interpolate(original[None], smaller, mode="bilinear", antialias=True)
     a = sampled(original, size, region, rows, columns)[0]
     b = F.interpolate(other[None], (rows, columns), mode="bilinear", antialias=True)[0]
@@ -184,15 +189,15 @@ def region_shown(original: Tensor, other: Tensor) -> Region | None:
     Of the possible regions the most plausible is taken, unless the contents agree clearly better in another. A version that
     lacks or adds more than an eighth of a side must also agree with the original, or it counts as another picture.
     """
-    sizes = tuple(original.shape[1:]), tuple(other.shape[1:])
-    regions = possible_regions(*sizes, part=1)
-    if regions == [whole(sizes[0])]:
+    size = size_of(original)
+    regions = possible_regions(size, size_of(other), part=1)
+    if regions == [whole(size)]:
         return regions[0]
-    seen = [filled(one[None])[0, :3].float().mean(0, keepdim=True) for one in (original, other)]
-    agreements = [_agreement(*seen, region) for region in regions]
+    before, after = (filled(one[None])[0, :3].float().mean(0, keepdim=True) for one in (original, other))
+    agreements = [_agreement(before, after, region) for region in regions]
     unexplained = [(1 - agreement**2) * (1 if i == 0 else 1 / _ADVANTAGE) for i, agreement in enumerate(agreements)]
     for i in sorted(range(len(regions)), key=lambda i: unexplained[i]):
-        if regions[i].excess(sizes[0]) <= _SLIGHT or agreements[i] >= _AGREEMENT:
+        if regions[i].excess(size) <= _SLIGHT or agreements[i] >= _AGREEMENT:
             return regions[i]
     return None
 
@@ -205,11 +210,11 @@ def mask_on_picture(mask: Tensor, height: int, width: int) -> Tensor:
     Contents cannot tell, so a crop that lacks more than an eighth of a side is not considered.
     """
     size = (height, width)
-    regions = possible_regions(size, tuple(mask.shape[1:]))
+    regions = possible_regions(size, size_of(mask))
     if not regions or regions[0] == whole(size) or regions[0].excess(size) > _SLIGHT:
         return mask
     top, left, rows, columns = (round(side) for side in vars(regions[0]).values())
-    if (rows, columns) != tuple(mask.shape[1:]):
+    if (rows, columns) != size_of(mask):
         mask = F.interpolate(mask[:, None], (rows, columns), mode="bilinear", antialias=True)[:, 0]
     edges = (left, width - left - columns, top, height - top - rows)
     return F.pad(mask, edges)

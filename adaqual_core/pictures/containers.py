@@ -3,13 +3,13 @@
 import re
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """The first bytes of every PNG."""
 
 
-def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
     """Kind, place of the data and length of the data of each chunk of a PNG, up to IEND or to the end of the file."""
     position = len(SIGNATURE)
     while True:
@@ -24,7 +24,7 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         position += 12 + length
 
 
-def read_png_chunks(file: BinaryIO, kinds: tuple[bytes, ...], most: int = 2**24) -> list[tuple[bytes, bytes]]:
+def read_png_chunks(file: IO[bytes], kinds: tuple[bytes, ...], most: int = 2**24) -> list[tuple[bytes, bytes]]:
     """Kind and data of the chunks of these kinds, those of more than ``most`` bytes left out."""
     found = []
     for kind, place, length in png_chunks(file):
@@ -34,7 +34,7 @@ def read_png_chunks(file: BinaryIO, kinds: tuple[bytes, ...], most: int = 2**24)
     return found
 
 
-def is_lossless_webp(file: BinaryIO) -> bool:
+def is_lossless_webp(file: IO[bytes]) -> bool:
     """Whether every picture in a WebP is stored without loss (VP8L; WebP Container Specification)."""
     file.seek(8)
     if file.read(4) != b"WEBP":
@@ -51,7 +51,7 @@ def is_lossless_webp(file: BinaryIO) -> bool:
         position += 8 + 16 if kind == b"ANMF" else 8 + length + (length & 1)
 
 
-def avif_bits(file: BinaryIO) -> int:
+def avif_bits(file: IO[bytes]) -> int:
     """Bits a channel of an AVIF, by its AV1 configuration box (AV1 Codec ISO Media File Format Binding, section 2.3.3)."""
     file.seek(0)
     start = file.read(2**16)
@@ -62,7 +62,7 @@ def avif_bits(file: BinaryIO) -> int:
     return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
 
-def ppm_top(file: BinaryIO) -> int:
+def ppm_top(file: IO[bytes]) -> int:
     """The largest value of a PPM (netpbm: the fourth word of its header)."""
     file.seek(0)
     words = re.sub(rb"#[^\r\n]*", b" ", file.read(2**12)).split(maxsplit=4)

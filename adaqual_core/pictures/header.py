@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import PictureError
 from .containers import avif_bits, is_lossless_webp, ppm_top, read_png_chunks
 from .exif import ORIENTATION
-from .opening import opened
+from .opening import bytes_of, opened
 
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_TILE = 256, 257, 258, 339, 322
 _CHANNELS = {"1": 1, "L": 1, "F": 1, "LA": 2, "La": 2, "RGBA": 4, "RGBa": 4, "PA": 4}
@@ -65,29 +66,29 @@ def channels_of(image: Image.Image) -> int:
     return channels + 1 if channels in (1, 3) and has_alpha(image) else channels
 
 
-def _stored_channels(file: Image.Image) -> int:
+def _stored_channels(file: ImageFile.ImageFile) -> int:
     """The channels of an opened file; Pillow calls a PNG of 16-bit grey with alpha RGBA."""
-    if file.format == "PNG" and read_png_chunks(file.fp, (b"IHDR",))[0][1][9] == 4:
+    if file.format == "PNG" and read_png_chunks(bytes_of(file), (b"IHDR",))[0][1][9] == 4:
         return 2
     return channels_of(file)
 
 
-def orientation_of(file: Image.Image) -> int:
+def orientation_of(file: ImageFile.ImageFile) -> int:
     """The orientation 1 to 8 of EXIF, XMP or TIFF, without decoding the pixels."""
-    if file.format == "TIFF":
+    if isinstance(file, TiffImageFile):
         found = file.tag_v2.get(ORIENTATION, 1)
     else:
         exif = Image.Image.getexif(file)  # a PNG's own method would decode the whole file
         if file.format == "PNG" and ORIENTATION not in exif:
-            for _, block in read_png_chunks(file.fp, (b"eXIf",)):
+            for _, block in read_png_chunks(bytes_of(file), (b"eXIf",)):
                 exif.load(b"Exif\0\0" + block)
         found = exif.get(ORIENTATION, 1)
     return found if found in range(1, 9) else 1
 
 
-def _bits(file: Image.Image, path: Path) -> int:
+def _bits(file: ImageFile.ImageFile, path: Path) -> int:
     """Bits a channel as they are read: 8, 16 or 32; :class:`PictureError` for what would lose some."""
-    if file.format == "TIFF":
+    if isinstance(file, TiffImageFile):
         stored, kind = max(file.tag_v2.get(_TIFF_BITS, (1,))), max(file.tag_v2.get(_TIFF_SAMPLES, (1,)))
         if (stored, kind) == (32, 3) and file.mode == "F":
             return 32
@@ -100,16 +101,16 @@ def _bits(file: Image.Image, path: Path) -> int:
             raise PictureError(f"{path}: a TIFF of 16-bit colour in tiles; save it in strips, or as PNG")
         return 16 if stored == 16 else 8
     if file.format == "PNG":
-        (_, header), *_ = read_png_chunks(file.fp, (b"IHDR",))
+        (_, header), *_ = read_png_chunks(bytes_of(file), (b"IHDR",))
         return 16 if header[8] == 16 else 8
-    if file.format == "PPM" and file.mode == "RGB" and ppm_top(file.fp) > 255:
+    if file.format == "PPM" and file.mode == "RGB" and ppm_top(bytes_of(file)) > 255:
         raise PictureError(f"{path}: a PPM of more than 8 bit a channel; save it as PNG or TIFF")
     if file.mode == "F":
         return 32
     return 16 if file.mode.startswith("I") else 8
 
 
-def _encoding(file: Image.Image) -> Encoding:
+def _encoding(file: ImageFile.ImageFile) -> Encoding:
     if file.format in ("JPEG", "MPO"):
         sampling = JpegImagePlugin.get_sampling(file)
         tables = tuple(tuple(table) for _, table in sorted(getattr(file, "quantization", {}).items()))
@@ -118,26 +119,26 @@ def _encoding(file: Image.Image) -> Encoding:
         compression = file.info.get("compression", "raw")
         return Encoding(compression not in ("jpeg", "webp"), deflated=compression != "raw")
     if file.format == "WEBP":
-        return Encoding(is_lossless_webp(file.fp))
+        return Encoding(is_lossless_webp(bytes_of(file)))
     return Encoding(file.format != "AVIF")
 
 
-def _notes(file: Image.Image, frames: int) -> tuple[str, ...]:
+def _notes(file: ImageFile.ImageFile, frames: int) -> tuple[str, ...]:
     found = []
     if file.format == "MPO" and frames > 1:
         found.append(f"{frames - 1} more pictures in it (other views, or a map for HDR) are left out")
     if file.mode in ("CMYK", "LAB"):
         found.append(f"{file.mode} is turned into sRGB")
-    if file.format == "AVIF" and (bits := avif_bits(file.fp)) > 8:
+    if file.format == "AVIF" and (bits := avif_bits(bytes_of(file))) > 8:
         found.append(f"{bits} bit are read as 8")
     return tuple(found)
 
 
-def header_of(file: Image.Image, path: Path) -> Header:
+def header_of(file: ImageFile.ImageFile, path: Path) -> Header:
     """The header of the opened ``file``, for the page of a TIFF where it stands."""
-    frames, place = getattr(file, "n_frames", 1), file.fp.tell()
+    frames, place = getattr(file, "n_frames", 1), bytes_of(file).tell()
     width, height = file.size
-    if file.format == "TIFF":  # Pillow's own size of a turned TIFF differs between versions
+    if isinstance(file, TiffImageFile):  # Pillow's own size of a turned TIFF differs between versions
         width, height = file.tag_v2[_TIFF_WIDTH], file.tag_v2[_TIFF_HEIGHT]
     orientation = orientation_of(file)
     if orientation in (5, 6, 7, 8):
@@ -149,10 +150,10 @@ def header_of(file: Image.Image, path: Path) -> Header:
     bits, encoding, notes = _bits(file, path), _encoding(file), _notes(file, frames)
     if bits != 8 and frames > 1 and file.format != "TIFF":
         raise PictureError(f"{path}: an animation of {bits} bit a channel; save its frames as single pictures")
-    file.fp.seek(place)
+    bytes_of(file).seek(place)
     return Header(
         path=path,
-        format="JPEG" if file.format == "MPO" else file.format,
+        format="JPEG" if file.format == "MPO" else file.format or "unknown",
         channels=_stored_channels(file),
         bits=bits,
         height=height,

@@ -3,7 +3,8 @@
 import struct
 from dataclasses import dataclass, fields, replace
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .containers import read_png_chunks
 from .exif import EXIF_IFD, GPS_IFD, upright_exif, upright_xmp
@@ -42,13 +43,13 @@ class Metadata:
     unreadable: tuple[str, ...] = ()
 
 
-def _profile(file: Image.Image, channels: int) -> bytes | None:
+def _profile(file: ImageFile.ImageFile, channels: int) -> bytes | None:
     """The ICC profile, where it is one for the grey or RGB that is read of the file."""
     profile = file.info.get("icc_profile")
     return profile if profile and profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else None
 
 
-def _exif(file: Image.Image) -> bytes:
+def _exif(file: ImageFile.ImageFile) -> bytes:
     """The EXIF block from its TIFF header on, empty where there is none."""
     if file.format == "TIFF":
         source, exif = file.getexif(), Image.Exif()
@@ -67,9 +68,11 @@ def _exif(file: Image.Image) -> bytes:
     return block.removeprefix(b"Exif\0\0")
 
 
-def _tag_bytes(file: Image.Image, tag: int) -> bytes | None:
+def _tag_bytes(file: TiffImageFile, tag: int) -> bytes | None:
     """The bytes of a TIFF's tag, of which some programs make a list of numbers."""
     found = file.tag_v2.get(tag)
+    if found is None:
+        return None
     values = found if isinstance(found, tuple) else (found,)
     if all(isinstance(value, bytes) for value in values):
         return b"".join(values)
@@ -79,9 +82,9 @@ def _tag_bytes(file: Image.Image, tag: int) -> bytes | None:
     return None
 
 
-def _xmp(file: Image.Image) -> bytes | None:
+def _xmp(file: ImageFile.ImageFile) -> bytes | None:
     found = file.info.get("xmp") or file.info.get(_XMP_TEXT)
-    if file.format == "TIFF":
+    if isinstance(file, TiffImageFile):
         found = _tag_bytes(file, _TIFF_XMP)
     for name, data in getattr(file, "applist", ()):
         if name == "APP1" and data.startswith(_XMP_HEAD):
@@ -91,22 +94,23 @@ def _xmp(file: Image.Image) -> bytes | None:
     return upright_xmp(found) if isinstance(found, bytes) and found else None
 
 
-def _dpi(file: Image.Image, orientation: int) -> tuple[float, float] | None:
-    stated = {"JPEG": file.info.get("jfif_unit") in (1, 2), "TIFF": file.format == "TIFF" and 282 in file.tag_v2}
-    stated["MPO"] = stated["JPEG"]
+def _dpi(file: ImageFile.ImageFile, orientation: int) -> tuple[float, float] | None:
+    stated = 282 in file.tag_v2 if isinstance(file, TiffImageFile) else True
+    if file.format in ("JPEG", "MPO"):
+        stated = file.info.get("jfif_unit") in (1, 2)
     found = file.info.get("dpi")
-    if not found or not stated.get(file.format, True) or not all(0 < float(value) < 1e6 for value in found):
+    if not found or not stated or not all(0 < float(value) < 1e6 for value in found):
         return None
     across, down = (float(value) for value in found)
     return (down, across) if orientation in (5, 6, 7, 8) else (across, down)
 
 
-def _text(file: Image.Image) -> tuple[tuple[str, str], ...]:
+def _text(file: ImageFile.ImageFile) -> tuple[tuple[str, str], ...]:
     left_out = (_XMP_TEXT, "Raw profile type exif", "Comment")
     return tuple((key, value) for key, value in getattr(file, "text", {}).items() if key not in left_out)
 
 
-def _segments(file: Image.Image) -> tuple[bytes, ...]:
+def _segments(file: ImageFile.ImageFile) -> tuple[bytes, ...]:
     kept = [
         (b"\xff\xed" if name == "APP13" else b"\xff\xe1", data)
         for name, data in getattr(file, "applist", ())
@@ -115,19 +119,21 @@ def _segments(file: Image.Image) -> tuple[bytes, ...]:
     return tuple(marker + (len(data) + 2).to_bytes(2, "big") + data for marker, data in kept)
 
 
-def _tags(file: Image.Image) -> tuple[tuple[int, bytes], ...]:
-    found = {tag: _tag_bytes(file, tag) for tag in (_TIFF_IPTC, _TIFF_PHOTOSHOP)} if file.format == "TIFF" else {}
-    return tuple((tag, value) for tag, value in found.items() if value)
+def _tags(file: ImageFile.ImageFile) -> tuple[tuple[int, bytes], ...]:
+    if not isinstance(file, TiffImageFile):
+        return ()
+    found = ((tag, _tag_bytes(file, tag)) for tag in (_TIFF_IPTC, _TIFF_PHOTOSHOP))
+    return tuple((tag, value) for tag, value in found if value)
 
 
-def _chunks(file: Image.Image, header: Header) -> tuple[tuple[bytes, bytes], ...]:
+def _chunks(file: ImageFile.ImageFile, header: Header) -> tuple[tuple[bytes, bytes], ...]:
     if file.format != "PNG":
         return ()
     with header.path.open("rb") as again:  # Pillow closes a PNG as soon as it is decoded
         return tuple(read_png_chunks(again, _COLOUR_CHUNKS))
 
 
-def read_metadata(file: Image.Image, header: Header) -> Metadata:
+def read_metadata(file: ImageFile.ImageFile, header: Header) -> Metadata:
     """What the opened ``file`` carries, at the frame or page where it stands.
 
     A PNG must be decoded before, because text may follow its pixels. A TIFF must not be, because Pillow closes it then.

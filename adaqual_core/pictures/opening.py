@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import PictureError
 from .formats import GIVE, RAW_SUFFIXES, READ
@@ -25,7 +26,7 @@ def allow_megapixels(limit: float) -> None:
 
 
 @contextmanager
-def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]:
+def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[ImageFile.ImageFile]:
     """The picture file at ``path``, in one of the ``formats`` by Pillow's names.
 
     Every failure inside the block is raised as :class:`PictureError`, so the block must only read the file.
@@ -61,6 +62,13 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]
             raise PictureError(f"{path}: no such file, and no file can have so long a name") from None
         said = " ".join(str(problem).split()) or type(problem).__name__
         raise PictureError(f"{path}: damaged or truncated ({said}); get the file again") from None
+
+
+def bytes_of(file: ImageFile.ImageFile) -> IO[bytes]:
+    """Return the bytes that an opened picture is read from; ValueError after Pillow has decoded it and closed them."""
+    if file.fp is None:
+        raise ValueError("the file is closed; read its bytes before its pixels")
+    return file.fp
 
 
 def _why_unknown(path: Path) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import PictureError
 from .deep import decode_16_bit
@@ -42,14 +43,17 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _in_srgb(image: Image.Image) -> Image.Image:
     """CMYK or Lab as sRGB: by the file's profile where it has a sound one, else by Pillow's formula."""
     lab = image.mode == "LAB"
-    profile = image.info.get("icc_profile")
+    profile = image.info.get("icc_profile") or b""
     if lab or profile:
         try:
             source = ImageCms.createProfile("LAB") if lab else io.BytesIO(profile)
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            found = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
             if lab:
                 raise
+            found = None
+        if found is not None:
+            return found
     return image.convert("RGB")
 
 
@@ -85,23 +89,23 @@ def _pixels(image: Image.Image, header: Header) -> np.ndarray:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _decoded(file: Image.Image, header: Header, number: int) -> np.ndarray:
+def _decoded(file: ImageFile.ImageFile, header: Header, number: int) -> np.ndarray:
     """The upright pixels of the frame where ``file`` stands."""
     deep = header.bits == 16 and header.format in ("PNG", "TIFF") and channels_of(file) > 1
     file.load()  # for 16-bit colour too: PyAV makes up what is missing in a damaged file, Pillow refuses it
     if deep:
         pixels = decode_16_bit(header.path, header.format.lower(), number)
-        if file.format == "TIFF" and 1 in file.tag_v2.get(338, ()):  # colours were multiplied by alpha
+        if isinstance(file, TiffImageFile) and 1 in file.tag_v2.get(338, ()):  # colours were multiplied by alpha
             alpha = pixels[..., -1:].astype(np.float32)
             pixels[..., :-1] = (pixels[..., :-1] * (65535 / np.maximum(alpha, 1))).round().clip(0, 65535)
         return turned(pixels, header.orientation)
     pixels = _pixels(file, header)
-    if header.bits > 8 and file.format == "TIFF" and file.tag_v2.get(262) == 0:  # Pillow forgets that white is 0
+    if header.bits > 8 and isinstance(file, TiffImageFile) and file.tag_v2.get(262) == 0:  # Pillow forgets that white is 0
         pixels = np.array(65535 if header.bits == 16 else 1, pixels.dtype) - pixels
     return pixels if file.format == "TIFF" else turned(pixels, header.orientation)
 
 
-def _frame(file: Image.Image, header: Header, number: int, metadata: Metadata | None) -> Frame:
+def _frame(file: ImageFile.ImageFile, header: Header, number: int, metadata: Metadata | None) -> Frame:
     """The frame where ``file`` stands, with its own metadata where none is given."""
     if metadata is None:
         if header.format == "PNG":

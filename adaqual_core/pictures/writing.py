@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from ..errors import PictureError
 from .containers import SIGNATURE, png_chunks
@@ -90,7 +90,8 @@ def _jpeg_options(encoding: Encoding, turned: bool, quality: int | None) -> dict
         return options | {"quality": quality or QUALITY}
     trial = io.BytesIO()
     Image.new("RGB", (8, 8)).save(trial, "JPEG", quality=QUALITY)
-    usual = [list(table) for _, table in sorted(Image.open(trial).quantization.items())]
+    trial.seek(0)
+    usual = [list(table) for _, table in sorted(JpegImagePlugin.JpegImageFile(trial).quantization.items())]
     theirs = [*encoding.tables, encoding.tables[-1]][:2]
     tables = [[min(a, b) for a, b in zip(ours, table, strict=True)] for ours, table in zip(usual, theirs, strict=True)]
     return options | {"qtables": tables}

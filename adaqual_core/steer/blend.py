@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..alignment import Region, region_shown, similar, whole
+from ..alignment import Region, region_shown, similar, size_of, whole
 from ..default_dtype import float32_default
 from ..filters import gaussian_blur
 from ..quality.map import QualityMap
@@ -165,7 +165,7 @@ def _opaque(picture: Tensor, channels: int) -> Tensor:
 def align_all(versions: Sequence[Tensor]) -> list[Region]:
     """The region of the first of several versions [C, H_n, W_n] that each shows; ValueError where one cannot be aligned."""
     regions = [aligned(versions[0], one, ("version 1", f"version {i}")) for i, one in enumerate(versions[1:], 2)]
-    return [whole(tuple(versions[0].shape[1:])), *regions]
+    return [whole(size_of(versions[0])), *regions]
 
 
 @float32_default()
@@ -181,7 +181,7 @@ def best_per_region(
     """
     if len(versions) < 2 or len(versions) != len(maps):
         raise ValueError(f"versions: {len(versions)} with {len(maps)} maps; give at least two, and a map for each")
-    sizes, regions = [tuple(one.shape[1:]) for one in versions], regions or align_all(versions)
+    sizes, regions = [size_of(one) for one in versions], regions or align_all(versions)
     top, left = min(one.top for one in regions), min(one.left for one in regions)
     bottom, right = max(one.top + one.height for one in regions), max(one.left + one.width for one in regions)
     frame = Region(top, left, bottom - top, right - left)

@@ -28,7 +28,7 @@ def _encoded(size: tuple[int, int], cells: tuple[int, int]) -> Region | None:
     for px in CELLS:
         rest = [side % px for side in size]
         if [side // px for side in size] == list(cells) and any(rest):
-            return Region(*(side // 2 for side in rest), *(side - cut for side, cut in zip(size, rest, strict=True)))
+            return Region(rest[0] // 2, rest[1] // 2, size[0] - rest[0], size[1] - rest[1])
     return None
 
 
@@ -77,7 +77,7 @@ def _over_time(scores: Tensor, count: int) -> Tensor:
     if count > 1 and (len(scores) - 1) % (count - 1) == 0:
         groups = frames[:, 1:].unflatten(1, (count - 1, -1)).mean(2)
         return torch.cat((frames[:, :1], groups), 1)[None]
-    return F.adaptive_avg_pool3d(frames, (count, *frames.shape[-2:]))[None]
+    return F.adaptive_avg_pool3d(frames, (count, frames.shape[-2], frames.shape[-1]))[None]
 
 
 @float32_default()
