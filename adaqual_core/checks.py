@@ -2,9 +2,13 @@
 
 from dataclasses import fields
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _NUMBERS = {int: (Integral, "a whole number"), float: (Real, "a number")}
 
@@ -16,10 +20,10 @@ def check_number(name: str, value: object, kind: type = float) -> None:
         raise ValueError(f"{name}: {value!r}; give {words}")
 
 
-def check_numbers(settings: object) -> None:
+def check_numbers(settings: "DataclassInstance") -> None:
     """Raise ValueError unless every field of a dataclass that is annotated as int or float holds such a number."""
     for field in fields(settings):
-        if field.type in _NUMBERS:
+        if isinstance(field.type, type) and field.type in _NUMBERS:
             check_number(field.name, getattr(settings, field.name), field.type)
 
 

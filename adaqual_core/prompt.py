@@ -5,6 +5,7 @@ damage, the global statistics that condition the global prompt, and the restore 
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from .default_dtype import float32_default
 from .grid import CELL, block_mask, block_of, pixel_mask, quality_of, severity_of
 from .image_statistics import global_statistics
 from .kinds import KINDS
-from .quality.map import QualityMap, worst_of_cells
+from .quality.map import QualityMap, raised, worst_of_cells
 from .visible import filled
 
 MAX_LENGTH = 16.0
@@ -154,11 +155,10 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
             "assessor that does (`adaqual train` makes one), say the kinds with set_damage, or leave all factors at 1"
         )
     cell_mask = restore_mask(scores, settings.preserve)
-    for kind, damage in quality.painted.items():
-        index = KINDS.index(kind)
-        worst = worst_of_cells(damage * settings.factors[index])
-        severity = torch.maximum(severity, worst)
-        kinds = torch.cat((kinds[:, :index], torch.maximum(kinds[:, index : index + 1], worst), kinds[:, index + 1 :]), 1)
+    if kinds is not None:  # only a map that names kinds can hold damage that was set through masks
+        painted = {kind: worst_of_cells(damage * settings.factors[KINDS.index(kind)]) for kind, damage in quality.painted.items()}
+        severity = reduce(torch.maximum, painted.values(), severity)
+        kinds = raised(kinds, painted)
     return Prompt(
         quality=quality,
         severity=severity,

@@ -45,9 +45,10 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
     device = open_device(args.device)
     folder = os.path.isdir(args.input)
     reports, failed = [], []
-    assessor = open_judge(args, device) if planned.jobs else None
-    if assessor is not None and args.by_kind:
-        need_kinds("--by-kind", assessor, args)
+    if planned.jobs:
+        assessor = open_judge(args, device)
+        if args.by_kind:
+            need_kinds("--by-kind", assessor, args)
     for job in planned.jobs:
         try:
             reports.append({"picture": job.name} | _judge_file(assessor, job, args))

@@ -52,9 +52,9 @@ def _restore_file(
     return report | ({"frames": len(frames)} if len(frames) > 1 else {})
 
 
-def _summary(reports: list[dict], steps: int) -> dict:
+def _summary(reports: list[dict], steps: int | None) -> dict:
     """Sums and means over the pictures, for the JSON object."""
-    summary = {"seconds": round(sum(report["seconds"] for report in reports), 3), "steps": steps}
+    summary: dict[str, float | None] = {"seconds": round(sum(report["seconds"] for report in reports), 3), "steps": steps}
     for key in ("mean_quality_before", "mean_quality_after"):
         summary[key] = round(sum(report[key] for report in reports) / len(reports), 4) if reports else None
     for key in ("tiles_total", "tiles_run"):

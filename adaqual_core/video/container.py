@@ -13,8 +13,9 @@ from pathlib import Path
 
 import av
 from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
-from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.container import Flags, InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import PictureError
@@ -73,16 +74,24 @@ def opened(path: Path) -> InputContainer:
         raise PictureError(f"{path}: no such file; give the path of a clip")
     try:
         return av.open(str(path))
-    except (av.FFmpegError, OSError) as problem:
+    except (FFmpegError, OSError) as problem:
         raise PictureError(f"{path}: not a clip that can be read ({problem}); get the file again") from None
 
 
 def main_stream(container: InputContainer) -> VideoStream:
     """The stream that holds the moving picture: the first that is not a cover."""
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+        if not stream.disposition & Disposition.attached_pic:
             return stream
     raise PictureError(f"{container.name}: holds no moving picture; give a clip with one")
+
+
+def time_base_of(container: InputContainer) -> Fraction:
+    """Return the unit in seconds of the moving picture's time stamps; raises :class:`PictureError` where the file states none."""
+    unit = main_stream(container).time_base
+    if unit is None:
+        raise PictureError(f"{container.name}: states no unit of time; rewrite the file, for example as .mkv")
+    return unit
 
 
 def read_clip(path: Path) -> Clip:
@@ -100,7 +109,7 @@ def read_clip(path: Path) -> Clip:
             first.width,
             first.height,
             Fraction(rate),
-            Fraction(stream.time_base),
+            time_base_of(container),
             context.codec.canonical_name,
             first.format.name,
             count,
@@ -132,15 +141,15 @@ def frames_in(container: InputContainer, path: Path) -> Iterator[av.VideoFrame]:
             if frame.colorspace == _UNSPECIFIED:
                 frame.colorspace = _BT709 if frame.height >= 720 else _BT601
             yield frame
-    except av.FFmpegError as problem:
+    except FFmpegError as problem:
         raise PictureError(f"{path}: damaged or truncated ({problem}); get the file again") from None
 
 
 def last_duration(source: InputContainer) -> Fraction:
     """How long the last frame is shown, in seconds, as far as the file tells; 0 if it does not."""
     stream = main_stream(source)
-    shown = [(packet.pts, packet.duration) for packet in source.demux(stream) if packet.pts is not None]
-    return max(shown)[1] * stream.time_base if shown else Fraction(0)
+    shown = [(packet.pts, packet.duration or 0) for packet in source.demux(stream) if packet.pts is not None]
+    return max(shown)[1] * time_base_of(source) if shown else Fraction(0)
 
 
 def choose_encoding(clip: Clip, target: Path) -> Encoding:
@@ -172,7 +181,7 @@ def written(target: Path, partial: Path | None = None) -> OutputContainer:
     kind = WRITTEN[target.suffix.lower()]
     options = {"movflags": "use_metadata_tags+faststart"} if kind in ("mp4", "mov") else {}
     container = av.open(str(partial or target), "w", format=kind, container_options=options)
-    container.flags |= av.container.Flags.bitexact.value  # without random identifiers: the same work gives the same file
+    container.flags |= Flags.bitexact.value  # without random identifiers: the same work gives the same file
     return container
 
 
@@ -183,6 +192,8 @@ def add_picture(container: OutputContainer, clip: Clip, encoding: Encoding) -> V
     gaps; one thread encodes, so that the result does not depend on the machine.
     """
     stream = container.add_stream(encoding.encoder, rate=clip.rate, options=dict(encoding.options))
+    if not isinstance(stream, VideoStream):
+        raise ValueError(f"encoder: '{encoding.encoder}' encodes no moving pictures; give one of {', '.join(_ENCODERS)}")
     stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, encoding.pixel_format
     context = stream.codec_context
     context.time_base, context.max_b_frames, context.thread_count = clip.time_base, 0, 1
@@ -213,7 +224,7 @@ def copied_streams(source: InputContainer, container: OutputContainer, target: P
             if stream.type in ("data", "unknown"):
                 raise ValueError("not a kind of stream that formats share")
             copy = container.add_stream_from_template(stream, opaque=True)
-        except (ValueError, av.FFmpegError):
+        except (ValueError, FFmpegError):
             if stream.type in ("audio", "subtitle", "video"):
                 raise PictureError(f"{target}: cannot hold the source's {stream.type} ({codec}); write .mkv") from None
             left_out.append(f"stream {stream.index} ({stream.type}, {codec}) is not carried over")

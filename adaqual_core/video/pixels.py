@@ -82,5 +82,5 @@ def _sample_bytes(format: VideoFormat, plane: int) -> int:
 
 def _samples(plane: VideoPlane, size: int) -> np.ndarray:
     """The samples of a plane, [height, width, size] bytes; writing into them writes into the frame."""
-    whole = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    whole = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return whole[: plane.height, : plane.width * size].reshape(plane.height, plane.width, size)

@@ -19,6 +19,7 @@ from pathlib import Path
 import av
 from av import VideoFrame
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import PictureType
@@ -191,7 +192,8 @@ def _copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterat
 
 
 def _time(packet: Packet) -> Fraction:
-    return (packet.pts if packet.dts is None else packet.dts) * packet.time_base
+    """Return when a packet is decoded, in seconds. Packets without any time stamp are never asked: they are not copied."""
+    return (packet.dts if packet.dts is not None else packet.pts or 0) * packet.time_base
 
 
 def _join(clip: Clip, encoding: Encoding, folder: Path, count: int, target: Path) -> None:
@@ -214,5 +216,5 @@ def _join(clip: Clip, encoding: Encoding, folder: Path, count: int, target: Path
             for packet in heapq.merge(assigned(), _copied_packets(source, copies), key=_time):
                 container.mux(packet)
         os.replace(partial, target)
-    except (OSError, av.FFmpegError) as problem:
+    except (OSError, FFmpegError) as problem:
         raise PictureError(f"{target}: cannot be written ({problem}); choose another place or .mkv") from None

@@ -76,9 +76,9 @@ def _part(kind, found, source: str, where: str):
         value = found.get(field.name)
         if value is None and field.default is not MISSING:
             continue
-        good = isinstance(value, (int, float) if field.type is float else int) and not isinstance(value, bool)
         most = MOST_LAYERS if field.name == "num_hidden_layers" else MOST
-        if not good or not 0 < value <= most:
+        numbers = (int, float) if field.type is float else (int,)
+        if isinstance(value, bool) or not isinstance(value, numbers) or not 0 < value <= most:
             raise CheckpointError(
                 f"{source}: {where} {field.name} is {json.dumps(value)}, no number from above 0 to {most}; "
                 "give the config.json that is published with the weights"
