@@ -16,9 +16,9 @@ help:
 	@echo "make comfyui  start ComfyUI with this pack and print its address; 'make stop' ends it"
 	@echo "make test     unit, server and browser tests"
 	@echo "make test-floor  the tests in the oldest ComfyUI, torch, Pillow and Python that the pack allows (6 GB in .floor)"
-	@echo "make lint     ruff, and the registry's own validation"
+	@echo "make lint     ruff, pyright on adaqual_core and nodes, and the registry's own validation"
 	@echo "make unit     the tests that need neither server nor browser"
-	@echo "make types    pyright on adaqual_core and nodes"
+	@echo "make types    pyright alone"
 	@echo "make texts    write locales/en and the tables of the help pages from the nodes' schemas"
 	@echo "make weights  train the shipped weights from the photos on (days on two cores)"
 	@echo "make clean    remove .venv, .comfyui and caches"
@@ -81,7 +81,7 @@ test-floor: venv browser
 	@$(BIN)/uv pip install -q --python .floor/venv/bin/python --no-build-isolation --no-deps -e .
 	@COMFYUI_PATH="$(FLOOR_APP)" .floor/venv/bin/pytest tests $(addprefix --ignore=,$(NEWER))
 
-lint: venv
+lint: types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	DO_NOT_TRACK=1 $(BIN)/comfy --skip-prompt node validate

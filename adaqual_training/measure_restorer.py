@@ -1,4 +1,4 @@
-"""How a restorer does on the held-out pictures, through the product's own map, prompt and sampler."""
+"""This module measures a restorer on the held-out pictures, through the product's own map, prompt and sampler."""
 
 import torch
 import torch.nn as nn
@@ -19,16 +19,17 @@ HARM = 0.1
 """A picture counts as made worse when it loses more than this many dB."""
 
 HARM_COST = 5.0
-"""What it costs the score, in dB of mean gain, when all pictures are made worse (our definition)."""
+"""The score is lowered by this many dB if all pictures are made worse, and in proportion if some are (our definition)."""
 
 CLEAN_BEST = 60.0
-"""Undamaged pictures count as at most this many dB beside themselves."""
+"""The PSNR of a restored clean picture counts as at most this many dB; unchanged ones have no finite PSNR."""
 
 
 def true_map(scene: dict[str, Tensor], told: str) -> QualityMap:
-    """The quality map of a held-out scene: the assessor's where the scene holds one, else the true one.
+    """Return the quality map of a held-out scene: the assessor's map where the scene holds one, otherwise the true map.
 
-    ``told``: "kinds", or for ablations "severity" (every kind is told the overall severity) or "nothing" (every kind 0.5).
+    ``told`` is "kinds", or for ablations "severity" (every kind is told the overall severity) or "nothing" (every kind is told
+    0.5).
     """
     height, width = scene["degraded"].shape[-2:]
     scores, kinds = scene["quality"], scene["severity"]
@@ -42,7 +43,12 @@ def true_map(scene: dict[str, Tensor], told: str) -> QualityMap:
 
 
 def measure(network: nn.Module, cases: list[Case], told: str, steps: int = 2) -> Evaluation:
-    """Mean gain in dB for each group ("clean": the PSNR itself), share of pictures made worse, and a sheet of the worst ones."""
+    """Restore the held-out pictures and return the gain in dB for each group, what was harmed, and a sheet of the worst.
+
+    The group "clean" is measured by the PSNR itself. "gain" is the mean over the other groups, "worse" the share of their
+    pictures that lose more than HARM, "worst" the least gain of any. The score is the gain minus HARM_COST times "worse" (our
+    definition). The sheet shows the eight worst pictures in rows of input, result and target at half size.
+    """
     gains: dict[str, list[float]] = {}
     rows: list[tuple[float, Tensor]] = []
     network.eval()

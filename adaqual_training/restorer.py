@@ -1,4 +1,4 @@
-"""Training of the restorer: the bilateral grid and the denoiser together, the denoiser on either of the sampler's two steps."""
+"""This module trains the restorer: the bilateral grid and the denoiser together, the denoiser on either step of the sampler."""
 
 import math
 import random
@@ -29,15 +29,16 @@ from .run import Evaluation
 
 @dataclass(frozen=True)
 class RestorerLoss:
-    """Weights of the losses, and what the network is told in training (a recipe's table ``loss``).
+    """The weights of the losses, and what the network is told in training (a recipe's table ``loss``). All are our definitions.
 
-    ``grid``, ``whole``, ``detail``: weights of the errors after the grid, after the denoiser, and of the latter's high-passed
-    part. ``floor``: mean squared error that is added to the error before, so that clean pictures count without outweighing all
-    others. ``exponent``: power of the ratio of the errors (0.5 compares root mean squared errors). ``harm``: weight of what
-    exceeds 1 in that ratio. ``second``: share of the batches that train the sampler's second step. ``estimated``: share of the
-    samples that are told the assessor's map instead of the true one. ``rough``: greatest relative error of the true severities
-    that are told; ``alarm``, ``missed``: probabilities that an absent kind is told faintly, and that a kind is told at half its
-    severity. ``told``: "kinds", "severity" (one number for all kinds) or "nothing".
+    ``grid``, ``whole``, ``detail``: weights of the error after the grid, of the error after the denoiser, and of the
+    high-passed part of the latter. ``floor``: mean squared error that is added to the error before, so that clean pictures
+    count without outweighing all others. ``exponent``: power of the ratio of the errors (0.5 compares root mean squared
+    errors). ``harm``: weight of the part of that ratio that exceeds 1. ``second``: share of the batches that train the
+    sampler's second step. ``estimated``: share of the samples that are told the assessor's map instead of the true one.
+    ``rough``: greatest relative error of the true severities that are told. ``alarm``: probability that a kind that is absent
+    is told as faintly present. ``missed``: probability that a kind is told at half its severity. ``told``: "kinds", "severity"
+    (one number for all kinds) or "nothing".
     """
 
     grid: float
@@ -55,10 +56,11 @@ class RestorerLoss:
 
 
 def relative_error(restored: Tensor, target: Tensor, before: Tensor, settings: RestorerLoss) -> Tensor:
-    """Mean over pictures [B, 3, H, W] of the mean squared error as a share of the one before: a scalar.
+    """Return the mean over pictures [B, 3, H, W] of the mean squared error divided by the one before, as a scalar.
 
-    The share is taken to a power, so that the last part of strong noise counts as well as the first; what exceeds 1, where a
-    picture was made worse, counts once more by itself.
+    ``restored``, ``target`` and ``before`` (the damaged picture) are in [0, 1]. The ratio is taken to the power
+    ``settings.exponent``, so that the last part of strong noise counts as well as the first. Where a picture was made worse,
+    the part of the ratio above 1 is added once more, times ``settings.harm``. Our definition (docs/method.md section 3a).
     """
     after = (restored - target).square().mean((1, 2, 3))
     share = (after + 1e-3 * settings.floor) / ((before - target).square().mean((1, 2, 3)) + settings.floor)
@@ -66,8 +68,11 @@ def relative_error(restored: Tensor, target: Tensor, before: Tensor, settings: R
 
 
 def roughened(severity: Tensor, settings: RestorerLoss, rng: random.Random) -> Tensor:
-    """True severities [9, h, w] as an assessor might give them: scaled, at times missed by half, at times with faint false
-    alarms."""
+    """Return true severities [9, h, w] in [0, 1] with the errors that an assessor makes (our definition).
+
+    Each of the nine is scaled by a random factor. With the probabilities of ``settings`` a severity is halved, and a kind that
+    is absent is told as faintly present.
+    """
     scale = torch.tensor([math.exp(rng.uniform(-1, 1) * math.log1p(settings.rough)) for _ in range(len(severity))])
     missed = torch.tensor([0.5 if rng.random() < settings.missed else 1.0 for _ in range(len(severity))])
     alarms = torch.tensor(
@@ -87,7 +92,7 @@ class Objective(nn.Module):
         self.steps = timesteps("trailing", 2)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of a batch as :meth:`RestorerTask.batch` makes it."""
+        """Return the losses of a batch that :meth:`RestorerTask.batch` made, as scalars by name; "loss" is their weighted sum."""
         net, settings, picture, target = self.network, self.settings, batch["picture"], batch["target"]
         damage, mask = batch["damage"], batch["mask"]
         grid = net.grid(view_of(batch["scene"], damage[:, :1], damage[:, 1:])) * grid_gate(damage[:, 1:])
@@ -122,7 +127,7 @@ class Objective(nn.Module):
 
 
 class RestorerTask:
-    """How the restorer is trained and measured."""
+    """This class says how the restorer is trained, measured and saved."""
 
     def __init__(self, recipe: Recipe, corpus: Path):
         self.recipe = recipe
@@ -136,7 +141,10 @@ class RestorerTask:
         self.cases: list[Case] = list(held_out(corpus, recipe.scenes, recipe.schedule.held_out, assessor))
 
     def _told(self, scene: dict[str, Tensor], rng: random.Random) -> Tensor:
-        """Overall severity and severities by kind [9, h, w] that the network is told of one scene, before choice."""
+        """Return the overall severity and the severities by kind [9, h, w] that the network is told of one scene.
+
+        Kinds that are struck out are still among them.
+        """
         if "estimated" in scene and rng.random() < self.loss.estimated:
             told = scene["estimated"]
         else:
@@ -148,7 +156,11 @@ class RestorerTask:
         return told
 
     def batch(self, scenes: dict[str, Tensor], numbers: list[random.Random], update: int) -> dict[str, Tensor]:
-        """Crops of the scenes, what the network is told of them, and noise, all drawn from each sample's own random numbers."""
+        """Return crops of the scenes, what the network is told of them, and noise.
+
+        ``numbers`` holds one source of random numbers per sample, from which all of the sample is drawn. Maps and statistics
+        come from the whole scene, as they do in use, where the network also sees windows of a picture.
+        """
         settings, size = PromptSettings(), self.recipe.schedule.crop
         side = scenes["degraded"].shape[-1]
         told = torch.stack([self._told({k: v[i] for k, v in scenes.items()}, rng) for i, rng in enumerate(numbers)])
@@ -179,9 +191,9 @@ class RestorerTask:
         return {**stacked, **extra}
 
     def evaluate(self, network: nn.Module, device: torch.device) -> Evaluation:
-        """Gain and harm on the held-out pictures, with the product's own prompt and sampler."""
+        """Return gain and harm on the held-out pictures, with the product's own prompt and sampler."""
         return measure(network, self.cases, self.loss.told)
 
     def save(self, network: nn.Module, path: Path, notes: dict[str, Any]) -> None:
-        """Write the restorer as a model file."""
+        """Write the restorer as a model file, with ``notes`` in its header."""
         save_model(network, path, notes)

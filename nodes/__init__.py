@@ -1,4 +1,6 @@
-"""The nodes: schema, layout, progress and memory management around :mod:`adaqual_core`, and nothing else."""
+"""This package holds the nodes. They are schemas, layout conversion, progress and memory management around :mod:`adaqual_core`,
+and compute nothing themselves.
+"""
 
 from comfy_api.latest import ComfyExtension, io
 
@@ -37,8 +39,8 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class AdaQualExtension(ComfyExtension):
-    """The pack as ComfyUI sees it."""
+    """This extension is what ComfyUI asks for the nodes of the pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Every node, in the order of the README."""
+        """Return every node, in the order of NODES."""
         return NODES

@@ -1,8 +1,9 @@
-"""Asking an assessor of any kind: for maps, and for one score per picture to sort a batch by."""
+"""This module asks an assessor of any kind for maps, and for one score per picture to sort a batch by."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import folder_paths
 import torch
@@ -17,11 +18,13 @@ from ..adaqual_core.quality.map import QualityMap
 from .common import AdaQualAssessor, check_offered, checked_image, frame, offered, reporter, schema
 from .loaders import ASSESSORS, judge_of, open_network, use
 
+_Value = TypeVar("_Value")
+
 ORDERS = ("best first", "worst first", "as given")
 
 
 def ready(assessor: ModelPatcher | None) -> ModelPatcher:
-    """The assessor, the shipped one for None, loaded with room for its work."""
+    """Return the assessor, or the shipped one for None, loaded on its device with room for its work."""
     assessor = assessor or open_network(ASSESSORS)
     use(assessor, memory=family_of(judge_of(assessor)).memory)
     return assessor
@@ -32,7 +35,10 @@ def _cache() -> ScoreCache:
 
 
 def judged(assessor: ModelPatcher, picture: Tensor, report: Callable[..., None]) -> QualityMap:
-    """The map of one picture [1, C, H, W]; what was scored before is read from user/adaqual/scores."""
+    """Return the quality map of one picture [1, 3 or 4, H, W] in [0, 1].
+
+    Scores of slow assessors are kept in the folder user/adaqual/scores and read from there the next time.
+    """
     quality = assess(judge_of(assessor), picture, cache=_cache(), progress=report)
     report(1, 1)
     return quality
@@ -44,26 +50,28 @@ def _scored(assessor: ModelPatcher, picture: Tensor, report: Callable[..., None]
     return float(found)
 
 
-def _single(name: str, values: list) -> object:
-    """The one value of an input that is not meant to differ between pictures."""
+def _single(name: str, values: list[_Value]) -> _Value:
+    """Return the one value of an input that must be the same for all pictures; ValueError where the values differ."""
     if any(value != values[0] for value in values):
         raise ValueError(f"{name}: {len(values)} different values; all pictures are sorted together, so give one")
     return values[0]
 
 
 def _taken(batches: list[Tensor], places: list[tuple[int, int]]) -> list[Tensor]:
-    """The pictures at ``places`` (batch, index): one batch if all come from the only one, else a batch of one for each."""
+    """Return the pictures at ``places`` (batch, index): one batch where there is only one to take from, otherwise a batch of
+    one for each picture.
+    """
     if len(batches) > 1:
         return [batches[batch][i : i + 1] for batch, i in places]
     return [batches[0][torch.tensor([i for _, i in places], device=batches[0].device)]] if places else []
 
 
 class AdaQualScoreAndSort(io.ComfyNode):
-    """Batch of pictures → the good and the bad ones, sorted, with their scores."""
+    """This node scores the pictures of a batch, sorts them, and divides them into good and bad ones."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         scores = "Score of each of these pictures in the same order, as a list."
         return schema(
             node_id="AdaQualScoreAndSort",
@@ -104,30 +112,32 @@ class AdaQualScoreAndSort(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, order=None) -> bool | str:
+    def validate_inputs(cls, order: list[str] | None = None) -> bool | str:
         """Refuse an unknown order before anything runs."""
         return offered(order=(order, ORDERS))
 
     @classmethod
-    def execute(cls, image, threshold, order, assessor=None) -> io.NodeOutput:
-        """Score frame by frame over all that the list holds, then sort.
+    def execute(
+        cls, image: list[Tensor], threshold: list[float], order: list[str], assessor: list[ModelPatcher | None] | None = None
+    ) -> io.NodeOutput:
+        """Score all pictures that the list holds, then sort.
 
-        ComfyUI gives every input as a list. Where that of ``image`` is one batch, each side comes as one batch again, else as a
-        list of single pictures.
+        ComfyUI gives every input as a list. Where ``image`` is a list of one batch, the kept and the rejected pictures come as
+        one batch each; otherwise as lists of single pictures.
         """
-        threshold, order = _single("threshold", threshold), _single("order", order)
-        check_offered(order=(order, ORDERS))
+        least, wanted_order = _single("threshold", threshold), _single("order", order)
+        check_offered(order=(wanted_order, ORDERS))
         given = [checked_image("image", batch) for batch in image]
-        assessor = ready(_single("assessor", assessor or [None]))
+        judge = ready(_single("assessor", assessor or [None]))
         places = [(batch, i) for batch in range(len(given)) for i in range(len(given[batch]))]
         report = reporter(len(places))
-        scores = [_scored(assessor, frame(given[batch], i), partial(report, n)) for n, (batch, i) in enumerate(places)]
+        scores = [_scored(judge, frame(given[batch], i), partial(report, n)) for n, (batch, i) in enumerate(places)]
         numbers = list(range(len(places)))
-        if order != "as given":
-            numbers.sort(key=lambda n: scores[n], reverse=order == "best first")
-        groups = [[n for n in numbers if (scores[n] >= threshold) == wanted] for wanted in (True, False)]
+        if wanted_order != "as given":
+            numbers.sort(key=lambda n: scores[n], reverse=wanted_order == "best first")
+        groups = [[n for n in numbers if (scores[n] >= least) == wanted] for wanted in (True, False)]
         sides = [_taken(image, [places[n] for n in group]) or ExecutionBlocker(None) for group in groups]
         lists = [[round(scores[n], 4) for n in group] or ExecutionBlocker(None) for group in groups]
         words = {True: "kept", False: "rejected"}
-        text = "\n".join(f"picture {n + 1}: {scores[n]:.2f}, {words[scores[n] >= threshold]}" for n in numbers)
+        text = "\n".join(f"picture {n + 1}: {scores[n]:.2f}, {words[scores[n] >= least]}" for n in numbers)
         return io.NodeOutput(*sides, *lists, text, ui=ui.PreviewText(text))

@@ -1,12 +1,15 @@
-"""Several versions of a picture into one: the original back where it is good, or the best version of each region.
+"""This module joins several versions of a picture: it puts the original back where it is good, or takes the best version of
+each region.
 
-Before that, pictures get sizes that autoencoders do not crop.
+It also scales pictures, before they are encoded, to sizes that autoencoders do not crop.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 import torch.nn.functional as F
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -33,15 +36,16 @@ def _one(image: Tensor, index: int) -> Tensor:
 
 
 def _map_of(original: Tensor, quality: QualityMap) -> QualityMap:
-    return fitted(quality, *original.shape[1:3], "the original")
+    height, width = original.shape[1:3]
+    return fitted(quality, height, width, "the original")
 
 
 class AdaQualBlend(io.ComfyNode):
-    """Original, processed picture and quality map → blend."""
+    """This node puts the original back into a processed picture where a quality map says that the original is good."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualBlend",
             display_name="Quality Blend",
@@ -65,15 +69,22 @@ class AdaQualBlend(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def check_lazy_status(cls, original, quality, preserve, levels, processed=None) -> list[str]:
+    def check_lazy_status(
+        cls,
+        original: Tensor | None,
+        quality: QualityMap | None,
+        preserve: float,
+        levels: int,
+        processed: Tensor | None = None,
+    ) -> list[str]:
         """Refuse a map that is not the original's before the processed picture is made, which may take minutes."""
         if original is not None and quality is not None:
             _map_of(checked_image("original", original), quality)
         return ["processed"]
 
     @classmethod
-    def execute(cls, original, processed, quality, preserve, levels) -> io.NodeOutput:
-        """Blend frame by frame; where the processed picture lies is found in the first."""
+    def execute(cls, original: Tensor, processed: Tensor, quality: QualityMap, preserve: float, levels: int) -> io.NodeOutput:
+        """Blend frame by frame. The region that the processed pictures show is found in the first of them."""
         original, processed = checked_image("original", original), checked_image("processed", processed)
         count = len(processed)
         for name, given in (("original", len(original)), ("quality", quality.batch)):
@@ -82,7 +93,7 @@ class AdaQualBlend(io.ComfyNode):
         region = aligned(_one(original, 0)[0], _one(processed, 0)[0], ("original", "processed"))
         masks, report = restore_mask(_map_of(original, quality).cells(), preserve), reporter(count)
 
-        def pictures():
+        def pictures() -> Iterator[Tensor]:
             for index in range(count):
                 mask = masks[index if len(masks) > 1 else 0][None]
                 yield blend(_one(original, index)[0], _one(processed, index)[0], mask, levels, region)
@@ -92,11 +103,11 @@ class AdaQualBlend(io.ComfyNode):
 
 
 class AdaQualBestPerRegion(io.ComfyNode):
-    """Versions of a picture → the best of each region."""
+    """This node judges several versions of a picture and joins the best regions."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         more = "Another version of the same pictures, at any scale or cropped at the edges; as many as image_1, or one for all."
         return schema(
             node_id="AdaQualBestPerRegion",
@@ -123,12 +134,20 @@ class AdaQualBestPerRegion(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image_1, levels, image_2=None, image_3=None, image_4=None, assessor=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        image_1: Tensor,
+        levels: int,
+        image_2: Tensor | None = None,
+        image_3: Tensor | None = None,
+        image_4: Tensor | None = None,
+        assessor: ModelPatcher | None = None,
+    ) -> io.NodeOutput:
         """Judge and join picture by picture."""
         given = {"image_1": image_1, "image_2": image_2, "image_3": image_3, "image_4": image_4}
         versions = [checked_image(name, one) for name, one in given.items() if one is not None]
         if len(versions) == 1:
-            versions = list(image_1.split(1))
+            versions = list(versions[0].split(1))
         if len(versions) < 2:
             raise ValueError(
                 "image_1: one picture only; give a batch of versions (join those of a list to a batch), or connect image_2"
@@ -141,7 +160,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
         assessor = ready(assessor)
         report, choices = reporter(count), []
 
-        def pictures():
+        def pictures() -> Iterator[Tensor]:
             for index in range(count):
                 pieces = [_one(one, index) for one in versions]
                 maps = [judged(assessor, piece, partial(report, index)) for piece in pieces]
@@ -155,11 +174,11 @@ class AdaQualBestPerRegion(io.ComfyNode):
 
 
 class AdaQualScaleToMultiple(io.ComfyNode):
-    """Pictures → the same with sides that VAE Encode does not crop."""
+    """This node scales pictures so that VAE Encode crops nothing of them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualScaleToMultiple",
             display_name="Scale to Multiple",
@@ -178,7 +197,7 @@ class AdaQualScaleToMultiple(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, multiple) -> io.NodeOutput:
+    def execute(cls, image: Tensor, multiple: int) -> io.NodeOutput:
         """Scale frame by frame."""
         image = checked_image("image", image)
         height, width = (max(multiple, side // multiple * multiple) for side in image.shape[1:3])

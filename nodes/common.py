@@ -1,10 +1,13 @@
-"""What the nodes share: wire types, the BHWC ↔ BCHW edge, frames of a batch, and progress with cancel and preview."""
+"""This module holds what the nodes share: types of wires, the change between ComfyUI's layout [B, H, W, C] and the core's [B,
+C, H, W], frames of a batch, and progress with cancel and preview.
+"""
 
 import inspect
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import comfy.model_management
 import comfy.utils
@@ -37,7 +40,7 @@ NAMES = {
     "jpeg": "JPEG damage",
 }
 """What tooltips call each kind of damage."""
-ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
+ADVANCED: dict[str, Any] = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
 """What marks a rarely used input, which the front end folds away; nothing where the running ComfyUI does not know it yet."""
 
 Report = Callable[..., None]
@@ -52,16 +55,17 @@ OF_A_BATCH = 4
 connected, and they must not take as much memory as a video itself."""
 
 
-def schema(**wanted) -> io.Schema:
-    """An io.Schema in our category; fields that the running ComfyUI does not know yet are left out."""
+def schema(**wanted: Any) -> io.Schema:
+    """Return an io.Schema in our category, without the fields that the running ComfyUI does not know yet."""
     known = {field.name for field in fields(io.Schema)}
     return io.Schema(**{name: value for name, value in wanted.items() if name in known}, category=CATEGORY)
 
 
 def offered(**choices: tuple[object, Sequence[str]]) -> bool | str:
-    """For ``validate_inputs``: True if each input's value is one of its options, else a message that names it and lists them.
+    """Return True if each input's value is one of its options, otherwise a message that names the input and lists them.
 
-    The value None is that of an input which only execution knows (a link); a list holds the values of a node that takes lists.
+    ``validate_inputs`` of a node returns the result. A value of None is not checked: the input is linked, and its value is
+    known only when the node runs. A value may be a list of values, for nodes that take lists.
     """
     for name, (value, options) in choices.items():
         for one in value if isinstance(value, list) else [value]:
@@ -71,16 +75,17 @@ def offered(**choices: tuple[object, Sequence[str]]) -> bool | str:
 
 
 def check_offered(**choices: tuple[object, Sequence[str]]) -> None:
-    """Raise ValueError with the message of :func:`offered`, for values that came through a link."""
+    """Raise ValueError with the message of :func:`offered`. A node calls it when it runs, for values that came through a link."""
     answer = offered(**choices)
     if answer is not True:
         raise ValueError(answer)
 
 
 def checked_image(name: str, image: Tensor) -> Tensor:
-    """An IMAGE as [B, H, W, 3], or [B, H, W, 4] with alpha; one channel is grey and becomes three.
+    """Return an IMAGE [B, H, W, 1, 3 or 4] as [B, H, W, 3], or as [B, H, W, 4] with alpha; grey gets three equal channels.
 
-    Raises ValueError that names the input and what is wrong with it, in ComfyUI's layout.
+    Raises ValueError for other shapes, and for whole numbers such as 0 to 255. It names the input and what is wrong with it, in
+    ComfyUI's layout.
     """
     shape = list(image.shape)
     if image.ndim != 4 or shape[3] not in (1, 3, 4):
@@ -99,9 +104,10 @@ def checked_image(name: str, image: Tensor) -> Tensor:
 
 
 def checked_mask(name: str, mask: Tensor) -> Tensor:
-    """A MASK as [B, H, W], float32 on the CPU; [H, W], [B, 1, H, W] and [B, H, W, 1] are taken for what core nodes take them.
+    """Return a MASK as [B, H, W], float32 on the CPU.
 
-    Raises ValueError that names the input and what is wrong with it, in ComfyUI's layout.
+    [H, W], [B, 1, H, W] and [B, H, W, 1] are accepted, because core nodes accept them too. Raises ValueError for other shapes,
+    for integers up to 255, and for NaN or infinity. It names the input and what is wrong with it, in ComfyUI's layout.
     """
     shape = list(mask.shape)
     if mask.ndim == 4 and 1 in (shape[1], shape[3]):
@@ -121,70 +127,76 @@ def checked_mask(name: str, mask: Tensor) -> Tensor:
 
 
 def frame(image: Tensor, index: int) -> Tensor:
-    """One picture of an IMAGE [B, H, W, C] as the core wants it, [1, C, H, W] float32 on the CPU."""
+    """Return one picture of an IMAGE [B, H, W, C] in the core's layout, [1, C, H, W] float32 on the CPU."""
     return image[index : index + 1].movedim(-1, 1).to("cpu", torch.float32)
 
 
 def frames(image: Tensor) -> Iterator[Tensor]:
-    """Every picture of an IMAGE as :func:`frame`."""
+    """Yield every picture of an IMAGE [B, H, W, C] as :func:`frame` returns it."""
     return (frame(image, index) for index in range(len(image)))
 
 
 def temporal_input(default: int = 0) -> io.Int.Input:
-    """The appended input ``temporal`` of the nodes that take the frames of a clip."""
+    """Return the input ``temporal``, which was appended to the nodes that take the frames of a clip."""
     return io.Int.Input("temporal", default=default, min=0, max=LONGEST, optional=True, tooltip=_TEMPORAL.format(default))
 
 
 def model_input() -> io.Input:
-    """The optional input ``model`` of the nodes that take the shipped restorer where nothing is connected."""
+    """Return the optional input ``model``; nodes use the shipped restorer where nothing is connected to it."""
     said = "From Load AdaQual Model. Default: the shipped one when nothing is connected."
     return AdaQualModel.Input("model", optional=True, tooltip=said)
 
 
 def assessor_input() -> io.Input:
-    """The optional input ``assessor`` of the nodes that take the shipped assessor where nothing is connected."""
+    """Return the optional input ``assessor``; nodes use the shipped assessor where nothing is connected to it."""
     said = "From Load Quality Assessor. Default: the shipped one when nothing is connected."
     return AdaQualAssessor.Input("assessor", optional=True, tooltip=said)
 
 
 def stack(pictures: Iterable[Tensor], count: int) -> Tensor:
-    """Pictures [C, H, W] as an IMAGE, or [H, W] as a MASK: each is written into one array of ``count`` as it comes."""
-    result = None
+    """Join ``count`` pictures [C, H, W] to an IMAGE, or masks [H, W] to a MASK.
+
+    Each is written into one array as it comes, so that they are not held twice. Raises ValueError where none comes.
+    """
+    result: Tensor | None = None
     for index, picture in enumerate(pictures):
         picture = picture.movedim(0, -1) if picture.ndim == 3 else picture
         if result is None:
             device = comfy.model_management.intermediate_device()
             result = torch.empty((count, *picture.shape), dtype=torch.float32, device=device)
         result[index] = picture
+    if result is None:
+        raise ValueError("pictures: none; connect a batch of at least one")
     return result
 
 
 def joined(parts: list[Tensor | None]) -> Tensor | None:
-    """Tensors of single pictures as one of a batch; None where any picture has none."""
+    """Return tensors of single pictures as one tensor of a batch; None if any picture has none."""
     return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
 
 
 def join_maps(maps: list[QualityMap]) -> QualityMap:
-    """The maps of single pictures of one size as one map of a batch."""
+    """Return the quality maps of single pictures of one size as one map of a batch."""
     return replace(maps[0], scores=torch.cat([one.scores for one in maps]), kinds=joined([one.kinds for one in maps]))
 
 
 def join_prompts(prompts: list[Prompt], quality: QualityMap) -> Prompt:
-    """The prompts of single pictures as one prompt of a batch."""
+    """Return the prompts of single pictures as one prompt of a batch, for ``quality``, the map of the batch."""
     names = [field.name for field in fields(Prompt) if field.name != "quality"]
     return replace(prompts[0], quality=quality, **{name: joined([getattr(one, name) for one in prompts]) for name in names})
 
 
 def severity_mask(quality: QualityMap) -> Tensor:
-    """Severity per pixel as a MASK [B, H, W], 1 = destroyed."""
+    """Return the severity per pixel as a MASK [B, H, W] in [0, 1], 1 = destroyed."""
     singles = (quality.index(i) for i in range(quality.batch))
     return stack((severity_of(one.resized(one.height, one.width))[0, 0] for one in singles), quality.batch)
 
 
 def heatmap_image(quality: QualityMap) -> Tensor:
-    """The map in the fixed colours of qualities 1 to 5 with a legend below, as an IMAGE.
+    """Return the quality map in the fixed colours of qualities 1 to 5, with a legend below, as an IMAGE.
 
-    One picture's is as large as the picture. Those of a batch have a quarter of its sides, which shows every cell of 16 px.
+    A single map is shown as large as its picture. Maps of a batch are shown at a quarter of the sides, which still shows every
+    cell of 16 px.
     """
     part = 1 if quality.batch == 1 else OF_A_BATCH
     height, width = -(-quality.height // part), -(-quality.width // part)
@@ -192,24 +204,26 @@ def heatmap_image(quality: QualityMap) -> Tensor:
     return stack((heatmap(QualityMap(scores, height, width, quality.assessor))[0] for scores in singles), quality.batch)
 
 
-def stop_if_cancelled(*_) -> None:
-    """A progress function that shows nothing and raises when the user has pressed Cancel."""
+def stop_if_cancelled(*_: object) -> None:
+    """Raise ComfyUI's exception for an interrupt when the user has pressed Cancel. As a progress function it shows nothing."""
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def previews_wanted(method: LatentPreviewMethod, command_line: Sequence[str]) -> bool:
-    """Whether the sampler shows previews: unless ComfyUI was started with ``--preview-method none``.
+    """Return whether the sampler shows previews: it does unless ComfyUI was started with ``--preview-method none``.
 
-    Without that option ComfyUI's ``method`` is the same, but then nobody has declined ours, which cost no second network.
+    ComfyUI's ``method`` is also "none" where that option was not given. Then the user has declined nothing, and our previews
+    are shown: they need no second network.
     """
     declined = any(word.split("=")[0] == "--preview-method" for word in command_line)
     return method != LatentPreviewMethod.NoPreviews or not declined
 
 
 def reporter(frames: int, stretch: tuple[int, int, int] = (0, 1, 1)) -> Report:
-    """A function (frame, done, total, preview) that moves the node's bar, shows the preview and raises on cancel.
+    """Return a function (frame, done, total, preview) that moves the node's bar, shows the preview and raises on cancel.
 
-    ``stretch`` (a, b, n): these frames move it from a n-ths to b n-ths, for a node whose work has several parts.
+    ``frames`` is the number of frames. ``stretch`` (a, b, n) is for a node whose work has several parts: these frames move the
+    bar from a/n to b/n of its length.
     """
     begin, end, parts = stretch
     bar = comfy.utils.ProgressBar(frames)

@@ -1,4 +1,4 @@
-"""Kinds of damage: looking at what the assessor found, and saying what it missed."""
+"""This module shows which kinds of damage the assessor found, and lets the user say what it missed."""
 
 import torch.nn.functional as F
 from comfy_api.latest import io, ui
@@ -13,11 +13,11 @@ from .common import NAMES, OF_A_BATCH, AdaQualQuality, check_offered, checked_ma
 
 
 class AdaQualDamageKinds(io.ComfyNode):
-    """Quality map → one mask for each kind of damage, and a labelled picture of all."""
+    """This node makes one mask for each kind of damage in a quality map, and a labelled picture of all."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualDamageKinds",
             display_name="Damage Kinds",
@@ -64,11 +64,11 @@ class AdaQualDamageKinds(io.ComfyNode):
 
 
 class AdaQualSetDamage(io.ComfyNode):
-    """Quality map, and what the eye sees → quality map."""
+    """This node adds damage that the user sees to a quality map."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualSetDamage",
             display_name="Set Damage",

@@ -1,4 +1,4 @@
-"""Damage on purpose, for testing graphs and comparing restorers."""
+"""This module damages pictures on purpose, for testing graphs and comparing restorers."""
 
 from collections.abc import Iterator
 
@@ -17,11 +17,11 @@ _NONE = "none"
 
 
 class AdaQualDegrade(io.ComfyNode):
-    """Picture → damaged picture."""
+    """This node damages pictures with one or two kinds of damage, everywhere or inside a mask."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualDegrade",
             display_name="Degrade Image",
@@ -71,12 +71,14 @@ class AdaQualDegrade(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, kind=None, second_kind=None) -> bool | str:
+    def validate_inputs(cls, kind: str | None = None, second_kind: str | None = None) -> bool | str:
         """Refuse an unknown kind before anything runs."""
         return offered(kind=(kind, KINDS), second_kind=(second_kind, (_NONE, *KINDS)))
 
     @classmethod
-    def execute(cls, image, kind, second_kind, severity, seed, mask=None) -> io.NodeOutput:
+    def execute(
+        cls, image: Tensor, kind: str, second_kind: str, severity: float, seed: int, mask: Tensor | None = None
+    ) -> io.NodeOutput:
         """Damage frame by frame."""
         check_offered(kind=(kind, KINDS), second_kind=(second_kind, (_NONE, *KINDS)))
         image, mask = checked_image("image", image), None if mask is None else checked_mask("mask", mask)

@@ -1,7 +1,10 @@
-"""Classifier-free guidance whose scale follows the quality map, as ComfyUI's samplers call it."""
+"""This module is classifier-free guidance with a scale that follows the quality map, as ComfyUI's samplers call it."""
+
+from typing import Any
 
 import comfy.samplers
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..adaqual_core.grid import severity_of
@@ -11,13 +14,23 @@ from ..adaqual_core.steer.latents import graded, latent_scores
 
 
 class QualityGuider(comfy.samplers.CFGGuider):
-    """CFGGuider with a scale per latent cell, cfg(x) = low + (high − low)·C(s(x)), and the original kept where it is good.
+    """This guider scales the guidance at each latent cell by cfg(x) = low + (high − low)·C(s(x)) (our definition), and can hold
+    good regions to the original.
 
-    Where a model patch brings a guidance function of its own, that function gets the scale as a tensor. Without a negative
-    the scale has nothing to act on, and only the preservation remains.
+    A guidance function that a model patch brings gets the scale as a tensor. Without negative conditioning there is nothing to
+    scale, and only the preservation remains.
     """
 
-    def __init__(self, model, quality: QualityMap, low: float, high: float, gamma: float, preservation: float, preserve: float):
+    def __init__(
+        self,
+        model: ModelPatcher,
+        quality: QualityMap,
+        low: float,
+        high: float,
+        gamma: float,
+        preservation: float,
+        preserve: float,
+    ) -> None:
         super().__init__(model)
         self.quality = quality
         self.low, self.high, self.gamma = low, high, gamma
@@ -26,8 +39,11 @@ class QualityGuider(comfy.samplers.CFGGuider):
         self._kept: Tensor | None = None
         self._original: Tensor | None = None
 
-    def sample(self, noise, latent_image, *args, **kwargs):
-        """Place the map on the latent's cells, or say why that cannot be, before the model is loaded."""
+    def sample(self, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Sample, with the map placed on the latent's cells.
+
+        ValueError for a map that does not fit is raised before the model is loaded.
+        """
         if latent_image.is_nested:
             raise ValueError("latent_image: holds several latents at once (video with sound); give a latent of pictures or video")
         scores = latent_scores(self.quality, latent_image.shape)
@@ -52,16 +68,16 @@ class QualityGuider(comfy.samplers.CFGGuider):
         finally:
             self._scale = self._kept = self._original = None
 
-    def inner_sample(self, noise, latent_image, device, *args, **kwargs):
-        """Bring the fields to the device once."""
+    def inner_sample(self, noise: Tensor, latent_image: Tensor, device: torch.device, *args: Any, **kwargs: Any) -> Tensor:
+        """Move scale, mask and original to the device once, then sample."""
         self._scale = None if self._scale is None else self._scale.to(device)
         if self._kept is not None:
             self._kept = self._kept.to(device)
             self._original = self.inner_model.process_latent_in(latent_image)
         return super().inner_sample(noise, latent_image, device, *args, **kwargs)
 
-    def predict_noise(self, x, timestep, model_options=None, seed=None):
-        """One guided prediction of the clean latent."""
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None) -> Tensor:
+        """Return one guided prediction of the clean latent, held to the original where ``preservation`` says so."""
         if self._scale is not None:
             model_options = self._with_scale(model_options or {}, self._scale)
         denoised = super().predict_noise(x, timestep, model_options or {}, seed)

@@ -1,4 +1,4 @@
-"""Model files and the networks in them, under ComfyUI's memory management."""
+"""This module finds model files and loads their networks under ComfyUI's memory management."""
 
 import os
 from collections.abc import Callable
@@ -24,9 +24,10 @@ from .common import AdaQualAssessor, AdaQualModel, check_offered, offered, schem
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of model: its folder, the file that comes with the pack, the ends of names, and how another is opened.
+    """A family is one kind of model: its folder, the file that comes with the pack, endings of file names, and how a file is
+    opened.
 
-    ``open(path, device, offload, **options)`` gives a ModelPatcher that computes on ``device`` and rests on ``offload``.
+    ``open(path, device, offload, **options)`` returns a ModelPatcher that computes on ``device`` and rests on ``offload``.
     """
 
     folder: str
@@ -41,7 +42,7 @@ CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".tar")
 
 
 def _half(device: torch.device) -> torch.dtype:
-    """float16 or bfloat16 where ComfyUI says so, else float32."""
+    """Return float16 or bfloat16 where ComfyUI recommends it for ``device``, otherwise float32."""
     if comfy.model_management.is_device_cpu(device):
         return torch.float32
     return comfy.model_management.vae_dtype(device, [torch.float16, torch.bfloat16])
@@ -53,17 +54,18 @@ def _open_model(path: Path, device: torch.device, offload: torch.device, mode: s
 
 
 JUDGE = "adaqual_judge"
-"""Where a patcher keeps what :func:`adaqual_core.quality.assess.assess` takes; its network is that, or belongs to it."""
+"""Name under which a patcher keeps the assessor object; the patcher's own network is that object or a part of it."""
 
 
 BITS = {"as in the files": None, "8 bit": 8, "4 bit": 4}
 
 
 def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits: int | None = None) -> ModelPatcher:
-    """The small ones compute in float32: their statistics need it, and it costs little.
+    """Open the assessor at ``path`` as a ModelPatcher.
 
-    DeQA-Score keeps its file's type: ComfyUI moves as many of its weights to the device as there is room for, and its
-    operations bring each of the others there when it is needed.
+    The small networks compute in float32: their statistics need it, and it costs little. DeQA-Score keeps the type of its
+    files. ComfyUI moves as many of its weights to the device as there is room for; its operations fetch each of the others when
+    it is needed.
     """
     judge: Any = open_assessor(path, bits=bits, operations=comfy.ops.manual_cast, offload=True)
     network = judge
@@ -84,9 +86,9 @@ for _family in (MODELS, ASSESSORS):
 
 
 def choices(family: Family) -> list[str]:
-    """What a loader offers: the shipped file first, then what lies in the folders.
+    """Return what a loader offers: the shipped file first, then the files in the family's folders.
 
-    A folder with a config.json is one model, whatever its files are called.
+    A folder with a config.json counts as one model, whatever its files are called.
     """
     found = {family.shipped: None}
     for name in folder_paths.get_filename_list(family.folder):
@@ -97,7 +99,7 @@ def choices(family: Family) -> list[str]:
 
 
 def find(family: Family, name: str) -> Path:
-    """The file or folder behind a choice; ValueError with folder, name and remedy where there is none."""
+    """Return the file or folder of a choice; ValueError with folder, name and remedy where it is not there."""
     if name == family.shipped:
         if not family.shipped_path.is_file():
             raise ValueError(
@@ -119,12 +121,12 @@ def find(family: Family, name: str) -> Path:
 
 
 def _stamp(path: Path) -> int:
-    """A number that changes when the file, or one directly in the folder, changes."""
+    """Return a number that changes when the file changes, or when a file directly in the folder does."""
     files = path.iterdir() if path.is_dir() else [path]
     return max(file.stat().st_mtime_ns for file in files)
 
 
-def _open(family: Family, path: Path, changed: int, **options) -> ModelPatcher:
+def _open(family: Family, path: Path, changed: int, **options: Any) -> ModelPatcher:
     device, offload = comfy.model_management.vae_device(), comfy.model_management.vae_offload_device()
     return family.open(path, device, offload, **options)
 
@@ -132,20 +134,21 @@ def _open(family: Family, path: Path, changed: int, **options) -> ModelPatcher:
 _remembered = lru_cache(maxsize=4)(_open)
 
 
-def open_network(family: Family, name: str | None = None, **options) -> ModelPatcher:
-    """The network of a choice (the shipped one without), read once and again when its file or an option has changed.
+def open_network(family: Family, name: str | None = None, **options: Any) -> ModelPatcher:
+    """Return the network of a choice, by default the shipped one.
 
-    Folders hold large models: those live only as long as ComfyUI's own cache keeps what the loader gave.
+    A file is read once, and again when it or an option has changed. Folders hold large models, so the pack remembers none of
+    these: they live as long as ComfyUI's own cache keeps what the loader returned.
     """
     path = find(family, name or family.shipped)
     return (_open if path.is_dir() else _remembered)(family, path, _stamp(path), **options)
 
 
 def use(*patchers: ModelPatcher, memory: float = 0) -> None:
-    """Bring networks to their device, making room for ``memory`` bytes of work beside them.
+    """Load networks on their device, with room for ``memory`` bytes of work beside them.
 
-    They are loaded whole, as ComfyUI loads a VAE: they are small, and the core runs where their weights are. Only
-    DeQA-Score may stay in part where it rests.
+    They are loaded whole, as ComfyUI loads a VAE, because they are small and the core computes where their weights are. Only
+    DeQA-Score may stay partly where it rests.
     """
     judges = [judge_of(patcher) for patcher in patchers if patcher.get_attachment(JUDGE) is not None]
     whole = all(family_of(judge).whole for judge in judges)
@@ -153,7 +156,7 @@ def use(*patchers: ModelPatcher, memory: float = 0) -> None:
 
 
 def judge_of(patcher: ModelPatcher) -> Any:
-    """What :func:`adaqual_core.quality.assess.assess` takes, of a loaded assessor."""
+    """Return the assessor object that a loaded patcher holds, as :func:`adaqual_core.quality.assess.assess` takes it."""
     return patcher.get_attachment(JUDGE)
 
 
@@ -172,11 +175,11 @@ def _valid(family: Family, name: str | None) -> bool | str:
 
 
 class AdaQualLoadModel(io.ComfyNode):
-    """Denoiser from a file."""
+    """This node loads a restorer from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualLoadModel",
             display_name="Load AdaQual Model",
@@ -213,29 +216,29 @@ class AdaQualLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name=None, mode=None) -> bool | str:
+    def validate_inputs(cls, model_name: str | None = None, mode: str | None = None) -> bool | str:
         """Name folder, file and remedy when the chosen file is not there; refuse an unknown mode."""
         answer = offered(mode=(mode, list(PUBLISHED_MODES)))
         return _valid(MODELS, model_name) if answer is True else answer
 
     @classmethod
-    def fingerprint_inputs(cls, model_name, mode="as published") -> str:
+    def fingerprint_inputs(cls, model_name: str, mode: str = "as published") -> str:
         """Load again when the file or the mode changes."""
         return f"{_changed(MODELS, model_name)} {mode}"
 
     @classmethod
-    def execute(cls, model_name, mode="as published") -> io.NodeOutput:
-        """Read the file."""
+    def execute(cls, model_name: str, mode: str = "as published") -> io.NodeOutput:
+        """Read the file, or return the network that was read before."""
         check_offered(mode=(mode, list(PUBLISHED_MODES)))
         return io.NodeOutput(open_network(MODELS, model_name, mode=PUBLISHED_MODES[mode]))
 
 
 class AdaQualLoadAssessor(io.ComfyNode):
-    """Quality assessor from a file or a folder."""
+    """This node loads a quality assessor from a file or a folder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualLoadAssessor",
             display_name="Load Quality Assessor",
@@ -274,18 +277,18 @@ class AdaQualLoadAssessor(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, assessor_name=None, weights=None) -> bool | str:
+    def validate_inputs(cls, assessor_name: str | None = None, weights: str | None = None) -> bool | str:
         """Name folder, file and remedy when the chosen file is not there; refuse an unknown choice of weights."""
         answer = offered(weights=(weights, list(BITS)))
         return _valid(ASSESSORS, assessor_name) if answer is True else answer
 
     @classmethod
-    def fingerprint_inputs(cls, assessor_name, weights="as in the files") -> str:
+    def fingerprint_inputs(cls, assessor_name: str, weights: str = "as in the files") -> str:
         """Load again when the file or the choice of weights changes."""
         return f"{_changed(ASSESSORS, assessor_name)} {weights}"
 
     @classmethod
-    def execute(cls, assessor_name, weights="as in the files") -> io.NodeOutput:
-        """Read the file."""
+    def execute(cls, assessor_name: str, weights: str = "as in the files") -> io.NodeOutput:
+        """Read the file or folder, or return the network that was read before."""
         check_offered(weights=(weights, list(BITS)))
         return io.NodeOutput(open_network(ASSESSORS, assessor_name, bits=BITS[weights]))

@@ -1,12 +1,14 @@
-"""Quality maps: estimate, edit, and convert from and to masks."""
+"""This module estimates and edits quality maps, and converts them from and to masks."""
 
 from dataclasses import replace
 from functools import partial
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..adaqual_core.alignment import mask_on_picture
-from ..adaqual_core.quality.map import edit_quality, quality_from_severity
+from ..adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
 from ..adaqual_core.video.memory import steady_maps
 from .assessing import judged, ready
 from .common import (
@@ -32,11 +34,11 @@ _HEATMAP = (
 
 
 class AdaQualEstimateQuality(io.ComfyNode):
-    """Picture → quality map."""
+    """This node estimates the quality map of pictures."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualEstimateQuality",
             display_name="Estimate Quality Map",
@@ -63,7 +65,7 @@ class AdaQualEstimateQuality(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, assessor=None, temporal=0) -> io.NodeOutput:
+    def execute(cls, image: Tensor, assessor: ModelPatcher | None = None, temporal: int = 0) -> io.NodeOutput:
         """Judge frame by frame."""
         image, assessor = checked_image("image", image), ready(assessor)
         report, count = reporter(len(image)), len(image)
@@ -75,11 +77,11 @@ class AdaQualEstimateQuality(io.ComfyNode):
 
 
 class AdaQualEditQuality(io.ComfyNode):
-    """Quality map → edited quality map."""
+    """This node edits a quality map by hand."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualEditQuality",
             display_name="Edit Quality Map",
@@ -141,7 +143,16 @@ class AdaQualEditQuality(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, quality, override_quality, minimum, maximum, gain, blur, override=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        quality: QualityMap,
+        override_quality: float,
+        minimum: float,
+        maximum: float,
+        gain: float,
+        blur: float,
+        override: Tensor | None = None,
+    ) -> io.NodeOutput:
         """Edit the scores."""
         if override is not None:
             override = mask_on_picture(checked_mask("override", override), quality.height, quality.width)
@@ -159,11 +170,11 @@ class AdaQualEditQuality(io.ComfyNode):
 
 
 class AdaQualQualityToMask(io.ComfyNode):
-    """Quality map → mask."""
+    """This node makes a mask of damage from a quality map."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualQualityToMask",
             display_name="Quality Map to Mask",
@@ -175,17 +186,17 @@ class AdaQualQualityToMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, quality) -> io.NodeOutput:
-        """Convert."""
+    def execute(cls, quality: QualityMap) -> io.NodeOutput:
+        """Turn scores into severities per pixel."""
         return io.NodeOutput(severity_mask(quality))
 
 
 class AdaQualMaskToQuality(io.ComfyNode):
-    """Mask → quality map."""
+    """This node makes a quality map from a mask of damage."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualMaskToQuality",
             display_name="Mask to Quality Map",
@@ -207,8 +218,8 @@ class AdaQualMaskToQuality(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, mask, image=None) -> io.NodeOutput:
-        """Convert."""
+    def execute(cls, mask: Tensor, image: Tensor | None = None) -> io.NodeOutput:
+        """Turn severities into scores, on the size of ``image`` where one is given."""
         mask = checked_mask("mask", mask)
         if image is None:
             return io.NodeOutput(quality_from_severity(mask))

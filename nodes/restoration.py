@@ -1,4 +1,4 @@
-"""From quality map to restored picture: prompt, sampler, and both in one node."""
+"""This module goes from quality map to restored picture: prompt, sampler, and the whole chain in one node."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
 from ..adaqual_core.quality.assess import family_of
+from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.restore import restore
@@ -60,18 +61,22 @@ _PRESERVE = (
 
 
 def strength_input() -> io.Float.Input:
+    """Return the input ``strength``, which several nodes share."""
     return io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=_STRENGTH)
 
 
 def preserve_input() -> io.Float.Input:
+    """Return the input ``preserve``, which several nodes share."""
     return io.Float.Input("preserve", default=4.5, min=1.0, max=5.0, step=0.1, tooltip=_PRESERVE)
 
 
 def seed_input() -> io.Int.Input:
+    """Return the input ``seed``, which several nodes share."""
     return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip=_SEED)
 
 
 def steps_input() -> io.Int.Input:
+    """Return the input ``steps``, which several nodes share."""
     return io.Int.Input("steps", default=0, min=0, max=100, tooltip=_STEPS)
 
 
@@ -86,7 +91,7 @@ def _factor(kind: str) -> io.Float.Input:
 
 
 def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], settings: RestoreSettings, report: Report) -> Tensor:
-    """A checked IMAGE restored frame by frame; ``prompts`` gives the prompt of each."""
+    """Restore a checked IMAGE frame by frame; ``prompts`` yields the prompt of each frame."""
     count = len(image)
 
     def pictures() -> Iterator[Tensor]:
@@ -98,12 +103,43 @@ def _restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], set
     return stack(pictures(), count)
 
 
+def judge_and_restore(
+    image: Tensor,
+    strength: float,
+    preserve: float,
+    seed: int,
+    steps: int,
+    model: ModelPatcher | None,
+    assessor: ModelPatcher | None,
+    temporal: int,
+) -> tuple[Tensor, QualityMap]:
+    """Run the whole chain on an IMAGE [B, H, W, 1, 3 or 4]: return the restored IMAGE and the quality found in the input.
+
+    The arguments are the inputs of the node *Restore Image*; None stands for the shipped network, and 0 steps for the model's
+    own number. All frames are judged before any is restored, so that each network has the memory for itself. Both move one
+    bar, by their usual share of the time. Raises ValueError that names the input and what is wrong with it.
+    """
+    image, wishes = checked_image("image", image), PromptSettings(preserve=preserve)
+    restorer = model or open_network(MODELS)
+    settings = settings_for(restorer.model, steps=steps or None, seed=seed, strength=strength)
+    judge, count = ready(assessor), len(image)
+    share = round(8 * family_of(judge_of(judge)).share)
+    report = reporter(count, (0, share, 8))
+    single = (judged(judge, frame(image, i), partial(report, i)) for i in range(count))
+    maps = list(steady_maps(frames(image), single, temporal))
+    use(restorer, memory=working_memory(restorer.model, settings, *image.shape[1:3]))
+    prompts = (build_prompt(frame(image, i), maps[i], wishes) for i in range(count))
+    prompts = steady_prompts(frames(image), prompts, temporal)
+    restored = _restored(restorer, image, prompts, settings, reporter(count, (share, 8, 8)))
+    return restored, join_maps(maps)
+
+
 class AdaQualBuildPrompt(io.ComfyNode):
-    """Picture and quality map → adaptive prompt."""
+    """This node builds the adaptive prompt of pictures from their quality map."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualBuildPrompt",
             display_name="Build Adaptive Prompt",
@@ -151,15 +187,25 @@ class AdaQualBuildPrompt(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, quality, gamma, min_length, max_length, preserve, temporal=0, **factors) -> io.NodeOutput:
-        """Build frame by frame; ``factors`` are by kind of damage, 1 where a kind is not given."""
+    def execute(
+        cls,
+        image: Tensor,
+        quality: QualityMap,
+        gamma: float,
+        min_length: float,
+        max_length: float,
+        preserve: float,
+        temporal: int = 0,
+        **factors: float,
+    ) -> io.NodeOutput:
+        """Build the prompts frame by frame. ``factors`` are by kind of damage, and 1 for a kind that is not given."""
         asked = tuple(factors.get(kind, 1.0) for kind in KINDS)
         settings = PromptSettings(gamma, min_length, max_length, preserve, asked)
         image = checked_image("image", image)
-        count = len(image)
+        count, height, width, _ = image.shape
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
-        quality = fitted(quality, *image.shape[1:3], "image")
+        quality = fitted(quality, height, width, "image")
         maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
         single = (build_prompt(frame(image, i), maps[i], settings) for i in range(count))
         prompts = list(steady_prompts(frames(image), single, temporal))
@@ -167,11 +213,11 @@ class AdaQualBuildPrompt(io.ComfyNode):
 
 
 class AdaQualSampler(io.ComfyNode):
-    """Picture and prompt → restored picture."""
+    """This node restores pictures as a prompt asks."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualSampler",
             display_name="AdaQual Sampler",
@@ -236,7 +282,7 @@ class AdaQualSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, schedule=None) -> bool | str:
+    def validate_inputs(cls, schedule: str | None = None) -> bool | str:
         """Refuse an unknown schedule before anything runs."""
         return offered(schedule=(schedule, _SCHEDULES))
 
@@ -273,11 +319,11 @@ class AdaQualSampler(io.ComfyNode):
 
 
 class AdaQualRestore(io.ComfyNode):
-    """The whole chain in one node."""
+    """This node is the whole chain: it judges pictures, builds their prompts and restores them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualRestore",
             display_name="Restore Image",
@@ -317,22 +363,17 @@ class AdaQualRestore(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, strength, preserve, seed, steps, model=None, assessor=None, temporal=0) -> io.NodeOutput:
-        """Judge all frames, then build the prompt and sample frame by frame: each network has the memory for itself.
-
-        Both move one bar, by their usual share of the time.
-        """
-        image, wishes = checked_image("image", image), PromptSettings(preserve=preserve)
-        model = model or open_network(MODELS)
-        settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
-        assessor, count = ready(assessor), len(image)
-        share = round(8 * family_of(judge_of(assessor)).share)
-        report = reporter(count, (0, share, 8))
-        single = (judged(assessor, frame(image, i), partial(report, i)) for i in range(count))
-        maps = list(steady_maps(frames(image), single, temporal))
-        use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
-        prompts = (build_prompt(frame(image, i), maps[i], wishes) for i in range(count))
-        prompts = steady_prompts(frames(image), prompts, temporal)
-        restored = _restored(model, image, prompts, settings, reporter(count, (share, 8, 8)))
-        quality = join_maps(maps)
+    def execute(
+        cls,
+        image: Tensor,
+        strength: float,
+        preserve: float,
+        seed: int,
+        steps: int,
+        model: ModelPatcher | None = None,
+        assessor: ModelPatcher | None = None,
+        temporal: int = 0,
+    ) -> io.NodeOutput:
+        """Restore the batch and show the quality that was found in it."""
+        restored, quality = judge_and_restore(image, strength, preserve, seed, steps, model, assessor, temporal)
         return io.NodeOutput(restored, heatmap_image(quality), float(quality.mean.mean()))

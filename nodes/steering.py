@@ -1,4 +1,4 @@
-"""The quality map steers other diffusion models: through their conditioning, their guidance and their noise mask."""
+"""This module steers other diffusion models by a quality map: through their conditioning, guidance and noise mask."""
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -29,6 +29,7 @@ def _text(name: str, default: str, tooltip: str) -> io.String.Input:
 
 
 def _latent(samples: dict) -> Tensor:
+    """Return the tensor of a LATENT; ValueError where it holds several at once."""
     latent = samples["samples"]
     if getattr(latent, "is_nested", False):
         raise ValueError("samples: holds several latents at once (video with sound); give a latent of pictures or video")
@@ -36,11 +37,11 @@ def _latent(samples: dict) -> Tensor:
 
 
 class AdaQualAdaptiveConditioning(io.ComfyNode):
-    """CLIP and quality map → conditioning."""
+    """This node writes a masked prompt for each band of quality, for any model with a text encoder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualAdaptiveConditioning",
             display_name="Adaptive Conditioning",
@@ -146,7 +147,7 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
         strength_bad: float,
         samples: dict | None = None,
     ) -> io.NodeOutput:
-        """Encode the whole picture's text and those of the bands that occur."""
+        """Encode the text of the whole picture, and those of the bands that occur."""
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
         whole = global_text.strip()
@@ -177,11 +178,11 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
 
 
 class AdaQualGuider(io.ComfyNode):
-    """Model, conditioning and quality map → guider."""
+    """This node makes a guider with a guidance scale that follows a quality map."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualGuider",
             display_name="Quality Guider",
@@ -256,18 +257,18 @@ class AdaQualGuider(io.ComfyNode):
         preserve: float,
         negative: list | None = None,
     ) -> io.NodeOutput:
-        """Set the guider up; it works when the sampler calls it."""
+        """Make the guider; it works when the sampler calls it."""
         guider = QualityGuider(model, quality, low, high, gamma, preservation, preserve)
         guider.inner_set_conds({"positive": positive} | ({} if negative is None else {"negative": negative}))
         return io.NodeOutput(guider)
 
 
 class AdaQualDenoiseMask(io.ComfyNode):
-    """Latent and quality map → latent with a graded noise mask."""
+    """This node gives a latent a noise mask that is graded by a quality map."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualDenoiseMask",
             display_name="Quality Denoise Mask",

@@ -1,4 +1,4 @@
-"""VIDEO in, VIDEO out: a clip is restored frame by frame from file to file, so that it need not fit into memory."""
+"""This module restores a VIDEO frame by frame from file to file, so that a clip need not fit into memory."""
 
 import shutil
 import uuid
@@ -6,23 +6,29 @@ from functools import partial
 from pathlib import Path
 
 import folder_paths
+from comfy.model_patcher import ModelPatcher
 from comfy_api.input import VideoInput
 from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.latest import io
 from comfy_api.util import VideoComponents
+from torch import Tensor
 
 from ..adaqual_core.prompt import PromptSettings
+from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL
 from .assessing import judged, ready
 from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
-from .restoration import AdaQualRestore, preserve_input, seed_input, steps_input, strength_input
+from .restoration import judge_and_restore, preserve_input, seed_input, steps_input, strength_input
 
 
 def _file_of(video: VideoInput, beside: Path) -> Path | None:
-    """The file that a VIDEO is, or one made of it ``beside`` where it is only a part of a file; None for frames in memory."""
+    """Return the file of a VIDEO; None for frames in memory.
+
+    A VIDEO that is only a part of a file is written to a new one, whose name begins like ``beside``.
+    """
     if not isinstance(video, VideoFromFile):
         return None
     source = video.get_stream_source() if hasattr(video, "get_stream_source") else None
@@ -34,7 +40,7 @@ def _file_of(video: VideoInput, beside: Path) -> Path | None:
 
 
 def _restored_file(chain: Chain, source: Path, beside: Path) -> tuple[VideoInput, float]:
-    """The clip at ``source`` restored into a file ``beside``, and the mean quality found in it."""
+    """Restore the clip at ``source`` into a file named like ``beside``; return it and the mean quality found in ``source``."""
     try:
         from ..adaqual_core.video.container import WRITTEN
         from ..adaqual_core.video.segments import restore_clip
@@ -49,11 +55,11 @@ def _restored_file(chain: Chain, source: Path, beside: Path) -> tuple[VideoInput
 
 
 class AdaQualRestoreVideo(io.ComfyNode):
-    """The whole chain for a clip."""
+    """This node is the whole chain for a clip."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs and outputs."""
+        """Return the names, types, defaults and tooltips of the inputs and outputs."""
         return schema(
             node_id="AdaQualRestoreVideo",
             display_name="Restore Video",
@@ -79,7 +85,17 @@ class AdaQualRestoreVideo(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, video, strength, preserve, seed, steps, model=None, assessor=None, temporal=TEMPORAL) -> io.NodeOutput:
+    def execute(
+        cls,
+        video: VideoInput,
+        strength: float,
+        preserve: float,
+        seed: int,
+        steps: int,
+        model: ModelPatcher | None = None,
+        assessor: ModelPatcher | None = None,
+        temporal: int = TEMPORAL,
+    ) -> io.NodeOutput:
         """Restore a file as a stream, and frames that are in memory already as a batch."""
         folder = Path(folder_paths.get_temp_directory())
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,17 +103,16 @@ class AdaQualRestoreVideo(io.ComfyNode):
         source = _file_of(video, beside)
         if source is None:
             parts = video.get_components()
-            done = AdaQualRestore.execute(parts.images, strength, preserve, seed, steps, model, assessor, temporal)
-            restored, _, quality = done.result
+            restored, quality = judge_and_restore(parts.images, strength, preserve, seed, steps, model, assessor, temporal)
             made = VideoComponents(images=restored, audio=parts.audio, frame_rate=parts.frame_rate)
-            return io.NodeOutput(VideoFromComponents(made), quality)
-        model, assessor = model or open_network(MODELS), ready(assessor)
-        settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
+            return io.NodeOutput(VideoFromComponents(made), float(quality.mean.mean()))
+        restorer, assessed_by = model or open_network(MODELS), ready(assessor)
+        settings = settings_for(restorer.model, steps=steps or None, seed=seed, strength=strength)
         width, height = video.get_dimensions()
-        use(model, assessor, memory=working_memory(model.model, settings, height, width))
+        use(restorer, assessed_by, memory=working_memory(restorer.model, settings, height, width))
 
-        def judge(picture):
-            return judged(assessor, picture, stop_if_cancelled)
+        def judge(picture: Tensor) -> QualityMap:
+            return judged(assessed_by, picture, stop_if_cancelled)
 
-        chain = Chain(model.model, judge, PromptSettings(preserve=preserve), settings, temporal)
+        chain = Chain(restorer.model, judge, PromptSettings(preserve=preserve), settings, temporal)
         return io.NodeOutput(*_restored_file(chain, source, beside))

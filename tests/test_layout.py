@@ -155,6 +155,16 @@ def test_every_folder_is_a_package_that_says_what_it_holds():
         assert ast.get_docstring(tree(f"adaqual_core.{name}"))
 
 
+def test_every_function_of_a_node_is_annotated():
+    for module in of("nodes"):
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.FunctionDef):
+                found = node.args
+                given = [*found.posonlyargs, *found.args, *found.kwonlyargs, found.vararg, found.kwarg]
+                bare = [one.arg for one in given if one and one.annotation is None and one.arg not in ("self", "cls")]
+                assert not bare and node.returns is not None, f"{module}.{node.name}: {', '.join(bare) or 'its result'}"
+
+
 def test_the_reader_of_imports_sees_what_there_is():
     core = "adaqual_core"
     assert f"{core}.grid" in imports(f"{core}.quality.map") and f"{core}.quality.map" in imports(f"{core}.prompt")

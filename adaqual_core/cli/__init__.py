@@ -1,7 +1,7 @@
-"""The command line ``adaqual``, also ``python -m adaqual_core``.
+"""This package is the command line ``adaqual``, also ``python -m adaqual_core``.
 
-Everything that can be checked is checked before work starts, and help and wrong usage are answered without torch. Exit status: 0
-success, 1 failure, 2 wrong usage, 130 interrupted; an error is one line on stderr.
+A call checks all that it can before work starts, and answers help and wrong usage without torch. The exit status is 0 for
+success, 1 for failure, 2 for wrong usage and 130 for an interrupt. An error is one line on stderr.
 """
 
 import importlib

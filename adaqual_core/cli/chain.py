@@ -1,4 +1,4 @@
-"""From decoded picture to restored picture: what the commands share that restore or judge."""
+"""This module takes a decoded picture to a restored one. The commands that restore or judge share it."""
 
 import argparse
 import sys
@@ -30,7 +30,10 @@ NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 def open_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is cuda where there is one, else mps, else cpu."""
+    """Return the device of that name; ``auto`` is cuda where there is one, else mps, else cpu.
+
+    Raises :class:`UsageError` for a device that this machine does not have.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
@@ -43,7 +46,10 @@ def open_device(name: str) -> torch.device:
 
 
 def settings_from(build: Callable[..., Any], args: argparse.Namespace, *names: str) -> Any:
-    """Settings built from those of the named options that were given; what their own checks refuse is wrong usage."""
+    """Return what ``build`` makes of those of the named options that were given.
+
+    A ValueError that ``build`` raises becomes a :class:`UsageError` that names the option.
+    """
     try:
         return build(**given(args, *names))
     except ValueError as problem:
@@ -52,12 +58,12 @@ def settings_from(build: Callable[..., Any], args: argparse.Namespace, *names: s
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Those of the named options that were given, by name."""
+    """Return the values of those of the named options that were given, by name."""
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def peak_rss_mb() -> float | None:
-    """Most memory this process has held, in MiB; None where the system does not tell (Windows)."""
+    """Return the most memory that this process has held so far, in MiB; None where the system does not tell (Windows)."""
     try:
         import resource
     except ImportError:
@@ -67,7 +73,7 @@ def peak_rss_mb() -> float | None:
 
 
 def open_judge(args: argparse.Namespace, device: torch.device) -> Assessor:
-    """The assessor that the options name."""
+    """Open the assessor that the options name, by default the one that comes with the pack."""
     return open_assessor(args.assessor or SHIPPED_ASSESSOR, device, args.assessor_bits)
 
 
@@ -81,12 +87,15 @@ def need_kinds(option: str, assessor: Assessor, args: argparse.Namespace) -> Non
 
 
 def open_models(args: argparse.Namespace, device: torch.device) -> tuple[nn.Module, Assessor]:
-    """The restorer and the assessor that the options name."""
+    """Open the restorer and the assessor that the options name, by default those that come with the pack."""
     return load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
 
 
 def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap:
-    """The map of one picture [1, 3 or 4, H, W]; scores of slow assessors are kept in :func:`cache_folder`."""
+    """Return the quality map of one picture [1, 3 or 4, H, W] in [0, 1], and show progress under ``label``.
+
+    Scores of slow assessors are kept in :func:`adaqual_core.quality.assess.cache_folder`.
+    """
     with tqdm(desc=f"{label}: quality", unit="step", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -105,9 +114,10 @@ def restore_picture(
     label: str,
     assumed: Mapping[str, float] = NOTHING,
 ) -> tuple[Restored, float]:
-    """The whole chain on one decoded picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before.
+    """Judge and restore one decoded picture [1, 3 or 4, H, W] in [0, 1], and show progress under ``label``.
 
-    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees.
+    Returns the result and the mean quality, 1 to 5, that was found in the input. ``assumed`` holds severities by kind of
+    damage: the picture is restored as if it had each of them at least, whatever the assessor sees.
     """
     quality = judge_picture(assessor, picture, label)
     told = quality
@@ -124,5 +134,5 @@ def restore_picture(
 
 
 def shown(path: Path) -> str:
-    """A path as a label of progress: its last part, shortened."""
+    """Return the last part of a path, shortened to at most 60 characters, as a label of progress."""
     return path.name if len(path.name) <= 60 else f"{path.name[:40]}…{path.name[-16:]}"

@@ -1,4 +1,4 @@
-"""``adaqual restore`` of a clip; PyAV is needed for nothing else here."""
+"""This module is ``adaqual restore`` for a clip. No other command needs PyAV for its work."""
 
 import argparse
 import json
@@ -21,7 +21,10 @@ from .chain import need_kinds, open_models, peak_rss_mb
 
 
 def restore_clip(args: argparse.Namespace, prompts: PromptSettings, sampling: Mapping[str, Any], device: torch.device) -> int:
-    """Restore the clip that the options name; the exit status. ``sampling``: the settings of the sampler that were given."""
+    """Restore the clip that the options name, print the report where ``--json`` asks for it, and return the exit status.
+
+    ``sampling`` holds the sampler's settings that were given. Raises :class:`PictureError` where PyAV is missing or too old.
+    """
     try:
         from ..video.command import restore_clip_file
     except ImportError as missing:

@@ -1,4 +1,4 @@
-"""``adaqual convert``: published checkpoints as safetensors."""
+"""This module is ``adaqual convert``: it writes published checkpoints as safetensors."""
 
 import argparse
 
@@ -8,7 +8,10 @@ from ..quality.deqa.lora import merge_adapter
 
 
 def run(args: argparse.Namespace, planned: None) -> int:
-    """Convert the checkpoint of the options and say what of it was dropped."""
+    """Convert the checkpoint that the options name, and say which of its tensors were dropped. Returns exit status 0.
+
+    With ``--base`` the input is a LoRA adapter of DeQA-Score, which is merged into its base model.
+    """
     if args.base is not None:
         say(f"{args.output}: DeQA-Score, {merge_adapter(args.base, args.input, args.output)} weights changed by the adapter")
         return 0

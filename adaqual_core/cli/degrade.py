@@ -1,4 +1,4 @@
-"""``adaqual degrade``: damage a picture for tests."""
+"""This module is ``adaqual degrade``: it damages a picture for tests."""
 
 import argparse
 from dataclasses import replace
@@ -12,7 +12,7 @@ from .output import write_job
 
 
 def run(args: argparse.Namespace, planned: Plan) -> int:
-    """Damage the planned picture; every frame of an animation gets the same damage."""
+    """Damage the planned picture, every frame of an animation in the same way, and return exit status 0."""
     for job in planned.jobs:
         frames = []
         for frame in read_frames(job.header):

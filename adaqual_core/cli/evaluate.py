@@ -1,4 +1,4 @@
-"""``adaqual evaluate``: restore degraded pictures and measure them beside their originals."""
+"""This module is ``adaqual evaluate``: it restores degraded pictures and measures them beside their originals."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from .chain import given, judge_picture, open_device, open_models, restore_pictu
 
 
 def run(args: argparse.Namespace, planned: list[Pair]) -> int:
-    """Print a table of the measures per class, and on request one JSON object."""
+    """Print a table of the measures per class, and one JSON object where ``--json`` asks for it. Returns exit status 0."""
     model, assessor = open_models(args, open_device(args.device))
     settings, prompts = settings_for(model, **given(args, "steps")), PromptSettings()
 

@@ -1,4 +1,4 @@
-"""``adaqual golden``: our networks beside the outputs of their reference implementations."""
+"""This module is ``adaqual golden``: it compares our networks with outputs of their reference implementations."""
 
 import argparse
 import json
@@ -9,9 +9,9 @@ from ..published.golden import check_golden
 
 
 def run(args: argparse.Namespace, planned: None) -> int:
-    """Status 0 only where every error is below its tolerance.
+    """Print every output's relative error. Returns exit status 0 where all are below their tolerances, otherwise 1.
 
-    JSON has no infinity: outputs of another shape or with NaN count as the largest float.
+    JSON has no infinity, so an output of another shape or with NaN is reported as the largest float.
     """
     report = check_golden(args.input)
     errors = {name: min(error, sys.float_info.max) for name, error in report["outputs"].items()}

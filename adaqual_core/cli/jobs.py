@@ -1,4 +1,4 @@
-"""What a command is to read and write, planned and checked from names and headers, before torch or any model is loaded."""
+"""This module plans what a command reads and writes. It checks names and headers before torch or any model is loaded."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ from .messages import complain, note
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to read and the files to write from it; ``name`` is what reports call it."""
+    """A job is one picture to read and the files to write from it. ``name`` is what reports call it."""
 
     name: str
     header: Header
@@ -29,7 +29,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The pictures of one call. ``failed`` and ``skipped`` are names; of a single picture, failures are raised instead."""
+    """A plan holds the pictures of one call.
+
+    ``failed`` and ``skipped`` are names of pictures of a folder that cannot be read or written, and of those whose output is
+    there already. Where the call names a single picture, failures are raised instead.
+    """
 
     jobs: list[Job]
     failed: list[str] = field(default_factory=list)
@@ -37,12 +41,12 @@ class Plan:
 
     @property
     def count(self) -> int:
-        """The number of pictures, skipped ones not counted."""
+        """The number of pictures, without the skipped ones."""
         return len(self.jobs) + len(self.failed)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of a file, equal for all names of one file; None where there is none."""
+    """Return device and number of a file, which are equal for all names of one file; None where there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -68,7 +72,10 @@ def check_job(header: Header, target: Path) -> None:
 
 
 def plan_picture(source: Path, target: Path, skip_existing: bool = False) -> Plan:
-    """The plan for one picture; where ``target`` is a folder, the output goes there under the picture's own name."""
+    """Return the plan for one picture; where ``target`` is a folder, the output goes there under the picture's own name.
+
+    Raises :class:`PictureError` for a picture that cannot be read, and for a target that cannot be written or cannot hold it.
+    """
     header = read_header(source)
     if os.path.isdir(target):
         written = any(source.suffix.lower() in known.suffixes for known in WRITTEN)
@@ -81,9 +88,10 @@ def plan_picture(source: Path, target: Path, skip_existing: bool = False) -> Pla
 
 
 def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """The place of each picture's output below the output folder, without the ending.
+    """Return the place of each picture's output below the output folder, without the ending.
 
-    It is the picture's own without its ending. Pictures that differ in the ending alone keep it, as ``one.jpg`` and ``one.png``.
+    The place is the picture's own path below ``folder`` without its ending. Pictures whose paths differ in the ending alone
+    keep it: the outputs of one.jpg and one.png are one.jpg.png and one.png.png.
     """
     inside = [path.relative_to(folder) for path in paths]
     plain = [place.with_suffix("") for place in inside]
@@ -96,10 +104,11 @@ def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
 def _plan_folder(
     folder: Path, outputs: Sequence[Path], recursive: bool, targets_of: Callable[[Header, Path], tuple[Path, ...]]
 ) -> Plan:
-    """The plan for all pictures of a folder that is written into the folders ``outputs``.
+    """Return the plan for all pictures of a folder whose results go into the folders ``outputs``.
 
-    ``targets_of`` gives the checked targets for a header and a picture's place below the folder, without its ending, and none
-    for a picture to skip. Pictures that cannot be read or written count as failed and are said at once.
+    ``targets_of`` is given a header and the picture's place below the folder, without its ending. It returns the checked
+    targets, or none for a picture to skip. A picture that cannot be read or written counts as failed, and one line on stderr
+    says why.
     """
     for path in outputs:
         if os.path.exists(path) and not os.path.isdir(path):
@@ -134,9 +143,10 @@ def _plan_folder(
 
 
 def plan_restore(folder: Path, output: Path, recursive: bool, skip_existing: bool) -> Plan:
-    """The plan for restoring all pictures of a folder, each written into ``output`` under its own name.
+    """Return the plan for restoring all pictures of a folder, each written into ``output`` under its own name.
 
-    They become PNG; pages and floats, which PNG cannot hold, stay TIFF.
+    Results are PNG, except pages and floats: PNG cannot hold these, so they stay TIFF. Raises :class:`PictureError` for a
+    folder without pictures and where ``output`` is a file.
     """
 
     def targets_of(header: Header, place: Path) -> tuple[Path, ...]:
@@ -151,7 +161,11 @@ def plan_restore(folder: Path, output: Path, recursive: bool, skip_existing: boo
 
 
 def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursive: bool) -> Plan:
-    """The plan for judging a picture or a folder; ``targets`` are the grey map and the heatmap, where they are asked for."""
+    """Return the plan for judging a picture or a folder; the targets are the grey map and the heatmap, where they are asked
+    for.
+
+    Raises :class:`PictureError` for a picture that cannot be read, and for a target that cannot be written.
+    """
     outputs = [path for path in (maps, heatmaps) if path is not None]
 
     def targets_of(header: Header, place: Path) -> tuple[Path, ...]:
@@ -172,14 +186,21 @@ def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursi
 
 
 def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
-    """Raise :class:`PictureError` that lists the pictures of a folder that failed, where any did."""
+    """Raise :class:`PictureError` that lists the pictures of a folder that failed, where any did.
+
+    ``failed`` are those that failed during the work, beside those of the plan; ``rest`` says what became of the other pictures.
+    """
     names = [*plan.failed, *failed]
     if names:
         raise PictureError(f"{len(names)} of {plan.count} pictures failed: {', '.join(names)}; {rest}")
 
 
 def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
-    """What the command of the options is to do; None for commands about other files than pictures, clips among them."""
+    """Return what the command of the options is to do.
+
+    That is None for commands about other files than pictures, clips among them. Raises :class:`PictureError` for files that
+    cannot be read or written.
+    """
     if getattr(args, "max_megapixels", None) is not None:
         allow_megapixels(args.max_megapixels)
     if args.command == "restore" and is_clip(args.input) and not os.path.isdir(args.input):

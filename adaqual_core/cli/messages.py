@@ -1,11 +1,11 @@
-"""What the command line says on stderr: errors and notes, one line each."""
+"""This module writes errors and notes of the command line to stderr, one line each."""
 
 import os
 import sys
 
 
 class UsageError(ValueError):
-    """An argument that no picture or model could make right."""
+    """An argument is wrong in itself: no picture or model could make it right."""
 
 
 def _line(text: str) -> None:
@@ -14,12 +14,12 @@ def _line(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Say what a file lost or what was left out."""
+    """Write a line that says what a file lost or what was left out."""
     _line(f"adaqual: note: {text}")
 
 
 def complain(problem: BaseException) -> None:
-    """Say what went wrong; errors that only a mistake in the program can cause ask to be reported."""
+    """Write a line that says what went wrong. Errors that only a mistake in the program can cause ask to be reported."""
     message = str(problem)
     if not isinstance(problem, (ValueError, OSError, RuntimeError, MemoryError)):
         frame = problem.__traceback__

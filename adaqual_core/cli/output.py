@@ -1,4 +1,4 @@
-"""Writing what a command made of a picture, with one line about what the file could not hold."""
+"""This module writes what a command made of a picture, and says in one line what the file could not hold."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The words of the command line. Nothing here imports torch, so that help and wrong usage are answered at once."""
+"""This module defines the words of the command line. It imports no torch, so that help and wrong usage are answered at once."""
 
 import argparse
 import math
@@ -13,15 +13,17 @@ from .messages import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises :class:`UsageError` instead of ending the program."""
+    """This parser raises :class:`UsageError` instead of ending the program."""
 
     def error(self, message: str):
-        """Refuse wrong usage."""
+        """Raise :class:`UsageError` with the message of argparse."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """A type of argument: a whole number from ``low`` to ``high``."""
+    """Return a function that reads a whole number from ``low`` to ``high``, for argparse; without ``high`` there is no upper
+    limit.
+    """
 
     def read(text: str) -> int:
         limit = f"at least {low}" if high is None else f"{low} to {high}"
@@ -37,7 +39,7 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 def number(low: float, high: float = math.inf) -> Callable[[str], float]:
-    """A type of argument: a finite number from ``low`` to ``high``."""
+    """Return a function that reads a finite number from ``low`` to ``high``, for argparse."""
 
     def read(text: str) -> float:
         limit = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
@@ -158,7 +160,7 @@ def _add_quality(commands) -> None:
 
 
 def build_parser() -> Parser:
-    """The parser of all commands but ``train``, which takes its options from the training package."""
+    """Return the parser of all commands except ``train``, whose options come from the training package."""
     parser = Parser(prog="adaqual", description="Quality-adaptive restoration of unevenly damaged pictures.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     _add_restore(commands)
@@ -200,7 +202,7 @@ def build_parser() -> Parser:
 
 
 def _check_clip(args: argparse.Namespace) -> None:
-    """Raise :class:`UsageError` for options that the kind of input, clip or pictures, does not have."""
+    """Raise :class:`UsageError` for an option of clips beside pictures, or of pictures beside a clip."""
     if not is_clip(args.input) and args.temporal is not None:
         raise UsageError(f"--temporal: {args.temporal}, but {args.input} is no clip; leave it out")
     if is_clip(args.input):
@@ -211,9 +213,10 @@ def _check_clip(args: argparse.Namespace) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The options in ``argv``; raises :class:`UsageError`.
+    """Return the options in ``argv``; raises :class:`UsageError` where they are wrong.
 
-    Kinds of damage are parsed too: ``kinds`` (degrade), and ``factors`` and ``assumed`` (restore).
+    Lists of kinds of damage are parsed too: ``kinds`` (degrade) is a tuple of names, ``factors`` (restore) one number per kind,
+    and ``assumed`` (restore) severities by kind.
     """
     args = build_parser().parse_args(argv)
     try:

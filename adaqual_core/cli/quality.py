@@ -1,4 +1,4 @@
-"""``adaqual quality``: the map of a picture, or of all pictures of a folder."""
+"""This module is ``adaqual quality``: it judges a picture, or all pictures of a folder."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from .messages import complain
 
 
 def _mean_kinds(quality: QualityMap) -> dict[str, float] | None:
-    """Mean severity of each kind of damage in the one picture of a map; None where the map names no kinds."""
+    """Return the mean severity of each kind of damage in the one picture of a map; None where the map names no kinds."""
     kinds = quality.kind_cells()
     return None if kinds is None else {kind: round(float(kinds[:, i].mean()), 4) for i, kind in enumerate(KINDS)}
 
@@ -41,7 +41,10 @@ def _judge_file(assessor: Assessor, job: Job, args: argparse.Namespace) -> dict:
 
 
 def run(args: argparse.Namespace, planned: Plan) -> int:
-    """Judge what is planned. Of a folder, every picture that can be read is judged, and failures are listed at the end."""
+    """Judge the planned pictures, and return exit status 0 where all were judged.
+
+    Of a folder, every picture that can be read is judged, and :class:`PictureError` lists the failures at the end.
+    """
     device = open_device(args.device)
     folder = os.path.isdir(args.input)
     reports, failed = [], []

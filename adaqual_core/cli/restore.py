@@ -1,4 +1,4 @@
-"""``adaqual restore``: one picture, or all pictures of a folder."""
+"""This module is ``adaqual restore``: it restores one picture, all pictures of a folder, or a clip."""
 
 import argparse
 import json
@@ -26,7 +26,11 @@ SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride"
 def _restore_file(
     model: nn.Module, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace
 ) -> dict:
-    """Restore every frame of a file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
+    """Restore every frame of a file, write the result, and return what is reported of it.
+
+    ``seconds`` in the report is the time for judging and restoring, without reading, writing and the second judgement.
+    Qualities are means over the frames, 1 to 5.
+    """
     frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0
     for number, frame in enumerate(read_frames(job.header), 1):
         label = shown(job.header.path) + (f" {number}/{job.header.frames}" if job.header.frames > 1 else "")
@@ -53,7 +57,7 @@ def _restore_file(
 
 
 def _summary(reports: list[dict], steps: int | None) -> dict:
-    """Sums and means over the pictures, for the JSON object."""
+    """Return sums and means over the pictures, for the JSON object; ``steps`` is None where no picture was restored."""
     summary: dict[str, float | None] = {"seconds": round(sum(report["seconds"] for report in reports), 3), "steps": steps}
     for key in ("mean_quality_before", "mean_quality_after"):
         summary[key] = round(sum(report[key] for report in reports) / len(reports), 4) if reports else None
@@ -63,9 +67,9 @@ def _summary(reports: list[dict], steps: int | None) -> dict:
 
 
 def run(args: argparse.Namespace, planned: Plan | None) -> int:
-    """Restore what is planned, or a clip where no pictures are.
+    """Restore the planned pictures, or the clip where ``planned`` is None, and return exit status 0 where all were restored.
 
-    Of a folder, every picture that can be restored is, and failures are listed at the end.
+    Of a folder, every picture that can be restored is restored, and :class:`PictureError` lists the failures at the end.
     """
     settings_from(RestoreSettings, args, *SAMPLING)
     prompts = settings_from(PromptSettings, args, "preserve", "factors")

@@ -1,4 +1,4 @@
-"""``adaqual train``: the training package comes with a source checkout (``make setup``), and only there."""
+"""This module is ``adaqual train``. The training package comes with a source checkout (``make setup``), and only there."""
 
 import sys
 
@@ -7,7 +7,10 @@ from .parser import Parser
 
 
 def train(argv: list[str]) -> int:
-    """Train with the options in ``argv``; :class:`UsageError` where there is no training package, or Python is too old for it."""
+    """Train with the options in ``argv`` and return exit status 0.
+
+    Raises :class:`UsageError` where there is no training package, or where Python is too old for it.
+    """
     if sys.version_info < (3, 11):
         raise UsageError(f"train: needs Python 3.11 or newer to read recipes, but this is {sys.version.split()[0]}; install one")
     try:

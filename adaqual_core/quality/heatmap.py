@@ -51,7 +51,7 @@ def _label(text: str, size: float) -> Image.Image:
     except TypeError:
         font = ImageFont.load_default()
         factor = max(1, int(size / font.getbbox("0")[3]))
-    left, top, right, bottom = font.getbbox(text)
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
     mask = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=font)
     return ImageOps.scale(mask, factor, Image.Resampling.NEAREST)
@@ -102,11 +102,6 @@ def kinds_sheet(quality: QualityMap) -> Tensor:
     Eight panels in the order of KINDS show the maps of severity. Above each stand the kind's name and its mean severity, below
     all the colour scale from severity 1 (dark violet) to 0 (yellow). Raises ValueError where the map names no kinds.
     """
-    if quality.kinds is None:
-        raise ValueError(
-            f"quality: the map names no kinds of damage (made by: {quality.assessor}); use an assessor that does "
-            "(`adaqual train` makes one), or say the kinds with set_damage"
-        )
     scale = _PANEL / max(quality.height, quality.width)
     height, width = (max(1, round(side * scale)) for side in (quality.height, quality.width))
     box = max(width, _NARROWEST) + _GAP

@@ -130,10 +130,16 @@ class QualityMap:
         kinds = resampled(self.kinds, *cell_grid(self))
         return raised(kinds, {kind: worst_of_cells(damage) for kind, damage in self.painted.items()})
 
-    def kind_pixels(self, kind: str) -> Tensor | None:
-        """Severity of one kind per pixel, [B, 1, height, width] in [0, 1], or None where it is not known."""
+    def kind_pixels(self, kind: str) -> Tensor:
+        """Return the severity of one kind of damage per pixel, [B, 1, height, width] in [0, 1].
+
+        Raises ValueError where the map names no kinds.
+        """
         if self.kinds is None:
-            return None
+            raise ValueError(
+                f"quality: the map names no kinds of damage (made by: {self.assessor}); use an assessor that does "
+                "(`adaqual train` makes one), or say the kinds with set_damage"
+            )
         index = KINDS.index(kind)
         severity = resampled(self.kinds[:, index : index + 1], self.height, self.width)
         return torch.maximum(severity, self.painted[kind]) if kind in self.painted else severity

@@ -1,1 +1,1 @@
-"""Steering other models by the quality map."""
+"""This package steers other models by the quality map: texts per band, masks and guidance on latents, and blending."""

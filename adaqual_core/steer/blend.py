@@ -1,6 +1,7 @@
-"""Several versions of one picture into one, without seams: multi-band blending (Burt and Adelson 1983), best per region.
+"""This module joins several versions of one picture without seams, by multi-band blending (Burt and Adelson 1983).
 
-Each frequency band is mixed over a width that suits it: colours slowly, detail sharply.
+Each frequency band is mixed over a width that suits it: colours slowly, detail sharply. Which version is taken where follows a
+quality map (:func:`blend`) or one map per version (:func:`best_per_region`); both rules are our definition.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,11 @@ from ..visible import filled, invisible
 
 
 def enlarged(field: Tensor, height: int, width: int) -> Tensor:
-    """[B, C, h, w] at another size: bicubic when enlarged, averaged over areas when reduced; clamped to its own range."""
+    """Return a field [B, C, h, w] as [B, C, height, width].
+
+    It is interpolated bicubically where it grows and averaged over areas where it shrinks, and its values stay within their
+    range.
+    """
     if tuple(field.shape[-2:]) == (height, width):
         return field
     if field.shape[-2] >= height and field.shape[-1] >= width:
@@ -34,10 +39,11 @@ def _reduced(field: Tensor) -> Tensor:
 
 @float32_default()
 def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
-    """Versions [N, C, H, W] and weights [N, 1, H, W] (sum 1 at each pixel) → one picture [C, H, W] in the versions' range.
+    """Blend versions [N, C, H, W] by weights [N, 1, H, W], which sum to 1 at each pixel, into one picture [C, H, W].
 
-    ``levels`` bands beside the coarsest; 0 is a plain weighted mean. Detail is mixed where the weights cross, and each
-    coarser band over twice the width: up to about 2^(levels + 1) px. Equal versions give themselves.
+    ``levels`` (0 or more) is the number of bands beside the coarsest one; with 0 the result is the plain weighted mean. Detail
+    is mixed where the weights cross, and each coarser band over twice that width, up to about 2^(levels + 1) px. The result
+    stays in the versions' range, and equal versions give themselves. Raises ValueError for negative ``levels``.
     """
     if levels < 0:
         raise ValueError(f"levels: {levels}; give at least 0")
@@ -56,14 +62,17 @@ def multiband(pictures: Tensor, weights: Tensor, levels: int) -> Tensor:
 
 
 def _on_canvas(region: Region, frame: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Top, left, height and width in px of a region on a canvas of ``size`` (height, width) that shows ``frame``."""
+    """Return top, left, height and width in px of a region on a canvas of ``size`` (height, width) that shows ``frame``."""
     rows, columns = size[0] / frame.height, size[1] / frame.width
     height, width = max(1, round(region.height * rows)), max(1, round(region.width * columns))
     return round((region.top - frame.top) * rows), round((region.left - frame.left) * columns), height, width
 
 
 def _placed(picture: Tensor, region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
-    """A picture [C, H, W] that shows ``region`` on a canvas [C, *size] that shows ``frame``; its border repeats beyond it."""
+    """Put a picture [C, H, W] that shows ``region`` on a canvas [C, *size] that shows ``frame``.
+
+    Beyond the region the picture's border is repeated.
+    """
     top, left, height, width = _on_canvas(region, frame, size)
     picture = enlarged(picture[None], height, width)[0]
     if (top, left, height, width) == (0, 0, *size):
@@ -73,7 +82,7 @@ def _placed(picture: Tensor, region: Region, frame: Region, size: tuple[int, int
 
 
 def _inside(region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
-    """1 where a region lies on a canvas of ``size`` that shows ``frame``, 0 beyond it: [1, 1, *size]."""
+    """Return a mask [1, 1, *size] that is 1 where ``region`` lies on a canvas that shows ``frame``, and 0 elsewhere."""
     top, left, height, width = _on_canvas(region, frame, size)
     result = torch.zeros(1, 1, *size)
     result[..., max(0, top) : top + height, max(0, left) : left + width] = 1
@@ -82,7 +91,10 @@ def _inside(region: Region, frame: Region, size: tuple[int, int]) -> Tensor:
 
 @float32_default()
 def aligned(original: Tensor, version: Tensor, names: tuple[str, str]) -> Region:
-    """The region of ``original`` that ``version`` shows; ValueError with their names for pictures that cannot be aligned."""
+    """Return the region of ``original`` [C, h, w] that ``version`` [C', H, W] shows.
+
+    Raises ValueError, with the two ``names``, for pictures that cannot be aligned.
+    """
     region = region_shown(original, version)
     if region is None:
         (height, width), (rows, columns) = version.shape[1:], original.shape[1:]
@@ -94,11 +106,12 @@ def aligned(original: Tensor, version: Tensor, names: tuple[str, str]) -> Region
 
 
 def _mixed(versions: Callable[[Callable[[Tensor], Tensor]], Tensor], weights: Tensor, inside: Tensor, levels: int) -> Tensor:
-    """The blend of ``versions(prepare)`` [N, C, H, W], which applies ``prepare`` to each picture, by weights [N, 1, H, W].
+    """Blend ``versions(prepare)`` [N, C, H, W], which applies ``prepare`` to each picture, by weights [N, 1, H, W].
 
-    ``inside`` [N, 1, H, W] is 1 where a version shows anything. Bands are mixed where all do, so that nothing of one that was cut
-    off there reaches the border, which is a plain mean of the others. Colours that nobody can see do not mix with others; they
-    are the plain means of those at the same place.
+    ``inside`` [N, 1, H, W] is 1 where a version shows anything. Bands are mixed only where all versions show something;
+    elsewhere the result is the weighted mean of those that do, so that the border takes nothing from a version that was cut off
+    there. Colours that an alpha of 0 hides are kept apart from the visible ones: they become the weighted mean of the hidden
+    colours at the same place.
     """
 
     def plain(pictures: Tensor) -> Tensor:
@@ -121,11 +134,11 @@ def _mixed(versions: Callable[[Callable[[Tensor], Tensor]], Tensor], weights: Te
 def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: int, region: Region | None = None) -> Tensor:
     """Put the original [C, h, w] back into the processed [C', H, W] where ``restored_part`` [1, 1, h', w'] in [0, 1] is 0.
 
-    The result shows all that the original shows, at the processed picture's scale, or in the original's size where that is about
-    the same. Where the processed one is a crop, the border comes from the original; what it shows beyond that is cut off.
-    ``region`` is the part of the original that the processed picture shows; by default
-    :func:`adaqual_core.alignment.region_shown` finds it. The result has the processed picture's alpha, or the original's where
-    only that has one. Raises ValueError for pictures that cannot be aligned.
+    The result shows all that the original shows, at the processed picture's scale, or in the original's size where the two are
+    about equal. Where the processed picture is a crop, the border comes from the original; what it shows beyond the original is
+    cut off. ``region`` is the part of the original that the processed picture shows; by default
+    :func:`adaqual_core.alignment.region_shown` finds it. ``levels``: see :func:`multiband`. The result has the processed
+    picture's alpha, or the original's where only that has one. Raises ValueError for pictures that cannot be aligned.
     """
     region = region or aligned(original, processed, ("original", "processed"))
     (height, width), (rows, columns) = original.shape[1:], processed.shape[1:]
@@ -146,10 +159,11 @@ def blend(original: Tensor, processed: Tensor, restored_part: Tensor, levels: in
 
 
 def choose(maps: Sequence[QualityMap]) -> Tensor:
-    """Which of N versions is best in each cell, judged by one map each: [h, w] of indices; the first wins a tie.
+    """Return which of N versions is best in each cell, as indices [h, w]; ``maps`` holds one quality map per version.
 
-    The scores are smoothed over a cell, so that noise in the judgement does not scatter the choice, and half of the mean over
-    four cells is added: where versions are alike, the one that is better around wins, and regions hold together.
+    Scores are smoothed over one cell, so that noise in the judgement does not scatter the choice. Half of their mean over four
+    cells is added, so that where versions are alike the one with the better surroundings wins and regions hold together. Of
+    equal versions the first is taken.
     """
     rows, columns = maps[0].cells().shape[-2:]
     scores = [one.resized(rows, columns)[0] for one in maps]
@@ -157,13 +171,16 @@ def choose(maps: Sequence[QualityMap]) -> Tensor:
 
 
 def _opaque(picture: Tensor, channels: int) -> Tensor:
-    """A picture [3 or 4, H, W] with that many channels: where alpha is missing, it is 1."""
+    """Return a picture [3 or 4, H, W] with that many channels; an alpha that is added is 1."""
     return picture if len(picture) == channels else torch.cat((picture, torch.ones_like(picture[:1])))
 
 
 @float32_default()
 def align_all(versions: Sequence[Tensor]) -> list[Region]:
-    """The region of the first of several versions [C, H_n, W_n] that each shows; ValueError where one cannot be aligned."""
+    """Return the region of the first of several versions [C, H_n, W_n] that each of them shows.
+
+    Raises ValueError for a version that cannot be aligned with the first.
+    """
     regions = [aligned(versions[0], one, ("version 1", f"version {i}")) for i, one in enumerate(versions[1:], 2)]
     return [whole(size_of(versions[0])), *regions]
 
@@ -172,12 +189,13 @@ def align_all(versions: Sequence[Tensor]) -> list[Region]:
 def best_per_region(
     versions: Sequence[Tensor], maps: Sequence[QualityMap], levels: int, regions: Sequence[Region] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The best of each region of N versions [C, H_n, W_n]: the picture at the largest scale, and the choice [H, W] of indices.
+    """Join the best regions of N versions [C, H_n, W_n] of one picture.
 
-    ``maps`` judge the versions at their own sizes, one picture each. The result shows what any version shows; where one was
-    cropped, the border comes from the others. ``regions`` are those of :func:`align_all`, found here where not given. If any
-    version has alpha the result has, and versions without it count as opaque. Raises ValueError for numbers that do not fit and
-    for pictures that cannot be aligned.
+    Returns the picture at the largest of the versions' scales, and the choice [H, W] as indices of versions. ``maps`` holds the
+    map of each version at its own size. The result shows what any version shows; where one was cropped, the border comes from
+    the others. ``regions`` are those of :func:`align_all`, which is asked where they are not given. ``levels``: see
+    :func:`multiband`. If any version has alpha, the result has it, and versions without it count as opaque. Raises ValueError
+    for less than two versions, for another number of maps, and for pictures that cannot be aligned.
     """
     if len(versions) < 2 or len(versions) != len(maps):
         raise ValueError(f"versions: {len(versions)} with {len(maps)} maps; give at least two, and a map for each")

@@ -1,4 +1,4 @@
-"""The quality map on the cells of another model's latent, whatever its scale and number of dimensions."""
+"""This module puts a quality map on the cells of another model's latent, whatever its scale and number of dimensions."""
 
 from collections.abc import Sequence
 
@@ -17,14 +17,20 @@ CELLS = (4, 8, 16, 32, 64)
 
 @float32_default()
 def graded(severity: Tensor, low: float, high: float, gamma: float) -> Tensor:
-    """low + (high − low)·C(s) with complexity C = s^γ (method.md section 3)."""
+    """Return low + (high − low)·C(s) for severities s in [0, 1] of any shape, with complexity C = s^γ (our definition,
+    method.md section 3).
+
+    Raises ValueError for a ``gamma`` that is not above 0.
+    """
     if gamma <= 0:
         raise ValueError(f"gamma: {gamma}; give a number above 0")
     return low + (high - low) * severity**gamma
 
 
 def _encoded(size: tuple[int, int], cells: tuple[int, int]) -> Region | None:
-    """The centre crop of a picture of ``size`` that ComfyUI's VAE Encode makes ``cells`` of; None if nothing is cut off."""
+    """Return the centre crop of a picture of ``size`` px that ComfyUI's VAE Encode turns into ``cells``; None if it cuts
+    nothing off.
+    """
     for px in CELLS:
         rest = [side % px for side in size]
         if [side // px for side in size] == list(cells) and any(rest):
@@ -34,11 +40,12 @@ def _encoded(size: tuple[int, int], cells: tuple[int, int]) -> Region | None:
 
 @float32_default()
 def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
-    """Scores on a latent's cells: [B or 1, 1, h, w] for [B, C, h, w], [B or 1, 1, T or 1, h, w] for [B, C, T, h, w].
+    """Return the scores in [1, 5] on the cells of a latent of that ``shape``.
 
-    The map may be one for all, one per latent, or for a single video one per frame (averaged over the frames of a latent
-    frame, see :func:`_over_time`). Where VAE Encode cropped the picture around its centre, the map is cropped as well. Raises
-    ValueError where numbers or proportions do not fit.
+    A latent of pictures [B, C, h, w] gets [B or 1, 1, h, w], one of videos [B, C, T, h, w] gets [B or 1, 1, T or 1, h, w]. One
+    map may serve all, or there is one per picture or video; for a single video there may be one per frame, which are averaged
+    over the frames of each latent frame. Where VAE Encode cropped the picture around its centre, the map is cropped as well.
+    Raises ValueError where numbers or proportions do not fit.
     """
     if len(shape) not in (4, 5):
         raise ValueError(f"latent: shape {tuple(shape)}; only pictures [B, C, h, w] and videos [B, C, T, h, w] have places")
@@ -68,10 +75,10 @@ def latent_scores(quality: QualityMap, shape: Sequence[int]) -> Tensor:
 
 
 def _over_time(scores: Tensor, count: int) -> Tensor:
-    """Scores of frames [F, 1, h, w] → of ``count`` latent frames [1, 1, count, h, w].
+    """Average the scores of F frames [F, 1, h, w] over ``count`` latent frames, [1, 1, count, h, w].
 
-    Video autoencoders put the first frame alone into the first latent frame and k frames into each other one; so it is here
-    where F = 1 + k·(count − 1), and evenly otherwise.
+    Video autoencoders put the first frame alone into the first latent frame, and k frames into each other one. So the scores
+    are averaged where F = 1 + k·(count − 1); for other F the frames are divided evenly.
     """
     frames = scores.movedim(1, 0)  # [1, F, h, w]
     if count > 1 and (len(scores) - 1) % (count - 1) == 0:
@@ -82,7 +89,11 @@ def _over_time(scores: Tensor, count: int) -> Tensor:
 
 @float32_default()
 def merged(mask: Tensor, earlier: Tensor) -> Tensor:
-    """A new noise mask [B, 1, ...] times one that the latent had already, [H, W], [b, H, W] or [b, 1, ...], resized to it."""
+    """Multiply a new noise mask [B, 1, ...] with one that the latent had already, [H, W], [b, H, W] or [b, 1, ...].
+
+    The earlier mask is resized to the new one. The result is float32 on the CPU. Raises ValueError where B and b differ and
+    neither is 1.
+    """
     if mask.ndim == 4:
         earlier = earlier.reshape(-1, 1, *earlier.shape[-2:])
         resized = F.interpolate(earlier.float(), mask.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,7 +1,7 @@
-"""The adaptive prompt in words: bands of severity with soft borders, and a text for each (our definition).
+"""This module writes the adaptive prompt in words: bands of severity with soft borders, and a text for each (our definition).
 
-Severity [0, 1] is cut into equal bands; the text of a band is the beginning of one list of directives, so a worse band always
-says everything that a better one says, and more: complexity grows with severity as in the paper's section 3.
+Severity in [0, 1] is cut into equal bands. The text of a band is the beginning of one list of directives, so a worse band says
+everything that a better one says, and more: complexity grows with severity, as in the paper's section 3.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,10 @@ DIRECTIVES = (
 
 @dataclass(frozen=True)
 class Band:
-    """One band: severities (low, high] at its borders' middle, its text, and its strength."""
+    """A band covers the severities from ``low`` to ``high``, both in [0, 1], and has a text and a strength of at least 0.
+
+    Where borders are soft, neighbouring bands cross over around ``low`` and ``high``.
+    """
 
     low: float
     high: float
@@ -46,9 +49,11 @@ class Band:
 
 @float32_default()
 def band_weights(severity: Tensor, bands: int, softness: float) -> Tensor:
-    """Severity [B, 1, H, W] in [0, 1] → how much each place belongs to each band, [B, bands, H, W], sum 1, best band first.
+    """Return how much each place belongs to each band: severity [B, 1, H, W] in [0, 1] gives [B, bands, H, W].
 
-    Neighbouring bands cross over linearly; ``softness`` in [0, 1] is the width of the crossing in bands, 0 is a hard border.
+    The best band comes first, and the weights sum to 1 at each place. Neighbouring bands cross over linearly. ``softness`` in
+    [0, 1] is the width of the crossing as a share of a band's width; 0 makes hard borders. Raises ValueError for values outside
+    these ranges.
     """
     if not LEAST_BANDS <= bands <= MOST_BANDS:
         raise ValueError(f"bands: {bands}; give {LEAST_BANDS} to {MOST_BANDS}")
@@ -64,7 +69,7 @@ def band_weights(severity: Tensor, bands: int, softness: float) -> Tensor:
 
 @float32_default()
 def band_masks(quality: QualityMap, bands: int, softness: float) -> Tensor:
-    """The weights of :func:`band_weights` at the picture's size, [B, bands, height, width]."""
+    """Return the weights of :func:`band_weights` at the picture's size, [B, bands, height, width]."""
     return band_weights(severity_of(quality.resized(quality.height, quality.width)), bands, softness)
 
 
@@ -76,9 +81,11 @@ def compose_bands(
     caption: str = "",
     strengths: tuple[float, float] = (1.0, 1.0),
 ) -> list[Band]:
-    """The bands from best to worst. The best says ``preserve``; band k says the first k/(bands − 1) of the directives.
+    """Return the bands from best to worst.
 
-    ``caption`` comes before every text; ``strengths`` are those of the best and the worst band, evenly spaced between.
+    The best band says ``preserve``, and band k says the first k/(bands − 1) of the directives. ``caption`` is put before every
+    text. ``strengths`` are those of the best and of the worst band; the others are spaced evenly between them. Raises
+    ValueError for too few directives, for numbers of bands other than 2 to 6, and for strengths below 0 or all 0.
     """
     if not LEAST_BANDS <= bands <= MOST_BANDS:
         raise ValueError(f"bands: {bands}; give {LEAST_BANDS} to {MOST_BANDS}")
@@ -97,7 +104,7 @@ def compose_bands(
 
 
 def describe(bands: Sequence[Band], whole: str = "") -> str:
-    """The composed prompt for people: one line for the whole picture, one per band with its qualities."""
+    """Return the composed prompt as text for people: a line for the whole picture, and one per band with its qualities."""
     lines = [f"whole picture: {whole}"] if whole else []
     for band in bands:
         lines.append(f"quality {5 - 4 * band.low:.2f} to {5 - 4 * band.high:.2f} (strength {band.strength:.2f}): {band.text}")

@@ -173,6 +173,11 @@ def test_best_takes_a_batch_as_the_versions(noisy):
     assert versions.shape == (1, 64, 64, 3) and set(choice.unique().tolist()) <= {0.0, 0.5, 1.0}
 
 
+def test_best_takes_a_grey_batch_as_the_versions(noisy):
+    versions = torch.cat((noisy, CLEAN))[..., :1]
+    assert differ(best(versions)[0], best(versions.expand(-1, -1, -1, 3))[0]) == 0
+
+
 def test_best_chooses_alpha_with_the_picture(noisy):
     transparent = torch.cat((CLEAN, torch.full((1, 64, 64, 1), 0.25)), 3)
     picture, choice = best(noisy, transparent)
