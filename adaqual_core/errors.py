@@ -1,4 +1,12 @@
-"""The errors that this package raises beside ValueError."""
+"""This module holds the errors that this package raises beside ValueError, and how their messages list names."""
+
+from collections.abc import Iterable
+
+
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """Return the first ``most`` names, joined by commas, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class NumericalError(RuntimeError):

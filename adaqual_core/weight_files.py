@@ -12,17 +12,12 @@ import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .errors import CheckpointError
+from .errors import CheckpointError, listed
 
 Network = TypeVar("Network", bound=nn.Module)
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the pack."""
-
-
-def _describe(keys) -> str:
-    keys = sorted(keys)
-    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
 def check_readable(path: Path) -> None:
@@ -34,6 +29,20 @@ def check_readable(path: Path) -> None:
         raise CheckpointError(f"{path}: permission denied; allow this user to read the file") from None
     except OSError:
         return  # the reader that follows says what is wrong
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the JSON object in the file ``path``; :class:`CheckpointError` with the ``remedy`` where there is none."""
+    check_readable(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise CheckpointError(f"{path}: cannot be read ({problem.strerror}); {remedy}") from None
+    except (ValueError, RecursionError) as problem:
+        raise CheckpointError(f"{path}: not JSON ({problem}); {remedy}") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: not a JSON object; {remedy}")
+    return found
 
 
 def header_of(path: Path) -> dict[str, str]:
@@ -61,7 +70,7 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
             header = file.metadata() or {}
             found = header.get("adaqual", "")
             if found != kind:
-                what = f"an AdaQual {found}" if found else f"not an AdaQual file (it begins with {_describe(file.keys())})"
+                what = f"an AdaQual {found}" if found else f"not an AdaQual file (it begins with {listed(sorted(file.keys()))})"
                 raise CheckpointError(f"{path}: {what}, but an AdaQual {kind} is needed here; choose another file")
             try:
                 config = json.loads(header["config"])
@@ -89,7 +98,7 @@ def build(path: Path, config: dict, tensors: dict, network: type[Network], confi
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: the configuration is no object; the file is damaged: download it again")
     if set(config) != known:
-        odd = _describe(set(config) ^ known)
+        odd = listed(sorted(set(config) ^ known))
         raise CheckpointError(f"{path}: configuration differs in {odd}; the file is of another version of AdaQual")
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
     # Sizes and counts can be no larger than what lies in the file: a damaged one would build layers for hours.
@@ -108,7 +117,7 @@ def build(path: Path, config: dict, tensors: dict, network: type[Network], confi
     wrong = {key for key in set(expected) | set(tensors)
              if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape}  # fmt: skip
     if wrong:
-        raise CheckpointError(f"{path}: missing, unexpected or wrongly shaped: {_describe(wrong)}; download it again")
+        raise CheckpointError(f"{path}: missing, unexpected or wrongly shaped: {listed(sorted(wrong))}; download it again")
     whole = [key for key, tensor in tensors.items() if not tensor.is_floating_point()]
     if whole:
         raise CheckpointError(
@@ -116,7 +125,7 @@ def build(path: Path, config: dict, tensors: dict, network: type[Network], confi
         )
     bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.float()).all())]
     if bad:
-        raise CheckpointError(f"{path}: NaN or infinity in {_describe(bad)}; the file is damaged: download it again")
+        raise CheckpointError(f"{path}: NaN or infinity in {listed(sorted(bad))}; the file is damaged: download it again")
     # Copied out of the file's memory, where they lie at odd addresses: the last bit of a product depends on the alignment.
     own = {key: tensor.to(torch.float32, copy=True) for key, tensor in tensors.items()}
     model.load_state_dict(own, assign=True)

@@ -29,7 +29,7 @@ from .run import Evaluation
 
 @dataclass(frozen=True)
 class RestorerLoss:
-    """The weights of the losses, and what the network is told in training (a recipe's table ``loss``). All are our definitions.
+    """These are the weights of the losses, and what the network is told in training (a recipe's table ``loss``; ours).
 
     ``grid``, ``whole``, ``detail``: weights of the error after the grid, of the error after the denoiser, and of the
     high-passed part of the latter. ``floor``: mean squared error that is added to the error before, so that clean pictures
@@ -83,7 +83,7 @@ def roughened(severity: Tensor, settings: RestorerLoss, rng: random.Random) -> T
 
 
 class Objective(nn.Module):
-    """The loss of the restorer on a batch."""
+    """This module computes the loss of the restorer on a batch."""
 
     def __init__(self, network: Restorer, settings: RestorerLoss):
         super().__init__()

@@ -68,7 +68,7 @@ def test_what_is_no_assessor_is_explained(folder, tmp_path):
     for name, content, message in (
         ("empty", None, "config.json: no such file; give an AdaQual assessor"),
         ("bert", {"model_type": "bert"}, "model_type 'bert'; give the folder of a CLIP or of a DeQA-Score"),
-        ("list", [1], "model_type None"),
+        ("list", [1], "config.json: not a JSON object"),
     ):
         (tmp_path / name).mkdir()
         if content is not None:
@@ -78,7 +78,7 @@ def test_what_is_no_assessor_is_explained(folder, tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         open_assessor(tmp_path / "gone.safetensors")
     (tmp_path / "list" / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="cannot be read as JSON"):
+    with pytest.raises(CheckpointError, match="config.json: not JSON"):
         open_assessor(tmp_path / "list")
 
 

@@ -27,6 +27,7 @@ A_PAGE = re.compile(r"(?<![\w/.-])[\w-]+\.md(?!\w)")
 A_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)\)")
 A_SECTION = re.compile(r"method\.md (?:sections? )?(\d\w?)\b")
 A_NAME = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
+A_ROLE = re.compile(r":(?:func|class|meth|attr|data):`[~.]?([\w.]+)`")
 A_MODULE = re.compile(r":mod:`~?((?:adaqual_core|adaqual_training)[\w.]*)`")
 
 
@@ -70,16 +71,38 @@ def missing_files(name: str, text: str) -> set[str]:
 
 @cache
 def names_in(path: str) -> frozenset[str]:
-    """Functions, classes, methods ("Class.method") and assigned names at the top of a Python file."""
+    """Functions, classes, their methods and fields ("Class.method"), and assigned names at the top of a Python file."""
     found: set[str] = set()
     for node in ast.parse((REPOSITORY / path).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef):
             found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+            fields = [inner.target for inner in node.body if isinstance(inner, ast.AnnAssign)]
+            found |= {f"{node.name}.{field.id}" for field in fields if isinstance(field, ast.Name)}
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             found.add(node.name)
         for target in getattr(node, "targets", [getattr(node, "target", None)]):
             found |= {inner.id for inner in ast.walk(target) if isinstance(inner, ast.Name)} if target else set()
     return frozenset(found)
+
+
+@cache
+def imported_in(path: str) -> frozenset[str]:
+    """The names that a Python file imports from others."""
+    nodes = ast.walk(ast.parse((REPOSITORY / path).read_text(encoding="utf-8")))
+    return frozenset(one.asname or one.name for node in nodes if isinstance(node, ast.ImportFrom) for one in node.names)
+
+
+def is_there(name: str, path: str) -> bool:
+    """Whether a docstring's reference leads to something: an error of ours, or a name in its own file or in the module named."""
+    parts, own = name.split("."), names_in(path) | names_in("adaqual_core/errors.py")
+    if name in own or parts[0] in imported_in(path) or any(one.endswith(f".{name}") for one in own):
+        return True
+    files = [file for file in present() if file.endswith(".py")]
+    return any(
+        f"/{file}".endswith(f"/{'/'.join(parts[:cut])}.py") and ".".join(parts[cut:]) in names_in(file)
+        for cut in range(1, len(parts))
+        for file in files
+    )
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -90,6 +113,8 @@ def test_every_reference_leads_somewhere(name):
     assert set(A_SECTION.findall(text)) <= sections
     for path, inner in A_NAME.findall(text):
         assert inner in names_in(path), f"{path} holds no {inner}"
+    if name.endswith(".py"):
+        assert not [inner for inner in A_ROLE.findall(text) if not is_there(inner, name)]
     for module in A_MODULE.findall(text):
         file = module.replace(".", "/")
         assert {f"{file}.py", f"{file}/__init__.py"} & present(), module
@@ -99,5 +124,10 @@ def test_the_check_sees_what_it_is_for():
     text = "docs/nowhere.md, `nodes/none.py`, elsewhere.md, [this](docs/gone.jpg); runs/nano, docs/NAME.md and docs/*.md pass."
     assert missing_files("README.md", text) == {"docs/nowhere.md", "nodes/none.py", "elsewhere.md", "docs/gone.jpg"}
     assert A_SECTION.findall("(method.md section 3a) and method.md 4") == ["3a", "4"]
-    assert {"QualityMap", "QualityMap.cells", "FAINT"} <= names_in("adaqual_core/quality/map.py")
+    path = "adaqual_core/quality/map.py"
+    assert {"QualityMap", "QualityMap.cells", "QualityMap.scores", "FAINT"} <= names_in(path)
+    for known in ("cells", "QualityMap", "gaussian_blur", "sampling.ddim.ddim", "adaqual_core.prompt.Prompt.index"):
+        assert is_there(known, path)
+    for unknown in ("tiles", "adaqual_core.prompt.tiles", "ddim.ddim_stop", "Prompt.index"):
+        assert not is_there(unknown, path)
     assert len(A_NAME.findall((REPOSITORY / "docs/method.md").read_text(encoding="utf-8"))) > 50

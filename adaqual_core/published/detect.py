@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, listed
 from ..networks.family import Family, Shapes, Stated
 from ..networks.registry import FAMILIES
 
@@ -61,10 +61,6 @@ class Found:
     ignored: tuple[str, ...]
 
 
-def _list(keys: list[str]) -> str:
-    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
-
-
 def _words(keys) -> set[str]:
     return {word for key in keys for word in key.split(".") if not word.isdigit() and word not in ("weight", "bias")}
 
@@ -93,7 +89,7 @@ def _differences(shapes: Shapes, layout: Layout, found: Found) -> list[str]:
         for key in expected if key in own and own[key] != expected[key]
     ]  # fmt: skip
     said = (("missing", lacking), ("unexpected", surplus), ("wrong shape", odd))
-    return [f"{what}: {_list(keys)}" for what, keys in said if keys]
+    return [f"{what}: {listed(keys)}" for what, keys in said if keys]
 
 
 def detect(shapes: Shapes) -> Found:

@@ -1,7 +1,6 @@
 """This module is the one interface to all assessors: it opens the model at a path, and asks it for a map or for one score per
 picture."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ..default_dtype import float32_default
 from ..errors import CheckpointError
-from ..weight_files import check_readable
+from ..weight_files import check_readable, read_json
 from .bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
 from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
@@ -37,15 +36,11 @@ def cache_folder() -> Path:
 
 def _configured(config: Path) -> str:
     """Return the kind of model that a config.json describes."""
-    check_readable(config)
-    try:
-        found = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
-        raise CheckpointError(f"{config}: cannot be read as JSON ({problem}); download it again") from None
-    kind = found.get("model_type") if isinstance(found, dict) else None
+    found = read_json(config, "download it again")
+    kind = found.get("model_type")
     if kind == "clip":
         return CLIP_IQA
-    if kind == "mplug_owl2" or "visual_config" in (found if isinstance(found, dict) else ()):
+    if kind == "mplug_owl2" or "visual_config" in found:
         return DEQA
     raise CheckpointError(f"{config}: model_type {kind!r}; give the folder of a CLIP or of a DeQA-Score model")
 

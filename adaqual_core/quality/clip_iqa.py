@@ -9,7 +9,6 @@ to opinion scores.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from ..default_dtype import float32_default
 from ..errors import CheckpointError, NumericalError
-from ..weight_files import check_readable
+from ..weight_files import check_readable, read_json
 
 PROMPTS = ((49406, 886, 1125, 269, 49407), (49406, 2103, 1125, 269, 49407))
 """CLIP's token ids of ``Good photo.`` and ``Bad photo.`` between its marks of start and end."""
@@ -110,12 +109,9 @@ def load_clip_iqa(folder: Path) -> ClipIqa:
     except ImportError:
         raise CheckpointError(f"{folder}: CLIP-IQA needs the package transformers; install it, or run it in ComfyUI") from None
     source = folder / "config.json"
-    check_readable(source)
+    found = read_json(source, AGAIN)
     try:
-        found = json.loads(source.read_text(encoding="utf-8"))
         model: Any = CLIPModel(CLIPConfig.from_dict(found))
-    except OSError as problem:
-        raise CheckpointError(f"{source}: cannot be read ({problem.strerror}); {AGAIN}") from None
     except Exception as problem:  # transformers raises almost anything for sizes that cannot be
         raise CheckpointError(f"{source}: not the configuration of a CLIP ({problem}); {AGAIN}") from None
     vocabulary = model.config.text_config.vocab_size

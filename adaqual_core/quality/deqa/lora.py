@@ -5,7 +5,6 @@ An adapter's folder holds ``adapter_config.json``, the pairs A and B of some lin
 + (alpha/r)·B·A.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ...weight_files import check_readable
+from ...weight_files import check_readable, read_json
 from .shards import Shards, open_shards, save_shards
 
 PREFIX = "base_model.model."
@@ -69,14 +68,11 @@ def read_adapter(folder: Path) -> Adapter:
     """Return the adapter in ``folder``; raise :class:`CheckpointError` if it cannot be used."""
     folder = Path(folder)
     source = folder / "adapter_config.json"
-    check_readable(source)
-    try:
-        config = json.loads(source.read_text(encoding="utf-8"))
-        rank, alpha = config["r"], config["lora_alpha"]
-    except OSError as problem:
-        raise CheckpointError(f"{source}: cannot be read ({problem.strerror}); {WANTED}") from None
-    except (ValueError, KeyError, TypeError) as problem:
-        raise CheckpointError(f"{source}: not a LoRA configuration ({problem!r}); {WANTED}") from None
+    config = read_json(source, WANTED)
+    missing = [name for name in ("r", "lora_alpha") if name not in config]
+    if missing:
+        raise CheckpointError(f"{source}: not a LoRA configuration, {missing[0]} is missing; {WANTED}")
+    rank, alpha = config["r"], config["lora_alpha"]
     if not all(isinstance(value, (int, float)) and value > 0 for value in (rank, alpha)):
         raise CheckpointError(f"{source}: r is {rank!r} and lora_alpha {alpha!r}; both must be positive numbers")
     odd = [name for name in ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern") if config.get(name)]
@@ -146,7 +142,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> int:
         raise CheckpointError(f"{config}: missing; the base model must be a folder with its config.json")
     partial = out.with_name(out.name + ".partial")
     try:
-        save_shards(partial, json.loads(config.read_text(encoding="utf-8")), _merged(shards, found))
+        save_shards(partial, read_json(config, "download it again"), _merged(shards, found))
         os.replace(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...errors import CheckpointError
-from ...weight_files import check_readable
+from ...errors import CheckpointError, listed
+from ...weight_files import check_readable, read_json
 from .config import DeqaConfig, parse_config
 from .lowbit import make_room, pack, packable, packed_bytes
 from .network import DeqaNet, Prompt
@@ -55,24 +55,6 @@ class Shards:
         return total
 
 
-def _first(keys: Iterable[str]) -> str:
-    keys = sorted(keys)
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-
-def _json(path: Path) -> dict:
-    check_readable(path)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise CheckpointError(f"{path}: cannot be read ({problem.strerror}); download it again") from None
-    except (ValueError, RecursionError) as problem:
-        raise CheckpointError(f"{path}: not JSON ({problem}); download it again") from None
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: not a JSON object; download it again")
-    return found
-
-
 def _locate(path: Path) -> Path:
     """Return the index or the only weights file of a folder, or the file itself."""
     if path.is_file():
@@ -92,7 +74,7 @@ def _locate(path: Path) -> Path:
 
 def _weight_map(index: Path) -> dict[str, Path]:
     """Return the file of each weight. Every file must exist beside the index."""
-    found = _json(index).get("weight_map")
+    found = read_json(index, "download it again").get("weight_map")
     if not isinstance(found, dict) or not found:
         raise CheckpointError(f"{index}: no weight_map; download it again")
     names = set(found.values())
@@ -129,7 +111,7 @@ def _config(start: Path, metadata: dict) -> tuple[DeqaConfig, str]:
     """Return the sizes, and the name of their source: config.json beside the weights, or the file's header."""
     beside = start.parent / "config.json"
     if beside.is_file():
-        return parse_config(_json(beside), str(beside)), str(beside)
+        return parse_config(read_json(beside, "download it again"), str(beside)), str(beside)
     if "config" not in metadata:
         raise CheckpointError(f"{beside}: missing; download the config.json that is published with the weights")
     try:
@@ -162,13 +144,13 @@ def open_shards(path: Path) -> Shards:
     config, source = _config(start, metadata)
     files = {key: file for key, file in mapped.items() if _needed(key)}
     if EMBEDDINGS not in files:
-        raise CheckpointError(f"{start}: not a DeQA-Score model (it begins with {_first(mapped)}); choose another")
+        raise CheckpointError(f"{start}: not a DeQA-Score model (it begins with {listed(sorted(mapped))}); choose another")
     found = {key: headers[file][key] for key, file in files.items()}
     with torch.device("meta"):
         expected = {key: tuple(value.shape) for key, value in DeqaNet(config).state_dict().items()}
     lacking = sorted(set(expected) - set(found))
     if lacking:
-        raise CheckpointError(f"{start}: lacks {_first(lacking)}; download it and its config.json again")
+        raise CheckpointError(f"{start}: lacks {listed(sorted(lacking))}; download it and its config.json again")
     wrong = sorted(key for key in found if key not in expected or found[key][0] != expected[key])
     if wrong:
         key = wrong[0]
