@@ -14,7 +14,7 @@ from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import settings_for
 
 MODELS = {"first": denoiser, "second": restorer, "official": official, "weather": weather}
-JUDGE, PICTURES = estimator(), picture(150, 200, batch=2)
+JUDGE, PICTURES = estimator(), picture(70, 100, batch=2)
 
 
 @pytest.fixture
