@@ -59,8 +59,10 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]
     except Exception as problem:  # the decoders raise almost anything for damaged files
         if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
             raise PictureError(f"{path}: no such file, and no file can have so long a name") from None
-        said = " ".join(str(problem).split()) or type(problem).__name__
-        raise PictureError(f"{path}: damaged or truncated ({said}); get the file again") from None
+        said = " ".join(str(problem).split())
+        meant_for_users = isinstance(problem, (OSError, ValueError, SyntaxError, EOFError))  # others tell where Pillow stumbled
+        reason = f" ({said})" if said and meant_for_users else ""
+        raise PictureError(f"{path}: damaged or truncated{reason}; get the file again") from None
 
 
 def _why_unknown(path: Path) -> str:
