@@ -14,7 +14,7 @@ from ..pictures.header import Header, read_header
 from ..pictures.opening import allow_megapixels
 from ..pictures.pairs import Pair, find_pairs
 from ..pictures.writing import check_output
-from ..video.names import is_clip, written_suffix
+from ..video.names import is_clip, looks_like_clip, written_suffix
 from .messages import complain, note
 
 
@@ -123,7 +123,7 @@ def _some(paths: Sequence[Path], folder: Path) -> str:
 def _note_left_out(folder: Path, found: Files, clips: Sequence[Path], below: Sequence[Path]) -> None:
     """Say what lies in ``folder`` and is not worked on, though a user may expect it: everything but ``clips`` of the others, the
     subfolders ``below``, and linked ones."""
-    films = [path for path in found.others if is_clip(path) and path not in clips]
+    films = [path for path in found.others if looks_like_clip(path) and path not in clips]
     unread = [path for path in found.others if path.suffix.lower() in UNREAD_SUFFIXES]
     for paths, said in (
         (below, "subfolders are left out ({}); add --recursive"),
@@ -152,7 +152,7 @@ def _plan_folder(
         if os.path.exists(path) and not os.path.isdir(path):
             raise PictureError(f"{path}: is a file; give a folder, as {folder} is one")
     found = find_files(folder, recursive, outputs)
-    paths, clips = found.pictures, [path for path in found.others if clips_too and is_clip(path)]
+    paths, clips = found.pictures, [path for path in found.others if clips_too and looks_like_clip(path)]
     _note_left_out(folder, found, clips, [] if recursive else subfolders(folder, outputs))
     if not (paths or clips or found.closed):
         raise nothing_found(folder, recursive)

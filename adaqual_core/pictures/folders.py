@@ -41,7 +41,8 @@ def find_files(folder: Path, recursive: bool = False, leave_out: Sequence[Path] 
     """The files of a folder; those of its subfolders too where ``recursive``.
 
     Hidden files and folders are passed over, and so are the folders ``leave_out``. Links to files are followed, links to folders
-    are not, because they may lead in a circle. Files that end as pictures do count as such whether or not they can be read. Raises :class:`PictureError` where the folder itself may not be read.
+    are not, because they may lead in a circle. Files that end as pictures do count as such whether or not they can be read.
+    Raises :class:`PictureError` where the folder itself may not be read.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):

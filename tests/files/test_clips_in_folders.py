@@ -45,6 +45,17 @@ def test_clips_are_restored_as_they_are_alone(adaqual):
 
 
 @needs_clips
+@pytest.mark.parametrize("suffix", [".ts", ".mts", ".m2ts"])
+def test_source_code_is_no_clip(adaqual, suffix):
+    fill(Path("in"), "a.png")
+    write_clip(Path("film.ts" if suffix == ".ts" else "film.m2ts"), frames=4)
+    next(Path().glob("film.*")).rename(f"in/film{suffix}")
+    Path(f"in/code{suffix}").write_text("Good: export const one = 1;\n" * 40)
+    assert adaqual("restore", "in", "out")[::2] == (0, "")
+    assert files("out") == ["a.png", f"film{suffix}.mkv"]
+
+
+@needs_clips
 def test_a_damaged_clip_stops_nothing_and_is_listed(adaqual):
     fill(Path("in"), "a.mp4", "b.png", "c.mp4")
     Path("in/a.mp4").write_bytes(Path("in/a.mp4").read_bytes()[:300])
