@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adaqual_core.pictures.deep import encode_16_bit_png
 from adaqual_core.pictures.header import read_header
 from adaqual_core.pictures.reading import read_frames
 
@@ -66,9 +67,11 @@ def test_unusual_files_come_back_whole(adaqual, name):
     assert np.array_equal(frame.pixels.squeeze(), wanted.squeeze())
 
 
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("kind, data", [(b"gAMA", struct.pack(">I", 100000)), (b"cICP", bytes([9, 16, 0, 1])), (b"sRGB", b"\0")])
-def test_what_a_png_says_of_its_colours_is_kept_or_its_loss_is_said(adaqual, kind, data):
-    Path("in.png").write_bytes(with_chunk(PNG, chunk(kind, data)))
+def test_what_a_png_says_of_its_colours_is_kept_or_its_loss_is_said(adaqual, kind, data, bits):
+    png = PNG if bits == 8 else encode_16_bit_png(RNG.integers(0, 65536, (20, 24, 3), np.uint16), "-")
+    Path("in.png").write_bytes(with_chunk(png, chunk(kind, data)))
     assert adaqual("restore", "in.png", "out.png", "--strength", 0)[::2] == (0, "")
     assert chunk(kind, data) in Path("out.png").read_bytes()
     _, _, err = adaqual("restore", "in.png", "out.jpg", "--strength", 0)
