@@ -17,7 +17,7 @@ from ..adaqual_core.prompt import PromptSettings
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
-from ..adaqual_core.video.names import TEMPORAL
+from ..adaqual_core.video.names import TEMPORAL, written_suffix
 from .assessing import judged, ready
 from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
@@ -42,11 +42,10 @@ def _file_of(video: VideoInput, beside: Path) -> Path | None:
 def _restored_file(chain: Chain, source: Path, beside: Path) -> tuple[VideoInput, float]:
     """Restore the clip at ``source`` into a file named like ``beside``; return it and the mean quality found in ``source``."""
     try:
-        from ..adaqual_core.video.container import WRITTEN
         from ..adaqual_core.video.segments import restore_clip
     except ImportError as missing:
         raise ValueError(f"video: clips need PyAV 18 or newer ({missing}); update the package av in ComfyUI's Python") from None
-    target = beside.with_suffix(source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mkv")
+    target = beside.with_suffix(written_suffix(source).lower())
     try:
         report = restore_clip(chain, source, target, {}, partial(reporter(1), 0))
     finally:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,7 @@ def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recursive", action="store_true", help="folders: also the pictures of their subfolders")
+    parser.add_argument("--recursive", action="store_true", help="folders: also the files of their subfolders")
     parser.add_argument(
         "--max-megapixels",
         type=number(0.001),
@@ -104,13 +105,13 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_restore(commands) -> None:
-    p = commands.add_parser("restore", help="restore a picture, a clip, or all pictures of a folder")
-    p.add_argument("input", type=Path, metavar="IN", help="picture, clip, or folder of pictures")
+    p = commands.add_parser("restore", help="restore a picture, a clip, or all pictures and clips of a folder")
+    p.add_argument("input", type=Path, metavar="IN", help="picture, clip, or folder of pictures and clips")
     p.add_argument(
         "output",
         type=Path,
         metavar="OUT",
-        help="picture or clip to write, or folder: for PNGs of a folder, for one picture by its name",
+        help="picture or clip to write, or folder: for PNGs and clips of a folder, for one file by its name",
     )
     p.add_argument("--steps", type=whole(1, 1000), help="diffusion steps (default: the model's own, 2; WeatherDiffusion 25)")
     p.add_argument("--seed", type=SEED, help="seed of the noise (default 0)")
@@ -140,7 +141,7 @@ def _add_restore(commands) -> None:
         type=whole(1, 100),
         help="of a JPEG, WebP or AVIF that is written, 1-100 (default: 95, and a JPEG no worse than its source)",
     )
-    p.add_argument("--skip-existing", action="store_true", help="leave out pictures whose output is there already")
+    p.add_argument("--skip-existing", action="store_true", help="leave out pictures and clips whose output is there already")
     _add_files(p)
     _add_models(p)
     _add_json(p)
@@ -203,6 +204,8 @@ def build_parser() -> Parser:
 
 def _check_clip(args: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for an option of clips beside pictures, or of pictures beside a clip."""
+    if os.path.isdir(args.input):  # it may hold both
+        return
     if not is_clip(args.input) and args.temporal is not None:
         raise UsageError(f"--temporal: {args.temporal}, but {args.input} is no clip; leave it out")
     if is_clip(args.input):

@@ -1,4 +1,4 @@
-"""This module is ``adaqual restore``: it restores one picture, all pictures of a folder, or a clip."""
+"""This module is ``adaqual restore``: it restores a picture, a clip, or all pictures and clips of a folder."""
 
 import argparse
 import json
@@ -15,7 +15,8 @@ from ..prompt import PromptSettings
 from ..quality.assess import Assessor
 from ..sampling.settings import RestoreSettings, settings_for
 from .chain import given, judge_picture, need_kinds, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
-from .jobs import Job, Plan, raise_failures
+from .clip import check_clip, restore_clip
+from .jobs import ClipJob, Job, Plan, raise_failures
 from .messages import complain
 from .output import write_job
 
@@ -45,11 +46,13 @@ def _restore_file(
         tiles_total, tiles_run = tiles_total + result.tiles_total, tiles_run + result.tiles_run
         frames.append(replace(frame, pixels=to_pixels(result.picture, frame.pixels)))
     write_job(job, frames, args.quality)
+    before, after = before / len(frames), after / len(frames)
+    say(f"{job.targets[0]}: quality {before:.2f} -> {after:.2f}, {tiles_run} of {tiles_total} tiles run, {seconds:.1f} s")
     report = {
         "picture": job.name,
         "seconds": round(seconds, 3),
-        "mean_quality_before": round(before / len(frames), 4),
-        "mean_quality_after": round(after / len(frames), 4),
+        "mean_quality_before": round(before, 4),
+        "mean_quality_after": round(after, 4),
         "tiles_total": tiles_total,
         "tiles_run": tiles_run,
     }
@@ -66,45 +69,61 @@ def _summary(reports: list[dict], steps: int | None) -> dict:
     return summary | {"peak_rss_mb": peak_rss_mb()}
 
 
-def run(args: argparse.Namespace, planned: Plan | None) -> int:
-    """Restore the planned pictures, or the clip where ``planned`` is None, and return exit status 0 where all were restored.
-
-    Of a folder, every picture that can be restored is restored, and :class:`PictureError` lists the failures at the end.
-    """
-    settings_from(RestoreSettings, args, *SAMPLING)
-    prompts = settings_from(PromptSettings, args, "preserve", "factors")
-    device = open_device(args.device)
-    if planned is None:
-        from .clip import restore_clip
-
-        return restore_clip(args, prompts, given(args, *SAMPLING), device)
-    folder = os.path.isdir(args.input)
-    reports, failed = [], []
-    if planned.jobs:
-        model, assessor = open_models(args, device)
-        if min(args.factors) < 1:
-            need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
-        settings = settings_for(model, **given(args, *SAMPLING))
-    for job in planned.jobs:
+def _sound_clips(planned: Plan, folder: bool, failed: list[str]) -> list[ClipJob]:
+    """Return the planned clips that can be restored; of a ``folder`` the others are said on stderr and named in ``failed``."""
+    sound = []
+    for job in planned.clips:
         try:
-            report = _restore_file(model, assessor, job, prompts, settings, args)
-        except (ValueError, OSError, RuntimeError, MemoryError) as problem:
+            check_clip(job)
+        except (ValueError, OSError) as problem:
             if not folder:
                 raise
             failed.append(job.name)
             complain(problem)
             continue
-        reports.append(report)
-        say(
-            f"{job.targets[0]}: quality {report['mean_quality_before']:.2f} -> {report['mean_quality_after']:.2f}, "
-            f"{report['tiles_run']} of {report['tiles_total']} tiles run, {report['seconds']:.1f} s"
-        )
+        sound.append(job)
+    return sound
+
+
+def run(args: argparse.Namespace, planned: Plan) -> int:
+    """Restore what is planned, and return exit status 0 where all was restored.
+
+    Of a folder, every picture and clip that can be restored is restored, and :class:`PictureError` lists the failures at the
+    end.
+    """
+    settings_from(RestoreSettings, args, *SAMPLING)
+    prompts = settings_from(PromptSettings, args, "preserve", "factors")
+    device = open_device(args.device)
+    folder = os.path.isdir(args.input)
+    reports, clip_reports, failed = [], [], []
+    clips, steps = _sound_clips(planned, folder, failed), None
+    if planned.jobs or clips:
+        model, assessor = open_models(args, device)
+        if min(args.factors) < 1:
+            need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
+        settings = settings_for(model, **given(args, *SAMPLING))
+        steps = settings.steps
+    for job in [*planned.jobs, *clips]:
+        try:
+            if isinstance(job, ClipJob):
+                clip_reports.append(restore_clip(job, model, assessor, prompts, settings, args))
+            else:
+                reports.append(_restore_file(model, assessor, job, prompts, settings, args))
+        except (ValueError, OSError, RuntimeError, MemoryError) as problem:
+            if not folder:
+                raise
+            failed.append(job.name)
+            complain(problem)
     if planned.skipped:
-        say(f"{len(planned.skipped)} pictures skipped, whose output is there already")
-    if args.json and (reports or planned.skipped):
-        summary = _summary(reports, settings.steps if reports else None)
+        say(f"{len(planned.skipped)} files skipped, whose output is there already")
+    if args.json and clip_reports and not folder:
+        print(json.dumps(clip_reports[0] | {"steps": steps, "peak_rss_mb": peak_rss_mb()}), flush=True)
+    elif args.json and (reports or clip_reports or planned.skipped):
+        summary = _summary(reports, steps)
         if folder or planned.skipped:
             summary |= {"pictures": reports, "failed": [*planned.failed, *failed], "skipped": planned.skipped}
+        if clip_reports:
+            summary |= {"clips": clip_reports}
         print(json.dumps(summary), flush=True)
     raise_failures(planned, failed, f"the others are in {args.output}")
     return 0

@@ -298,8 +298,10 @@ def edit_quality(
 def checked_mask(name: str, mask: Tensor, batch: int) -> Tensor:
     """A mask [1 or B, h, w] as float32 [1 or B, 1, h, w] in [0, 1] on the CPU; ValueError for other shapes and for NaN."""
     check_tensor(name, mask)
-    if mask.ndim != 3 or mask.shape[0] not in (1, batch) or 0 in mask.shape:
-        raise ValueError(f"{name}: shape {tuple(mask.shape)}; give [1 or {batch}, h, w]")
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise ValueError(f"{name}: shape {tuple(mask.shape)}; give [1, h, w] or [{batch}, h, w]")
+    if len(mask) not in (1, batch):
+        raise ValueError(f"{name}: {len(mask)} masks for {batch} maps; give one mask, or one per map")
     mask = mask[:, None].detach().cpu().float()
     if bool(mask.isnan().any()):
         raise ValueError(f"{name}: holds NaN; repair the node that made it")

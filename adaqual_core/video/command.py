@@ -5,9 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from av.error import FFmpegError
 from tqdm import tqdm
 
 from ..console import say
+from ..errors import PictureError
 from ..sampling.settings import Preview
 from .clip import Chain
 from .segments import restore_clip
@@ -43,7 +45,10 @@ def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence
             bar.total = total
             bar.update(done - bar.n)
 
-        report = restore_clip(chain, source, target, work_of(chain, others), progress)
+        try:
+            report = restore_clip(chain, source, target, work_of(chain, others), progress)
+        except FFmpegError as problem:
+            raise PictureError(f"{target}: FFmpeg cannot encode the clip ({problem}); end the name in .mkv") from None
     seconds = time.perf_counter() - start
     for line in report.left_out:
         say(f"{source}: {line}")
