@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ from ..quality.bundled import SHIPPED_ASSESSOR
 from ..quality.cache import ScoreCache
 from ..quality.estimator import QualityEstimator
 from ..quality.map import QualityMap
+from ..quality.naming import open_namer, with_kinds
 from ..quality.set_damage import set_damage
 from ..sampling.restore import restore
 from ..sampling.settings import Restored, RestoreSettings
@@ -80,9 +82,23 @@ def need_kinds(option: str, assessor: Assessor, args: argparse.Namespace) -> Non
         )
 
 
-def open_models(args: argparse.Namespace, device: torch.device) -> tuple[nn.Module, Assessor]:
-    """The restorer and the assessor that the options name."""
-    return load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
+@dataclass(frozen=True)
+class Models:
+    """The networks of one call: the restorer, the assessor, and the ``namer`` of :func:`open_namer`, which names the kinds of
+    damage where the assessor does not."""
+
+    restorer: nn.Module
+    assessor: Assessor
+    namer: QualityEstimator | None
+
+
+def open_models(args: argparse.Namespace, device: torch.device) -> Models:
+    """The networks that the options name; ValueError where kinds are to stay and no assessor names any."""
+    restorer, assessor = load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
+    models = Models(restorer, assessor, open_namer(assessor, device))
+    if models.namer is None and min(getattr(args, "factors", (1.0,))) < 1:
+        need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
+    return models
 
 
 def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap:
@@ -97,8 +113,7 @@ def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap
 
 
 def restore_picture(
-    model: nn.Module,
-    assessor: Assessor,
+    models: Models,
     picture: Tensor,
     prompts: PromptSettings,
     settings: RestoreSettings,
@@ -109,8 +124,8 @@ def restore_picture(
 
     ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees.
     """
-    quality = judge_picture(assessor, picture, label)
-    told = quality
+    quality = judge_picture(models.assessor, picture, label)
+    told = with_kinds(quality, picture, models.namer)
     for kind, severity in assumed.items():
         told = set_damage(told, kind, severity)
     prompt = build_prompt(picture, told, prompts)
@@ -120,7 +135,7 @@ def restore_picture(
             bar.total = total
             bar.update(done - bar.n)
 
-        return restore(model, picture, prompt, settings, progress=progress), float(quality.mean)
+        return restore(models.restorer, picture, prompt, settings, progress=progress), float(quality.mean)
 
 
 def shown(path: Path) -> str:

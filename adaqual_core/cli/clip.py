@@ -3,10 +3,10 @@
 import argparse
 import json
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import PictureError
 from ..networks.shipped import SHIPPED_DENOISER
@@ -14,10 +14,12 @@ from ..prompt import PromptSettings
 from ..quality.assess import assess, cache_folder
 from ..quality.bundled import SHIPPED_ASSESSOR
 from ..quality.cache import ScoreCache
+from ..quality.map import QualityMap
+from ..quality.naming import with_kinds
 from ..sampling.settings import settings_for
 from ..video.clip import Chain
 from ..video.names import TEMPORAL
-from .chain import need_kinds, open_models, peak_rss_mb
+from .chain import open_models, peak_rss_mb
 
 
 def restore_clip(args: argparse.Namespace, prompts: PromptSettings, sampling: Mapping[str, Any], device: torch.device) -> int:
@@ -28,15 +30,17 @@ def restore_clip(args: argparse.Namespace, prompts: PromptSettings, sampling: Ma
         raise PictureError(
             f"{args.input}: clips need PyAV 18 or newer ({missing}); install it with pip install 'adaqual[video]'"
         ) from None
-    model, assessor = open_models(args, device)
-    settings = settings_for(model, **sampling)
-    if min(prompts.factors) < 1:
-        need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
-    judge = partial(assess, assessor, cache=ScoreCache(cache_folder()))
+    models = open_models(args, device)
+    settings, cache = settings_for(models.restorer, **sampling), ScoreCache(cache_folder())
+
+    def judge(picture: Tensor) -> QualityMap:
+        return with_kinds(assess(models.assessor, picture, cache=cache), picture, models.namer)
+
     temporal = TEMPORAL if args.temporal is None else args.temporal
-    chain = Chain(model, judge, prompts, settings, temporal, args.assumed)
-    models = [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
-    report = restore_clip_file(chain, args.input, args.output, models)
+    chain = Chain(models.restorer, judge, prompts, settings, temporal, args.assumed)
+    decisive = [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
+    decisive += [] if models.namer is None else [SHIPPED_ASSESSOR]
+    report = restore_clip_file(chain, args.input, args.output, decisive)
     if args.json:
         print(json.dumps(report | {"steps": settings.steps, "peak_rss_mb": peak_rss_mb()}), flush=True)
     return 0

@@ -6,15 +6,12 @@ import os
 import time
 from dataclasses import replace
 
-import torch.nn as nn
-
 from ..console import say
 from ..imageio import to_pixels, to_tensor
 from ..pictures.reading import read_frames
 from ..prompt import PromptSettings
-from ..quality.assess import Assessor
 from ..sampling.settings import RestoreSettings, settings_for
-from .chain import given, judge_picture, need_kinds, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
+from .chain import Models, given, judge_picture, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
 from .jobs import Job, Plan, raise_failures
 from .messages import complain
 from .output import write_job
@@ -23,9 +20,7 @@ SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride"
 """The options that become :class:`RestoreSettings`."""
 
 
-def _restore_file(
-    model: nn.Module, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace
-) -> dict:
+def _restore_file(models: Models, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace) -> dict:
     """Restore every frame of a file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
     frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0
     for number, frame in enumerate(read_frames(job.header), 1):
@@ -33,11 +28,11 @@ def _restore_file(
         picture = to_tensor(frame.pixels)
         frame = replace(frame, pixels=frame.pixels[:1, :1].copy())  # only channels and kind of numbers are needed any more
         start = time.perf_counter()
-        result, found = restore_picture(model, assessor, picture, prompts, settings, label, args.assumed)
+        result, found = restore_picture(models, picture, prompts, settings, label, args.assumed)
         seconds += time.perf_counter() - start
         del picture
         before += found
-        after += float(judge_picture(assessor, result.picture, label).mean)
+        after += float(judge_picture(models.assessor, result.picture, label).mean)
         tiles_total, tiles_run = tiles_total + result.tiles_total, tiles_run + result.tiles_run
         frames.append(replace(frame, pixels=to_pixels(result.picture, frame.pixels)))
     write_job(job, frames, args.quality)
@@ -77,13 +72,11 @@ def run(args: argparse.Namespace, planned: Plan | None) -> int:
     folder = os.path.isdir(args.input)
     reports, failed = [], []
     if planned.jobs:
-        model, assessor = open_models(args, device)
-        if min(args.factors) < 1:
-            need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
-        settings = settings_for(model, **given(args, *SAMPLING))
+        models = open_models(args, device)
+        settings = settings_for(models.restorer, **given(args, *SAMPLING))
     for job in planned.jobs:
         try:
-            report = _restore_file(model, assessor, job, prompts, settings, args)
+            report = _restore_file(models, job, prompts, settings, args)
         except (ValueError, OSError, RuntimeError, MemoryError) as problem:
             if not folder:
                 raise
