@@ -13,6 +13,8 @@ import torch.nn as nn
 from torch import Tensor
 from tqdm import tqdm
 
+from ..filters import luma
+from ..imageio import read_picture
 from ..networks.shipped import SHIPPED_DENOISER
 from ..prompt import PromptSettings, build_prompt
 from ..published.read import load_restorer
@@ -22,7 +24,7 @@ from ..quality.cache import ScoreCache
 from ..quality.estimator import QualityEstimator
 from ..quality.map import QualityMap
 from ..quality.naming import open_namer, with_kinds
-from ..quality.set_damage import set_damage
+from ..quality.set_damage import assume
 from ..sampling.restore import restore
 from ..sampling.settings import Restored, RestoreSettings
 from .messages import UsageError
@@ -56,6 +58,11 @@ def settings_from(build: Callable[..., Any], args: argparse.Namespace, *names: s
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of the named options that were given, by name."""
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def read_mask(path: Path | None) -> Tensor | None:
+    """The brightness of a picture as a mask [1, h, w] in [0, 1], 1 = white; alpha does not count. None without a path."""
+    return None if path is None else luma(read_picture(path)[:, :3])[:, 0]
 
 
 def peak_rss_mb() -> float | None:
@@ -119,16 +126,16 @@ def restore_picture(
     settings: RestoreSettings,
     label: str,
     assumed: Mapping[str, float] = NOTHING,
+    mask: Tensor | None = None,
 ) -> tuple[Restored, float]:
     """The whole chain on one decoded picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before.
 
-    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees.
+    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees; in the region of ``mask``
+    [1, h, w] only, where one is given.
     """
     quality = judge_picture(models.assessor, picture, label)
     told = with_kinds(quality, picture, models.namer)
-    for kind, severity in assumed.items():
-        told = set_damage(told, kind, severity)
-    prompt = build_prompt(picture, told, prompts)
+    prompt = build_prompt(picture, assume(told, assumed, mask), prompts)
     with tqdm(desc=label, unit="batch", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int, preview) -> None:

@@ -22,8 +22,13 @@ from ..video.names import TEMPORAL
 from .chain import open_models, peak_rss_mb
 
 
-def restore_clip(args: argparse.Namespace, prompts: PromptSettings, sampling: Mapping[str, Any], device: torch.device) -> int:
-    """Restore the clip that the options name; the exit status. ``sampling``: the settings of the sampler that were given."""
+def restore_clip(
+    args: argparse.Namespace, prompts: PromptSettings, sampling: Mapping[str, Any], device: torch.device, mask: Tensor | None
+) -> int:
+    """Restore the clip that the options name; the exit status.
+
+    ``sampling``: the settings of the sampler that were given. ``mask`` [1, h, w]: the region of what is assumed, None for all.
+    """
     try:
         from ..video.command import restore_clip_file
     except ImportError as missing:
@@ -37,8 +42,9 @@ def restore_clip(args: argparse.Namespace, prompts: PromptSettings, sampling: Ma
         return with_kinds(assess(models.assessor, picture, cache=cache), picture, models.namer)
 
     temporal = TEMPORAL if args.temporal is None else args.temporal
-    chain = Chain(models.restorer, judge, prompts, settings, temporal, args.assumed)
+    chain = Chain(models.restorer, judge, prompts, settings, temporal, args.assumed, mask)
     decisive = [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
+    decisive += [] if mask is None else [args.assume_mask]
     decisive += [] if models.namer is None else [SHIPPED_ASSESSOR]
     report = restore_clip_file(chain, args.input, args.output, decisive)
     if args.json:

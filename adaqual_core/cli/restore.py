@@ -6,12 +6,25 @@ import os
 import time
 from dataclasses import replace
 
+from torch import Tensor
+
 from ..console import say
 from ..imageio import to_pixels, to_tensor
 from ..pictures.reading import read_frames
 from ..prompt import PromptSettings
 from ..sampling.settings import RestoreSettings, settings_for
-from .chain import Models, given, judge_picture, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
+from .chain import (
+    Models,
+    given,
+    judge_picture,
+    open_device,
+    open_models,
+    peak_rss_mb,
+    read_mask,
+    restore_picture,
+    settings_from,
+    shown,
+)
 from .jobs import Job, Plan, raise_failures
 from .messages import complain
 from .output import write_job
@@ -20,7 +33,9 @@ SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride"
 """The options that become :class:`RestoreSettings`."""
 
 
-def _restore_file(models: Models, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace) -> dict:
+def _restore_file(
+    models: Models, job: Job, prompts: PromptSettings, settings: RestoreSettings, mask: Tensor | None, args: argparse.Namespace
+) -> dict:
     """Restore every frame of a file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
     frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0
     for number, frame in enumerate(read_frames(job.header), 1):
@@ -28,7 +43,7 @@ def _restore_file(models: Models, job: Job, prompts: PromptSettings, settings: R
         picture = to_tensor(frame.pixels)
         frame = replace(frame, pixels=frame.pixels[:1, :1].copy())  # only channels and kind of numbers are needed any more
         start = time.perf_counter()
-        result, found = restore_picture(models, picture, prompts, settings, label, args.assumed)
+        result, found = restore_picture(models, picture, prompts, settings, label, args.assumed, mask)
         seconds += time.perf_counter() - start
         del picture
         before += found
@@ -64,11 +79,11 @@ def run(args: argparse.Namespace, planned: Plan | None) -> int:
     """
     settings_from(RestoreSettings, args, *SAMPLING)
     prompts = settings_from(PromptSettings, args, "preserve", "factors")
-    device = open_device(args.device)
+    device, mask = open_device(args.device), read_mask(args.assume_mask)
     if planned is None:
         from .clip import restore_clip
 
-        return restore_clip(args, prompts, given(args, *SAMPLING), device)
+        return restore_clip(args, prompts, given(args, *SAMPLING), device, mask)
     folder = os.path.isdir(args.input)
     reports, failed = [], []
     if planned.jobs:
@@ -76,7 +91,7 @@ def run(args: argparse.Namespace, planned: Plan | None) -> int:
         settings = settings_for(models.restorer, **given(args, *SAMPLING))
     for job in planned.jobs:
         try:
-            report = _restore_file(models, job, prompts, settings, args)
+            report = _restore_file(models, job, prompts, settings, mask, args)
         except (ValueError, OSError, RuntimeError, MemoryError) as problem:
             if not folder:
                 raise

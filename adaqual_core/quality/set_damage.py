@@ -1,10 +1,12 @@
 """What an artist says of a picture's damage, beside what the assessor sees (method.md section 3a)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ..alignment import mask_on_picture
 from ..checks import check_number
 from ..default_dtype import float32_default
 from ..grid import HIGHEST, LOWEST
@@ -40,3 +42,15 @@ def set_damage(quality: QualityMap, kind: str, severity: float, mask: Tensor | N
         damage = (severity * region).expand(quality.batch, -1, -1, -1)
         painted[kind] = torch.maximum(painted[kind], damage) if kind in painted else damage
     return replace(quality, scores=scores, kinds=kinds, pixels=pixels, painted=painted, kinds_said=said)
+
+
+def assume(quality: QualityMap, severities: Mapping[str, float], mask: Tensor | None = None) -> QualityMap:
+    """:func:`set_damage` for each kind in ``severities``, everywhere or in the region of one ``mask`` [1, h, w] in [0, 1].
+
+    A mask of another size than the picture's is stretched to it, or laid on the part that a crop shows
+    (:func:`~adaqual_core.alignment.mask_on_picture`).
+    """
+    region = None if mask is None else mask_on_picture(mask, quality.height, quality.width)
+    for kind, severity in severities.items():
+        quality = set_damage(quality, kind, severity, region)
+    return quality
