@@ -96,6 +96,11 @@ class Choice:
         return self.removed_by_both > 0 and self.removed >= SHARE * self.removed_by_both
 
     @property
+    def met(self) -> bool:
+        """Whether the one kind is kept and the other removed."""
+        return self.keeps and self.removes
+
+    @property
     def shortfall(self) -> float:
         """How far the result is from what is asked of it: by the strength of what is kept, or by the share that is removed."""
         return max(abs(self.kept - 1) - TOLERANCE, SHARE * self.removed_by_both - self.removed)
@@ -166,7 +171,7 @@ def table(rows: list[Choice]) -> str:
     groups = {kind: [row for row in rows if row.kept_kind == kind] for kind in KINDS} | {"**all**": rows}
     for name, group in groups.items():
         if group:
-            met = [float(row.keeps and row.removes) for row in group]
+            met = [float(row.met) for row in group]
             lines.append(
                 f"| {name} | {len(group)} | {mean([row.kept for row in group]):.2f} "
                 f"| {100 * mean([float(row.keeps) for row in group]):.0f} % | {mean([row.removed for row in group]):.2f} "
@@ -212,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         [sheet_row(f"{described(row)}. Input, result, target", pictures) for row, pictures in worst],
         args.out / f"{args.model.stem}-choice.png",
     )
-    record = {"choices": [asdict(row) | {"met": row.keeps and row.removes} for row in rows]}
+    record = {"choices": [asdict(row) | {"met": row.met} for row in rows]}
     record |= {"model": digest(args.model), "assessor": digest(args.assessor), **surroundings(args.device)}
     (args.out / f"{args.model.stem}-choice.json").write_text(json.dumps(record, indent=1))
     by_psnr = mean([float(row.gain >= SHARE * row.gain_of_both) for row in rows])
