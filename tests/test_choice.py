@@ -14,6 +14,7 @@ from adaqual_core.quality.naming import lacks_kinds, open_namer, with_kinds
 from adaqual_core.quality.set_damage import assume, set_damage
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import settings_for
+from adaqual_core.video.clip import Chain, Shot, look
 
 HAZE, RAIN = KINDS.index("haze"), KINDS.index("rain")
 HEIGHT, WIDTH = 150, 210
@@ -316,3 +317,10 @@ def test_what_is_assumed_of_a_region_lies_on_the_picture():
     crop = assume(clean_map(), {"haze": 0.7}, mask[:, 3:147, 1:209])  # as VAE Encode crops it
     assert torch.equal(crop.painted["haze"], said.painted["haze"])
     assert torch.equal(assume(clean_map(), {"haze": 0.7}).scores, set_damage(clean_map(), "haze", 0.7).scores)
+
+
+def test_a_clip_takes_what_is_assumed_of_a_region():
+    model, picture = small.restorer(), small.picture(HEIGHT, WIDTH)
+    chain = Chain(model, lambda _: clean_map(), PromptSettings(), settings_for(model), 0, {"haze": 0.7}, stroke())
+    prompt, _ = look(chain, Shot(), picture)
+    assert torch.equal(prompt.pixel_mask(0), stroke()[0])
