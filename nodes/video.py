@@ -12,10 +12,11 @@ from comfy_api.latest import io
 from comfy_api.util import VideoComponents
 
 from ..adaqual_core.prompt import PromptSettings
+from ..adaqual_core.quality.naming import with_kinds
 from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL, written_suffix
-from .assessing import judged, ready
+from .assessing import judged, namer_beside, ready
 from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
 from .restoration import AdaQualRestore, preserve_input, seed_input, steps_input, strength_input
@@ -93,10 +94,11 @@ class AdaQualRestoreVideo(io.ComfyNode):
         model, assessor = model or open_network(MODELS), ready(assessor)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         width, height = video.get_dimensions()
+        namer = namer_beside(assessor)
         use(model, assessor, memory=working_memory(model.model, settings, height, width))
 
         def judge(picture):
-            return judged(assessor, picture, stop_if_cancelled)
+            return with_kinds(judged(assessor, picture, stop_if_cancelled), picture, namer)
 
         chain = Chain(model.model, judge, PromptSettings(preserve=preserve), settings, temporal)
         return io.NodeOutput(*_restored_file(chain, source, beside))
