@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ..adaqual_core.prompt import PromptSettings
 from ..adaqual_core.quality.map import QualityMap
+from ..adaqual_core.quality.naming import with_kinds
 from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL, written_suffix
-from .assessing import judged, ready
+from .assessing import judged, namer_beside, ready
 from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
 from .restoration import judge_and_restore, preserve_input, seed_input, steps_input, strength_input
@@ -108,10 +109,11 @@ class AdaQualRestoreVideo(io.ComfyNode):
         restorer, assessed_by = model or open_network(MODELS), ready(assessor)
         settings = settings_for(restorer.model, steps=steps or None, seed=seed, strength=strength)
         width, height = video.get_dimensions()
+        namer = namer_beside(assessed_by)
         use(restorer, assessed_by, memory=working_memory(restorer.model, settings, height, width))
 
         def judge(picture: Tensor) -> QualityMap:
-            return judged(assessed_by, picture, stop_if_cancelled)
+            return with_kinds(judged(assessed_by, picture, stop_if_cancelled), picture, namer)
 
         chain = Chain(restorer.model, judge, PromptSettings(preserve=preserve), settings, temporal)
         return io.NodeOutput(*_restored_file(chain, source, beside))

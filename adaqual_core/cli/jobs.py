@@ -15,7 +15,7 @@ from ..pictures.opening import allow_megapixels
 from ..pictures.pairs import Pair, find_pairs
 from ..pictures.writing import check_output
 from ..video.names import is_clip, looks_like_clip, written_suffix
-from .messages import complain, note
+from .messages import UsageError, complain, note
 
 
 @dataclass(frozen=True)
@@ -257,6 +257,10 @@ def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
     """
     if getattr(args, "max_megapixels", None) is not None:
         allow_megapixels(args.max_megapixels)
+    if getattr(args, "assume_mask", None) is not None:
+        if os.path.isdir(args.input):
+            raise UsageError(f"--assume-mask: is for one picture or clip, but {args.input} is a folder; restore one at a time")
+        read_header(args.assume_mask)
     if args.command == "restore" and is_clip(args.input) and not os.path.isdir(args.input):
         return plan_clip(args.input, args.output)
     if args.command == "restore" and os.path.isdir(args.input):

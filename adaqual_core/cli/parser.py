@@ -128,6 +128,12 @@ def _add_restore(commands) -> None:
         metavar="KIND=SEVERITY,...",
         help="damage that the assessor may miss, 0 to 1 each, as in haze=0.7,low=0.5; what it sees is never lowered",
     )
+    p.add_argument(
+        "--assume-mask",
+        type=Path,
+        metavar="FILE",
+        help="picture of where that damage is: white = here, black = not; any size (default: everywhere)",
+    )
     p.add_argument("--strength", type=number(0, 1), help="0 (the input) to 1 (default)")
     p.add_argument("--tile", type=whole(64), help="px of a tile beside its context; less saves memory (512)")
     p.add_argument("--overlap", type=whole(0), help="px of context around tiles, at least (64)")
@@ -231,6 +237,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UsageError(str(problem)) from None
     if args.command == "restore":
         _check_clip(args)
+        if args.assume_mask is not None and not args.assumed:
+            raise UsageError("--assume-mask: says where --assume holds; give --assume KIND=SEVERITY too")
     if args.command == "quality" and args.by_kind and args.heatmap is None:
         raise UsageError("--by-kind: says what the heatmap shows; give --heatmap OUT.png too")
     return args

@@ -6,15 +6,25 @@ import os
 import time
 from dataclasses import replace
 
-import torch.nn as nn
+from torch import Tensor
 
 from ..console import say
 from ..imageio import to_pixels, to_tensor
 from ..pictures.reading import read_frames
 from ..prompt import PromptSettings
-from ..quality.assess import Assessor
 from ..sampling.settings import RestoreSettings, settings_for
-from .chain import given, judge_picture, need_kinds, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
+from .chain import (
+    Models,
+    given,
+    judge_picture,
+    open_device,
+    open_models,
+    peak_rss_mb,
+    read_mask,
+    restore_picture,
+    settings_from,
+    shown,
+)
 from .clip import check_clip, restore_clip
 from .jobs import ClipJob, Job, Plan, raise_failures
 from .messages import complain
@@ -25,7 +35,7 @@ SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride"
 
 
 def _restore_file(
-    model: nn.Module, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace
+    models: Models, job: Job, prompts: PromptSettings, settings: RestoreSettings, mask: Tensor | None, args: argparse.Namespace
 ) -> dict:
     """Restore every frame of a file, write the result, and return what is reported of it.
 
@@ -38,11 +48,11 @@ def _restore_file(
         picture = to_tensor(frame.pixels)
         frame = replace(frame, pixels=frame.pixels[:1, :1].copy())  # only channels and kind of numbers are needed any more
         start = time.perf_counter()
-        result, found = restore_picture(model, assessor, picture, prompts, settings, label, args.assumed)
+        result, found = restore_picture(models, picture, prompts, settings, label, args.assumed, mask)
         seconds += time.perf_counter() - start
         del picture
         before += found
-        after += float(judge_picture(assessor, result.picture, label).mean)
+        after += float(judge_picture(models.assessor, result.picture, label).mean)
         tiles_total, tiles_run = tiles_total + result.tiles_total, tiles_run + result.tiles_run
         frames.append(replace(frame, pixels=to_pixels(result.picture, frame.pixels)))
     write_job(job, frames, args.quality)
@@ -93,22 +103,20 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
     """
     settings_from(RestoreSettings, args, *SAMPLING)
     prompts = settings_from(PromptSettings, args, "preserve", "factors")
-    device = open_device(args.device)
+    device, mask = open_device(args.device), read_mask(args.assume_mask)
     folder = os.path.isdir(args.input)
     reports, clip_reports, failed = [], [], []
     clips, steps = _sound_clips(planned, folder, failed), None
     if planned.jobs or clips:
-        model, assessor = open_models(args, device)
-        if min(args.factors) < 1:
-            need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
-        settings = settings_for(model, **given(args, *SAMPLING))
+        models = open_models(args, device)
+        settings = settings_for(models.restorer, **given(args, *SAMPLING))
         steps = settings.steps
     for job in [*planned.jobs, *clips]:
         try:
             if isinstance(job, ClipJob):
-                clip_reports.append(restore_clip(job, model, assessor, prompts, settings, args))
+                clip_reports.append(restore_clip(job, models, prompts, settings, mask, args))
             else:
-                reports.append(_restore_file(model, assessor, job, prompts, settings, args))
+                reports.append(_restore_file(models, job, prompts, settings, mask, args))
         except (ValueError, OSError, RuntimeError, MemoryError) as problem:
             if not folder:
                 raise

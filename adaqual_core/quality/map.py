@@ -33,7 +33,8 @@ class QualityMap:
     [B, 1, height, width] in [1, 5], float32 on the CPU: scores per pixel, where an artist painted more finely than the cells, or
     None; ``scores`` hold the same per cell. ``painted``: damage that an artist has set through masks; it maps names of kinds to
     severities [B, 1, height, width] in [0, 1] per pixel, float32 on the CPU. The other fields do not hold it; all methods and
-    properties take it into account.
+    properties take it into account. ``kinds_said``: whether ``kinds`` hold nothing but what an artist has said, because the
+    assessor names no kinds.
     """
 
     scores: Tensor
@@ -43,6 +44,7 @@ class QualityMap:
     kinds: Tensor | None = None
     pixels: Tensor | None = None
     painted: Mapping[str, Tensor] = field(default_factory=dict)
+    kinds_said: bool = False
 
     def __post_init__(self):
         check_tensor("scores", self.scores)
