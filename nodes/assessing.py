@@ -32,7 +32,7 @@ def ready(assessor: ModelPatcher | None) -> ModelPatcher:
 
 
 def ready_namer() -> QualityEstimator | None:
-    """The shipped assessor where it names kinds of damage, loaded with room for its work; None where it does not."""
+    """Return the shipped assessor, loaded with room for its work, if it names kinds of damage; otherwise None."""
     shipped = open_network(ASSESSORS)
     judge = judge_of(shipped)
     if not isinstance(judge, QualityEstimator):
@@ -42,7 +42,7 @@ def ready_namer() -> QualityEstimator | None:
 
 
 def namer_beside(assessor: ModelPatcher) -> QualityEstimator | None:
-    """:func:`ready_namer` where ``assessor`` names no kinds of damage itself, else None."""
+    """Return None if ``assessor`` names kinds of damage itself, otherwise what :func:`ready_namer` returns."""
     return None if isinstance(judge_of(assessor), QualityEstimator) else ready_namer()
 
 
