@@ -51,7 +51,7 @@ def test_the_shipped_assessor_names_kinds_for_a_mask(estimator):
 def test_the_shipped_assessor_names_kinds_for_another_assessor(estimator, tmp_path):
     other = AssessorNet()
     save_model(other, tmp_path / "first.safetensors", {})
-    patcher = loaders._open_assessor(tmp_path / "first.safetensors", torch.device("cpu"), torch.device("cpu"))
+    patcher = loaders._open_assessor(tmp_path / "first.safetensors", torch.device("cpu"), torch.device("cpu"), None)
     image = torch.rand(1, HEIGHT, WIDTH, 3)
     quality = AdaQualEstimateQuality.execute(image, patcher).args[0]
     said = AdaQualSetDamage.execute(quality, "haze", 1.0).args[0]
