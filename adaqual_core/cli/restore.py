@@ -1,65 +1,58 @@
-"""``adaqual restore``: one picture, or all pictures of a folder."""
+"""``adaqual restore``: one picture, or all pictures of a folder, on this machine or on a cluster."""
 
 import argparse
 import json
 import os
-import time
-from dataclasses import replace
-
-import torch.nn as nn
+from collections.abc import Iterator, Sequence
 
 from ..console import say
-from ..imageio import to_pixels, to_tensor
-from ..pictures.reading import read_frames
-from ..prompt import PromptSettings
-from ..quality.assess import Assessor
-from ..sampling.settings import RestoreSettings, settings_for
-from .chain import given, judge_picture, need_kinds, open_device, open_models, peak_rss_mb, restore_picture, settings_from, shown
+from .chain import open_device, peak_rss_mb
 from .jobs import Job, Plan, raise_failures
 from .messages import complain
-from .output import write_job
-
-SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride", "patch_batch")
-"""The options that become :class:`RestoreSettings`."""
+from .output import note_losses
+from .work import Outcome, open_work, prompts_from, restore_file
 
 
-def _restore_file(
-    model: nn.Module, assessor: Assessor, job: Job, prompts: PromptSettings, settings: RestoreSettings, args: argparse.Namespace
-) -> dict:
-    """Restore every frame of a file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
-    frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0
-    for number, frame in enumerate(read_frames(job.header), 1):
-        label = shown(job.header.path) + (f" {number}/{job.header.frames}" if job.header.frames > 1 else "")
-        picture = to_tensor(frame.pixels)
-        frame = replace(frame, pixels=frame.pixels[:1, :1].copy())  # only channels and kind of numbers are needed any more
-        start = time.perf_counter()
-        result, found = restore_picture(model, assessor, picture, prompts, settings, label, args.assumed)
-        seconds += time.perf_counter() - start
-        del picture
-        before += found
-        after += float(judge_picture(assessor, result.picture, label).mean)
-        tiles_total, tiles_run = tiles_total + result.tiles_total, tiles_run + result.tiles_run
-        frames.append(replace(frame, pixels=to_pixels(result.picture, frame.pixels)))
-    write_job(job, frames, args.quality)
-    report = {
-        "picture": job.name,
-        "seconds": round(seconds, 3),
-        "mean_quality_before": round(before / len(frames), 4),
-        "mean_quality_after": round(after / len(frames), 4),
-        "tiles_total": tiles_total,
-        "tiles_run": tiles_run,
+def _restored(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    """Restore the pictures and give what became of each: in their order on this machine, as they come from a cluster."""
+    if not jobs:
+        return
+    if args.cluster is not None:
+        from .cluster import restored_on_cluster  # brings Ray
+
+        yield from restored_on_cluster(args, jobs)
+        return
+    work = open_work(args, open_device(args.device))
+    for job in jobs:
+        yield job, restore_file(work, job)
+
+
+def _summary(outcomes: Sequence[Outcome]) -> dict:
+    """Sums and means over the pictures that were restored, for the JSON object."""
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    summary = {
+        "seconds": round(sum(report["seconds"] for report in reports), 3),
+        "steps": next((outcome.steps for outcome in outcomes if outcome.steps is not None), None),
     }
-    return report | ({"frames": len(frames)} if len(frames) > 1 else {})
-
-
-def _summary(reports: list[dict], steps: int) -> dict:
-    """Sums and means over the pictures, for the JSON object."""
-    summary = {"seconds": round(sum(report["seconds"] for report in reports), 3), "steps": steps}
     for key in ("mean_quality_before", "mean_quality_after"):
         summary[key] = round(sum(report[key] for report in reports) / len(reports), 4) if reports else None
     for key in ("tiles_total", "tiles_run"):
         summary[key] = sum(report[key] for report in reports)
-    return summary | {"peak_rss_mb": peak_rss_mb()}
+    peaks = [outcome.peak_rss_mb for outcome in outcomes if outcome.peak_rss_mb is not None]
+    return summary | {"peak_rss_mb": max(peaks, default=peak_rss_mb())}
+
+
+def _tell(job: Job, outcome: Outcome) -> None:
+    """Say what became of a picture: one line on stdout, or an error on stderr."""
+    if outcome.report is None:
+        complain(RuntimeError(outcome.problem))
+        return
+    note_losses(job, outcome.lost)
+    report = outcome.report
+    say(
+        f"{job.targets[0]}: quality {report['mean_quality_before']:.2f} -> {report['mean_quality_after']:.2f}, "
+        f"{report['tiles_run']} of {report['tiles_total']} tiles run, {report['seconds']:.1f} s"
+    )
 
 
 def run(args: argparse.Namespace, planned: Plan | None) -> int:
@@ -67,38 +60,25 @@ def run(args: argparse.Namespace, planned: Plan | None) -> int:
 
     Of a folder, every picture that can be restored is, and failures are listed at the end.
     """
-    settings_from(RestoreSettings, args, *SAMPLING)
-    prompts = settings_from(PromptSettings, args, "preserve", "factors")
-    device = open_device(args.device)
+    prompts_from(args)  # refuses impossible settings before any model is loaded
     if planned is None:
         from .clip import restore_clip
 
-        return restore_clip(args, prompts, given(args, *SAMPLING), device)
+        return restore_clip(args)
     folder = os.path.isdir(args.input)
-    reports, failed = [], []
-    if planned.jobs:
-        model, assessor = open_models(args, device)
-        if min(args.factors) < 1:
-            need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
-        settings = settings_for(model, **given(args, *SAMPLING))
-    for job in planned.jobs:
-        try:
-            report = _restore_file(model, assessor, job, prompts, settings, args)
-        except (ValueError, OSError, RuntimeError, MemoryError) as problem:
-            if not folder:
-                raise
-            failed.append(job.name)
-            complain(problem)
-            continue
-        reports.append(report)
-        say(
-            f"{job.targets[0]}: quality {report['mean_quality_before']:.2f} -> {report['mean_quality_after']:.2f}, "
-            f"{report['tiles_run']} of {report['tiles_total']} tiles run, {report['seconds']:.1f} s"
-        )
+    found: dict[str, Outcome] = {}
+    for job, outcome in _restored(args, planned.jobs):
+        if outcome.report is None and not folder:
+            raise RuntimeError(outcome.problem)
+        found[job.name] = outcome
+        _tell(job, outcome)
+    outcomes = [found[job.name] for job in planned.jobs]
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    failed = [job.name for job in planned.jobs if found[job.name].report is None]
     if planned.skipped:
         say(f"{len(planned.skipped)} pictures skipped, whose output is there already")
     if args.json and (reports or planned.skipped):
-        summary = _summary(reports, settings.steps if reports else None)
+        summary = _summary(outcomes)
         if folder or planned.skipped:
             summary |= {"pictures": reports, "failed": [*planned.failed, *failed], "skipped": planned.skipped}
         print(json.dumps(summary), flush=True)

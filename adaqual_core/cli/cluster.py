@@ -1,0 +1,187 @@
+"""``adaqual restore --cluster``: the pictures of a call on the machines of a Ray cluster.
+
+Ray Data hands the files out one by one, starts one worker process with its own models for each device or share of cores, starts a
+worker anew that died, and gives its file to another. Every machine reads and writes the same paths: only names and reports travel.
+"""
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..pictures.opening import allow_megapixels
+from .chain import open_device
+from .jobs import Job
+from .messages import UsageError, message_of
+from .work import Outcome, Work, open_work, restore_file
+
+RETRIES = 3
+"""How often a file is given out again whose worker died: one that kills every worker must not be tried for ever."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The workers of a cluster: their number at most, and the cores and GPUs that each one has for itself."""
+
+    size: int
+    cores: int
+    gpus: int
+
+    @property
+    def share(self) -> dict[str, int]:
+        """What Ray is asked to keep free for each worker."""
+        return {"num_cpus": 1 if self.gpus else self.cores, "num_gpus": self.gpus}
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect this process to the Ray cluster at an address, or to a new one on this machine where it is ``local``.
+
+    Raises RuntimeError where Ray is not installed or no cluster answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as missing:
+        raise RuntimeError(f"--cluster: needs Ray ({missing}); install it with pip install 'adaqual[cluster]'") from None
+    alone: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as problem:
+        raise RuntimeError(
+            f"--cluster: {address}: no Ray cluster answers ({problem}); start one with `ray start --head`, or give local"
+        ) from None
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # a file that kills every worker is reported as failed and stops nothing else
+        context.execution_no_progress_timeout_s = -1  # a large picture may take longer than Ray Data waits
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def find_pool(address: str, device: str, wanted: int) -> Pool:
+    """The workers for ``wanted`` pieces of work on ``device``, as many as the cluster has room for now.
+
+    Where the device may be a GPU and the cluster has any, a worker is one GPU; else it is as many cores as this process computes
+    with, because the last bits of a sum depend on the number of threads. Raises UsageError where there is no room for one.
+    """
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus, cores = sum(int(one.get("GPU", 0)) for one in machines), torch.get_num_threads()
+    kind, _, index = device.partition(":")
+    if index:
+        raise UsageError(f"--device: '{device}' with --cluster; Ray gives every worker its own GPU: leave the number out")
+    if kind == "cuda" and not gpus:
+        raise UsageError(f"--device: 'cuda', but the cluster at {address} has no GPU; choose auto or cpu")
+    if gpus and kind in ("auto", "cuda"):
+        return Pool(min(gpus, wanted), cores, 1)
+    largest = max((int(one.get("CPU", 0)) for one in machines), default=0)
+    if largest < cores:
+        raise UsageError(
+            f"--cluster: this machine computes with {cores} threads, and so do workers, but the largest machine at {address} has "
+            f"{largest} cores; set OMP_NUM_THREADS={max(1, largest)}"
+        )
+    return Pool(min(sum(int(one.get("CPU", 0)) // cores for one in machines), wanted), cores, 0)
+
+
+def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
+    """The options with paths that do not depend on the folder that a process works in."""
+    whole = copy(args)
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(whole, name, value.absolute())
+    return whole
+
+
+def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
+    """The models and settings of the options in a worker's process, which computes with ``cores`` threads from then on."""
+    torch.set_num_threads(cores)
+    if args.max_megapixels is not None:
+        allow_megapixels(args.max_megapixels)
+    return open_work(args, open_device(args.device))
+
+
+def _try_out(args: argparse.Namespace, cores: int) -> None:
+    open_on_worker(args, cores)
+
+
+def check_worker(args: argparse.Namespace, pool: Pool, check: Callable[[argparse.Namespace, int], Any] = _try_out) -> Any:
+    """What ``check`` gives on one worker; what it raises there is raised here, before any work is handed out."""
+    import ray
+
+    try:
+        return ray.get(ray.remote(**pool.share)(check).remote(args, pool.cores))
+    except ray.exceptions.RayTaskError as problem:
+        raise problem.cause from None
+
+
+def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
+    """The rows that workers make of ``pieces``, as they come.
+
+    A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options
+    and the number of threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives
+    no row.
+    """
+    import ray.data
+
+    rows = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
+        worker,
+        compute=ray.data.ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=1),
+        batch_size=1,
+        fn_constructor_args=(args, pool.cores),
+        max_restarts=-1,
+        max_task_retries=RETRIES,
+        **pool.share,
+    )
+    yield from rows.iter_rows()
+
+
+class PictureWorker:
+    """Restores picture files in a process of its own, with models that are opened once."""
+
+    def __init__(self, args: argparse.Namespace, cores: int):
+        self.work = open_on_worker(args, cores)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list]:
+        """Restore the one file of a batch; its number, and its outcome as JSON."""
+        (number,), (job,) = batch["number"], batch["job"]
+        try:
+            outcome = restore_file(self.work, job)
+        except Exception as problem:  # Ray Data would drop the file without a word
+            outcome = Outcome(None, problem=message_of(problem))
+        return {"number": [number], "outcome": [json.dumps(asdict(outcome))]}
+
+
+def _with_whole_paths(job: Job) -> Job:
+    header = replace(job.header, path=job.header.path.absolute())
+    return replace(job, header=header, targets=tuple(target.absolute() for target in job.targets))
+
+
+def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    """Restore pictures on the cluster of the options, and give what became of each, as they come.
+
+    Raises what opening the models raises, before any picture is restored.
+    """
+    with connected(args.cluster):
+        pool, options = find_pool(args.cluster, args.device, len(jobs)), whole_paths(args)
+        check_worker(options, pool)
+        missing = dict(enumerate(jobs))
+        pieces = [{"number": number, "job": _with_whole_paths(job)} for number, job in missing.items()]
+        for row in worked(PictureWorker, pieces, options, pool):
+            yield missing.pop(row["number"]), Outcome(**json.loads(row["outcome"]))
+        for job in missing.values():
+            problem = f"{job.header.path}: the worker that restored it died {RETRIES + 1} times, perhaps for want of memory"
+            yield job, Outcome(None, problem=f"{problem}; restore it alone, or with a smaller --tile")
