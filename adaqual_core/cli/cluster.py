@@ -1,13 +1,14 @@
 """``adaqual restore --cluster``: the pictures of a call on the machines of a Ray cluster.
 
-Ray Data hands the files out one by one, starts one worker process with its own models for each device or share of cores, starts a
-worker anew that died, and gives its file to another. Every machine reads and writes the same paths: only names and reports travel.
+Ray Data starts one worker process with its own models for each device or share of cores, hands the files out one by one, starts a
+worker anew that died, and gives out its file again. Every machine reads and writes the same paths: only names and reports travel.
 """
 
 import argparse
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -131,21 +132,23 @@ def check_worker(args: argparse.Namespace, pool: Pool, check: Callable[[argparse
 def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
     """The rows that workers make of ``pieces``, as they come.
 
-    A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options
-    and the number of threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives
-    no row.
+    A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options and the number of
+    threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives no row.
     """
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 
-    rows = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
-        worker,
-        compute=ray.data.ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=1),
-        batch_size=1,
-        fn_constructor_args=(args, pool.cores),
-        max_restarts=-1,
-        max_task_retries=RETRIES,
-        **pool.share,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_task_retries, which nothing else replaces in Ray 2.60
+        rows = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
+            worker,
+            compute=ray.data.ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=1),
+            batch_size=1,
+            fn_constructor_args=(args, pool.cores),
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+            **pool.share,
+        )
     yield from rows.iter_rows()
 
 
