@@ -30,7 +30,7 @@ RETRIES = 3
 
 @dataclass(frozen=True)
 class Pool:
-    """The workers of a cluster: their number at most, and the cores and GPUs that each one has for itself."""
+    """The workers of a cluster: how many it has room for, and the cores and GPUs that each one has for itself."""
 
     size: int
     cores: int
@@ -72,8 +72,8 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def find_pool(address: str, device: str, wanted: int) -> Pool:
-    """The workers for ``wanted`` pieces of work on ``device``, as many as the cluster has room for now.
+def find_pool(address: str, device: str) -> Pool:
+    """The workers that the cluster has room for, on ``device``.
 
     Where the device may be a GPU and the cluster has any, a worker is one GPU; else it is as many cores as this process computes
     with, because the last bits of a sum depend on the number of threads. Raises UsageError where there is no room for one.
@@ -88,14 +88,14 @@ def find_pool(address: str, device: str, wanted: int) -> Pool:
     if kind == "cuda" and not gpus:
         raise UsageError(f"--device: 'cuda', but the cluster at {address} has no GPU; choose auto or cpu")
     if gpus and kind in ("auto", "cuda"):
-        return Pool(min(gpus, wanted), cores, 1)
+        return Pool(gpus, cores, 1)
     largest = max((int(one.get("CPU", 0)) for one in machines), default=0)
     if largest < cores:
         raise UsageError(
             f"--cluster: this machine computes with {cores} threads, and so do workers, but the largest machine at {address} has "
             f"{largest} cores; set OMP_NUM_THREADS={max(1, largest)}"
         )
-    return Pool(min(sum(int(one.get("CPU", 0)) // cores for one in machines), wanted), cores, 0)
+    return Pool(sum(int(one.get("CPU", 0)) // cores for one in machines), cores, 0)
 
 
 def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
@@ -115,18 +115,23 @@ def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
     return open_work(args, open_device(args.device))
 
 
-def _try_out(args: argparse.Namespace, cores: int) -> None:
-    open_on_worker(args, cores)
+def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
+    """What a function of these values gives on one worker. What it raises there is raised here.
 
-
-def check_worker(args: argparse.Namespace, pool: Pool, check: Callable[[argparse.Namespace, int], Any] = _try_out) -> Any:
-    """What ``check`` gives on one worker; what it raises there is raised here, before any work is handed out."""
+    Raises RuntimeError where no worker can run it, for example because the package is missing on its machine.
+    """
     import ray
 
     try:
-        return ray.get(ray.remote(**pool.share)(check).remote(args, pool.cores))
+        return ray.get(ray.remote(**pool.share)(task).remote(*values))
     except ray.exceptions.RayTaskError as problem:
         raise problem.cause from None
+    except ray.exceptions.RayError as problem:
+        raise RuntimeError(f"--cluster: no worker can start ({problem}); install the same packages on every machine") from None
+
+
+def _try_out(args: argparse.Namespace, cores: int) -> None:
+    open_on_worker(args, cores)
 
 
 def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
@@ -142,7 +147,7 @@ def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Nam
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_task_retries, which nothing else replaces in Ray 2.60
         rows = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
             worker,
-            compute=ray.data.ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(size=min(pool.size, len(pieces)), max_tasks_in_flight_per_actor=1),
             batch_size=1,
             fn_constructor_args=(args, pool.cores),
             max_restarts=-1,
@@ -179,8 +184,8 @@ def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterat
     Raises what opening the models raises, before any picture is restored.
     """
     with connected(args.cluster):
-        pool, options = find_pool(args.cluster, args.device, len(jobs)), whole_paths(args)
-        check_worker(options, pool)
+        pool, options = find_pool(args.cluster, args.device), whole_paths(args)
+        on_one_worker(_try_out, options, pool.cores, pool=pool)
         missing = dict(enumerate(jobs))
         pieces = [{"number": number, "job": _with_whole_paths(job)} for number, job in missing.items()]
         for row in worked(PictureWorker, pieces, options, pool):

@@ -62,9 +62,14 @@ def run(args: argparse.Namespace, planned: Plan | None) -> int:
     """
     prompts_from(args)  # refuses impossible settings before any model is loaded
     if planned is None:
-        from .clip import restore_clip
+        from . import clip
 
-        return restore_clip(args)
+        clip.need_clips(args)
+        if args.cluster is None:
+            return clip.restore_clip(args)
+        from . import cluster_clip  # brings Ray and PyAV
+
+        return cluster_clip.restore_clip(args)
     folder = os.path.isdir(args.input)
     found: dict[str, Outcome] = {}
     for job, outcome in _restored(args, planned.jobs):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..console import say
 from ..sampling.settings import Preview
 from .clip import Chain
-from .segments import restore_clip
+from .segments import ClipReport, restore_clip
 
 
 def work_of(chain: Chain, others: Sequence[object]) -> dict[str, str]:
@@ -44,7 +44,11 @@ def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence
             bar.update(done - bar.n)
 
         report = restore_clip(chain, source, target, work_of(chain, others), progress)
-    seconds = time.perf_counter() - start
+    return tell_clip(report, source, target, time.perf_counter() - start)
+
+
+def tell_clip(report: ClipReport, source: Path, target: Path, seconds: float) -> dict:
+    """Say what was done to a clip, and give it as numbers for the JSON object."""
     for line in report.left_out:
         say(f"{source}: {line}")
     say(

@@ -1,0 +1,93 @@
+"""``adaqual restore --cluster`` of a clip.
+
+One worker judges the frames in their order, because what is remembered of a shot may reach back to its first frame, and keeps the
+memory after each segment. From these memories all workers restore segments at the same time, as one machine would have done one
+after the other. This process joins them.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from ..video.command import tell_clip, work_of
+from ..video.segments import Parts, join_parts, missing_segments, open_parts, remember_segments, restore_segments
+from .clip import chain_of, models_of, tell_json
+from .cluster import RETRIES, connected, find_pool, on_one_worker, open_on_worker, whole_paths, worked
+from .messages import message_of
+
+SHARES = 4
+"""Pieces that each worker gets of a clip, on average: with few, workers wait for the last one; each piece reads the clip anew."""
+
+
+def _remember(args: argparse.Namespace, cores: int) -> tuple[Parts, int, int]:
+    """Check the clip and judge its frames: its parts, the number of segments, and the diffusion steps that will be taken."""
+    chain = chain_of(open_on_worker(args, cores), args)
+    parts = open_parts(args.input, args.output, work_of(chain, models_of(args)))
+    return parts, remember_segments(chain, parts), chain.settings.steps
+
+
+class ClipWorker:
+    """Restores segments of a clip in a process of its own, with models that are opened once."""
+
+    def __init__(self, args: argparse.Namespace, cores: int):
+        self.chain = chain_of(open_on_worker(args, cores), args)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list]:
+        """Restore the segments of the one piece in a batch; its number, and what went wrong, empty for nothing."""
+        (number,), (parts,), (first,), (stop,) = (batch[key] for key in ("number", "parts", "first", "stop"))
+        try:
+            restore_segments(self.chain, parts, int(first), int(stop))
+        except Exception as problem:  # Ray Data would drop the piece without a word
+            return {"number": [number], "problem": [message_of(problem)]}
+        return {"number": [number], "problem": [""]}
+
+
+def pieces_of(segments: Sequence[int], workers: int) -> list[range]:
+    """Cut the numbers of segments into runs without gaps, about :data:`SHARES` for each worker."""
+    longest = math.ceil(len(segments) / (SHARES * workers))
+    found: list[range] = []
+    for number in segments:
+        if found and found[-1].stop == number and len(found[-1]) < longest:
+            found[-1] = range(found[-1].start, number + 1)
+        else:
+            found.append(range(number, number + 1))
+    return found
+
+
+def restore_clip(args: argparse.Namespace) -> int:
+    """Restore the clip of the options on their cluster; the exit status.
+
+    Raises RuntimeError where segments could not be restored. The others are kept: the same command goes on from them.
+    """
+    start = time.perf_counter()
+    with connected(args.cluster):
+        pool, options = find_pool(args.cluster, args.device), whole_paths(args)
+        parts, count, steps = on_one_worker(_remember, options, pool.cores, pool=pool)
+        ahead = dict(enumerate(pieces_of(missing_segments(parts, count), pool.size)))
+        pieces = [{"number": number, "parts": parts, "first": piece.start, "stop": piece.stop} for number, piece in ahead.items()]
+        problem = f"a worker died {RETRIES + 1} times, perhaps for want of memory; try a smaller --tile"
+        with tqdm(
+            desc=args.input.name,
+            total=count,
+            initial=count - sum(map(len, ahead.values())),
+            unit="segment",
+            leave=False,
+            disable=None,
+        ) as bar:
+            for row in worked(ClipWorker, pieces, options, pool) if pieces else ():
+                if row["problem"]:
+                    problem = row["problem"]
+                else:
+                    bar.update(len(ahead.pop(row["number"])))
+    if ahead:
+        failed = sum(map(len, ahead.values()))
+        raise RuntimeError(
+            f"{args.input}: {failed} of {count} segments failed ({problem}); the same command goes on from the rest"
+        )
+    report = join_parts(parts)
+    tell_json(args, tell_clip(report, args.input, args.output, time.perf_counter() - start), steps)
+    return 0
