@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -81,28 +80,35 @@ def adaqual(shelf, capsys, monkeypatch) -> Iterator[Callable[..., tuple[int, str
     torch.set_num_threads(threads)
 
 
-def workers() -> list[psutil.Process]:
+def workers() -> list[int]:
     """The processes of this machine's cluster that restore."""
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if process.is_running() and "MapWorker" in " ".join(process.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if "MapWorker" in " ".join(process.cmdline()):
+                found.append(process.pid)
+    return found
 
 
-class Killer(threading.Thread):
-    """Kills one worker as soon as ``enough`` says that work has begun; ``killed`` then says which."""
+@contextlib.contextmanager
+def killing(enough: Callable[[], bool]) -> Iterator[list[int]]:
+    """Kill one worker as soon as ``enough`` says that work has begun; the list then holds its process number."""
+    killed: list[int] = []
+    over = threading.Event()
 
-    def __init__(self, enough: Callable[[], bool]):
-        super().__init__(daemon=True)
-        self.enough, self.killed = enough, 0
+    def wait() -> None:
+        while not killed and not over.wait(0.02):
+            if enough() and (found := workers()):
+                os.kill(found[0], signal.SIGKILL)
+                killed.append(found[0])
 
-    def run(self) -> None:
-        """Wait and kill, within two minutes."""
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            if self.enough() and (found := workers()):
-                self.killed = found[0].pid
-                os.kill(self.killed, signal.SIGKILL)
-                return
-            time.sleep(0.02)
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -120,11 +126,9 @@ def told(out: str) -> dict:
 def test_every_picture_is_there_once_and_equal_though_a_worker_is_killed(adaqual, address, shelf):
     status, out, err = adaqual("in", "alone", "--json")
     assert status == 1 and len(files(shelf / "alone")) == PICTURES - 1
-    killer = Killer(lambda: (shelf / "out").is_dir() and 2 <= len(files(shelf / "out")) < PICTURES - 2)
-    killer.start()
-    together = adaqual("in", "out", "--json", "--cluster", address)
-    assert killer.killed
-    assert together[0] == 1 and files(shelf / "out") == files(shelf / "alone")
+    with killing(lambda: 2 <= len(list(shelf.glob("out/?.png"))) < PICTURES - 2) as killed:
+        together = adaqual("in", "out", "--json", "--cluster", address)
+    assert killed and together[0] == 1 and files(shelf / "out") == files(shelf / "alone")
     assert told(together[1]) == told(out) and told(out)["failed"] == ["4.png"]
     assert sum(line.startswith("out/") for line in together[1].splitlines()) == PICTURES - 1
     errors = [line for line in together[2].splitlines() if line.startswith("adaqual: error: ")]
@@ -140,10 +144,9 @@ def test_every_picture_is_there_once_and_equal_though_a_worker_is_killed(adaqual
 
 def test_a_clip_is_equal_though_a_worker_is_killed(adaqual, address, shelf):
     assert adaqual("in.mp4", "alone.mp4")[0] == 0
-    killer = Killer(lambda: (shelf / ".out.mp4.parts" / "000002.safetensors").is_file())
-    killer.start()
-    status, out, _ = adaqual("in.mp4", "out.mp4", "--cluster", address, "--json")
-    assert status == 0 and killer.killed and json.loads(out.strip().splitlines()[-1])["frames"] == 110
+    with killing(lambda: any(shelf.glob(".out.mp4.parts/*.partial"))) as killed:
+        status, out, _ = adaqual("in.mp4", "out.mp4", "--cluster", address, "--json")
+    assert killed and status == 0 and json.loads(out.strip().splitlines()[-1])["frames"] == 110
     assert (shelf / "out.mp4").read_bytes() == (shelf / "alone.mp4").read_bytes()
     assert not (shelf / ".out.mp4.parts").exists()
 

@@ -57,7 +57,7 @@ def connected(address: str) -> Iterator[None]:
     alone: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as problem:
+    except Exception as problem:  # Ray raises almost anything, a bare Exception among them
         raise RuntimeError(
             f"--cluster: {address}: no Ray cluster answers ({problem}); start one with `ray start --head`, or give local"
         ) from None
@@ -65,6 +65,7 @@ def connected(address: str) -> Iterator[None]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.max_errored_blocks = -1  # a file that kills every worker is reported as failed and stops nothing else
+        context.max_consecutive_actor_init_deaths = RETRIES
         context.execution_no_progress_timeout_s = -1  # a large picture may take longer than Ray Data waits
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         yield
