@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,13 @@ class Pool:
         return {"num_cpus": 1 if self.gpus else self.cores, "num_gpus": self.gpus}
 
 
+def _check_answer(address: str) -> None:
+    """Raise OSError where an address with a port does not answer within five seconds; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
 @contextmanager
 def connected(address: str) -> Iterator[None]:
     """Connect this process to the Ray cluster at an address, or to a new one on this machine where it is ``local``.
@@ -56,6 +64,7 @@ def connected(address: str) -> Iterator[None]:
         raise RuntimeError(f"--cluster: needs Ray ({missing}); install it with pip install 'adaqual[cluster]'") from None
     alone: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
+        _check_answer(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
     except Exception as problem:  # Ray raises almost anything, a bare Exception among them
         raise RuntimeError(
