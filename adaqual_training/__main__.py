@@ -22,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus", type=Path, default=Path("runs/corpus"), help="folder made by python -m adaqual_training.corpus"
     )
     parser.add_argument("--out", type=Path, help="folder of state, weights and log (default runs/ and the recipe's name)")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="weights of the same network (.safetensors) with which a new run begins; ignored when resumed",
+    )
     parser.add_argument("--hours", type=float, help="stop after this many hours; the next call goes on")
     parser.add_argument("--updates", type=int, help="stop after this many updates; the next call goes on")
     parser.add_argument("--device", help="cpu or cuda (default: an accelerator where there is one)")
@@ -31,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Train what the recipe names."""
     recipe = read_recipe(args.recipe)
     task = TASKS[recipe.network](recipe, args.corpus)
-    run = Run(recipe, task, args.corpus, args.out or Path("runs") / args.recipe.stem, args.device)
+    run = Run(recipe, task, args.corpus, args.out or Path("runs") / args.recipe.stem, args.device, args.start)
     describe(recipe, run)
     run.train(hours=args.hours, updates=args.updates)
 

@@ -68,6 +68,7 @@ VARIANTS = {
     "body: plain 4x4": Variant({}, _with_body(coarse)),
     "one step only": Variant({"second": 0.0}),
     "exponent 1": Variant({"exponent": 1.0}),
+    "without harm": Variant({"harm": 0.0}),
 }
 
 

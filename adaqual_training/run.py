@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn as nn
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -92,14 +93,33 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
+def begin_with(network: nn.Module, start: Path) -> dict[str, Any]:
+    """Give a network the weights in a file, and return what the header of its own weights says about that.
+
+    The file may lack parameters of the network, as that of an earlier version does: those keep their first values, and the
+    result names them. ValueError if there is no such file, or if it holds anything that the network has no place for.
+    """
+    if not start.is_file():
+        raise ValueError(f"--start: no file {start}; give weights of the same network, or leave it out")
+    weights, own = load_file(start), network.state_dict()
+    odd = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    if odd:
+        raise ValueError(f"--start: {start} does not fit the recipe's network ({odd[0]}); give weights of the same sizes")
+    network.load_state_dict(weights, strict=False)
+    digest = hashlib.sha256(start.read_bytes()).hexdigest()
+    return {"start_sha256": digest, "start_lacks": sorted(set(own) - set(weights))}
+
+
 class Run:
     """A run: its networks, its state, and its folder.
 
     ``folder`` holds ``state`` (the run is resumed from it), ``log.jsonl``, ``NETWORK.safetensors`` (the newest average),
-    ``NETWORK.best.safetensors`` and ``worst.png``. A file named ``stop`` in it ends the run after the current update.
+    ``NETWORK.best.safetensors`` and ``worst.png``. A file named ``stop`` in it ends the run after the current update. A new run
+    begins with the weights in the file ``start`` if one is given.
     """
 
-    def __init__(self, recipe: Recipe, task: Task, corpus: Path, folder: Path, device: str | None):
+    def __init__(self, recipe: Recipe, task: Task, corpus: Path, folder: Path, device: str | None, start: Path | None = None):
+        self.begun = {} if start is None else begin_with(task.network, start)
         if device is not None and device != "cpu" and not torch.cuda.is_available():
             raise ValueError(f"--device: {device}, but there is none; give cpu or leave it out")
         on_cpu = device == "cpu" or not torch.cuda.is_available()
@@ -128,13 +148,14 @@ class Run:
         if (folder / STATE).is_dir():
             self.accelerator.load_state(str(folder / STATE))
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the state of a run that accelerate does not keep itself: all but weights, optimiser and schedule."""
-        return {"update": self.update, "hours": self.hours, "best": self.best}
+        return {"update": self.update, "hours": self.hours, "best": self.best, **self.begun}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from this state."""
         self.update, self.hours, self.best = int(state["update"]), float(state["hours"]), float(state["best"])
+        self.begun = {key: state[key] for key in state if key.startswith("start_")}
 
     def _batch(self, pool: Pool, update: int) -> dict[str, Tensor]:
         """Return this process's share of the batch of an update."""
@@ -180,6 +201,7 @@ class Run:
             "commit": self.commit,
             "corpus_sha256": corpus_hash,
             "assessor_sha256": None if told is None else hashlib.sha256(told.read_bytes()).hexdigest(),
+            **self.begun,
             "versions": {"python": platform.python_version(), **packages},
             "updates": self.update,
             "hours": round(self.hours, 3),

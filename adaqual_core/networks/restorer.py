@@ -56,7 +56,7 @@ class RestorerConfig:
 PRESETS = {
     "nano": RestorerConfig(),
     "base": RestorerConfig(
-        widths=(64, 128, 224, 320),
+        widths=(64, 112, 192, 288),
         encoder=(3, 3, 4),
         middle=4,
         decoder=(4, 4, 4),

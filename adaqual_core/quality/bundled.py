@@ -5,6 +5,8 @@ The assessor is a small convolutional network that needs no reference picture an
 computed once. Therefore a map made in tiles equals the map of the whole picture.
 """
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,6 @@ from ..default_dtype import float32_default
 from ..errors import NumericalError
 from ..grid import CELL, HIGHEST, LOWEST, cell_count, mirrored
 from ..image_statistics import LEVELS_AND_DETAIL, levels_and_detail
-from ..kinds import KINDS
 from ..visible import filled, without_invisible
 from ..weight_files import WEIGHTS, build, kind_in, read
 from .estimator import CELL_STATISTICS, EstimatorConfig, QualityEstimator, cell_statistics
@@ -126,6 +127,40 @@ class AssessorNet(nn.Module):
         return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.head(x).float())
 
 
+def _check_finite(found: Tensor, where: str) -> None:
+    if not bool(torch.isfinite(found).all()):
+        raise NumericalError(
+            f"the assessor gave NaN or infinity {where} in {found.dtype}; "
+            "its file is damaged, or the device cannot compute in this type: use float32"
+        )
+
+
+def _in_tiles(
+    compute: Callable[[Tensor], Tensor], picture: Tensor, step: int, context: int, like: Tensor, reached: Callable[[], None]
+) -> Tensor:
+    """Return ``compute`` of a picture [1, 3, H, W], put together from tiles: [1, C, h, w], h and w in cells.
+
+    Tiles have ``step`` cells along a side, and ``compute`` sees ``context`` cells around them; beyond the picture its border is
+    mirrored. Parts have the type and device of ``like``. ``reached`` is called after each tile.
+    """
+    height, width = picture.shape[-2:]
+    rows, columns = cell_count(height), cell_count(width)
+    whole = torch.empty(0)
+    for y, x in ((y, x) for y in range(0, rows, step) for x in range(0, columns, step)):
+        top, bottom = max(0, y - context), min(rows, y + step + context)
+        left, right = max(0, x - context), min(columns, x + step + context)
+        ys = mirrored(height, top * CELL, bottom * CELL)
+        xs = mirrored(width, left * CELL, right * CELL)
+        found = compute(picture[0][:, ys][:, :, xs][None].to(like))
+        _check_finite(found, f"at tile ({x * CELL}, {y * CELL})")
+        if not len(whole):
+            whole = found.new_empty(1, found.shape[1], rows, columns)
+        inner = found[..., y - top : min(y + step, rows) - top, x - left : min(x + step, columns) - left]
+        whole[..., y : y + step, x : x + step] = inner
+        reached()
+    return whole
+
+
 @float32_default()
 def estimate_quality(
     net: AssessorNet | QualityEstimator,
@@ -147,37 +182,30 @@ def estimate_quality(
         raise ValueError(f"tile: {tile}; give at least {CELL} px (1024 suits most machines)")
     check_picture(picture)
     picture = filled(picture)
-    weights = next(net.parameters())
+    like = next(net.parameters())
+    like = like.new_empty(0, dtype=dtype or like.dtype)
     height, width = picture.shape[-2:]
-    rows, columns = cell_count(height), cell_count(width)
     step, context = tile // CELL, net.receptive_radius // CELL
     named = isinstance(net, QualityEstimator)
-    scores = torch.empty(picture.shape[0], 1, rows, columns)
-    kinds = torch.empty(picture.shape[0], len(KINDS), rows, columns) if named else None
-    known: dict[int, Tensor] = {}
-    corners = [(b, y, x) for b in range(len(picture)) for y in range(0, rows, step) for x in range(0, columns, step)]
-    for done, (b, y, x) in enumerate(corners):
-        top, bottom = max(0, y - context), min(rows, y + step + context)
-        left, right = max(0, x - context), min(columns, x + step + context)
-        ys = mirrored(height, top * CELL, bottom * CELL)
-        xs = mirrored(width, left * CELL, right * CELL)
-        part = picture[b, :3, ys][:, :, xs].clamp(0, 1)[None].to(weights.device, dtype or weights.dtype)
-        if b not in known:
-            known = {b: levels_and_detail(picture[b : b + 1, :3].cpu().float().clamp(0, 1)).to(part)}
-        with torch.inference_mode():
-            found = torch.cat(net.severities(part, known[b]), 1) if named else net(part, known[b])
-        found = found.float().cpu()
-        if not bool(torch.isfinite(found).all()):
-            raise NumericalError(
-                f"the assessor gave NaN or infinity at tile ({x * CELL}, {y * CELL}) in {part.dtype}; "
-                "its file is damaged, or the device cannot compute in this type: use float32"
-            )
-        inner = found[0, :, y - top : min(y + step, rows) - top, x - left : min(x + step, columns) - left]
-        scores[b, 0, y : y + step, x : x + step] = inner[0]
-        if kinds is not None:
-            kinds[b, :, y : y + step, x : x + step] = inner[1:]
+    steps = len(picture) * math.ceil(cell_count(height) / step) * math.ceil(cell_count(width) / step)
+    done = itertools.count(1)
+
+    def reached() -> None:
         if progress is not None:
-            progress(done + 1, len(corners))
+            progress(next(done), steps)
+
+    found = []
+    for one in picture[:, :3].clamp(0, 1).split(1):
+        known = levels_and_detail(one.cpu().float()).to(like)
+        with torch.inference_mode():
+            if isinstance(net, QualityEstimator):
+                features = _in_tiles(net.features, one, step, context, like, reached)
+                found.append(torch.cat(net.scores_and_kinds(net.judge(features, known)), 1).cpu())
+                _check_finite(found[-1], "for a picture")
+            else:
+                found.append(_in_tiles(lambda part, known=known: net(part, known), one, step, context, like, reached).cpu())
+    cells = torch.cat(found)
+    scores, kinds = cells[:, :1], cells[:, 1:] if named else None
     scores = without_invisible(scores if named else without_faint_regions(scores), picture)
     return QualityMap(scores, height, width, "embedded", None if kinds is None else without_invisible(kinds, picture))
 

@@ -1,9 +1,11 @@
 """This module is the second generation's estimator: overall quality and the severity of each kind of damage (our definition).
 
 A small convolutional network without a reference picture gives nine numbers for each cell of 16×16 px. It learns the overall
-quality from :mod:`adaqual_core.quality.reference`, and the severity of each kind from the generator that made the damage. Its
-receptive field is finite, and the statistics of the whole picture that it is given are computed once. Therefore a map made in
-tiles equals the map of the whole picture.
+quality from :mod:`adaqual_core.quality.reference`, and the severity of each kind from the generator that made the damage.
+
+It has two parts. The first computes features of cells within a finite receptive field, and may therefore do so tile by tile. The
+second judges the cells of the whole picture together, because noise, JPEG and blur are mostly the same everywhere: evidence from
+textured cells decides about smooth ones. Therefore a map made in tiles equals the map of the whole picture.
 """
 
 from dataclasses import dataclass
@@ -23,8 +25,8 @@ class EstimatorConfig:
     """Sizes of the estimator.
 
     ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``blocks``: number of blocks at 1/2, 1/4 and 1/8.
-    ``dilations``: dilation of each block at 1/16. ``picture_width``: hidden size of the layers that read the whole picture's
-    statistics.
+    ``dilations``: dilation of each of the judging blocks at 1/16. ``picture_width``: hidden size of the layers that read the
+    whole picture's statistics.
     """
 
     widths: tuple[int, int, int, int] = (32, 64, 96, 160)
@@ -45,8 +47,9 @@ class _Block(nn.Module):
         return x + self.conv2(F.relu(self.conv1(x)))
 
 
-class _DilatedBlock(nn.Module):
-    """x + W2·GELU(W1·D·norm(x)) with a dilated depthwise 3×3 convolution D and 1×1 convolutions W1 and W2."""
+class _JudgingBlock(nn.Module):
+    """x + W2·GELU(W1·D·norm(x) + V·whole), with a dilated depthwise 3×3 convolution D, 1×1 convolutions W1 and W2, and a linear
+    layer V of the whole picture: mean and standard deviation of norm(x) over all cells."""
 
     def __init__(self, width: int, dilation: int, operations):
         super().__init__()
@@ -54,10 +57,15 @@ class _DilatedBlock(nn.Module):
         self.depthwise = operations.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=width)
         self.conv1 = operations.Conv2d(width, 2 * width, 1)
         self.conv2 = operations.Conv2d(2 * width, width, 1)
+        self.whole = operations.Linear(2 * width, 2 * width)
+        nn.init.zeros_(self.whole.weight)
+        nn.init.zeros_(self.whole.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return x + self.conv2(F.gelu(self.conv1(self.depthwise(y))))
+        variance, mean = torch.var_mean(y.float().flatten(2), 2, unbiased=False)
+        whole = self.whole(torch.cat((mean, (variance + 1e-6).sqrt()), 1).to(x.dtype))
+        return x + self.conv2(F.gelu(self.conv1(self.depthwise(y)) + whole[:, :, None, None]))
 
 
 def _high_pass(x: Tensor) -> Tensor:
@@ -113,39 +121,51 @@ class QualityEstimator(nn.Module):
         self.statistics = operations.Conv2d(CELL_STATISTICS, w4, 1)
         self.picture1 = operations.Linear(LEVELS_AND_DETAIL, config.picture_width)
         self.picture2 = operations.Linear(config.picture_width, w4)
-        self.blocks4 = nn.ModuleList(_DilatedBlock(w4, dilation, operations) for dilation in config.dilations)
+        self.blocks4 = nn.ModuleList(_JudgingBlock(w4, dilation, operations) for dilation in config.dilations)
         self.norm = operations.LayerNorm(w4)
         self.head = operations.Conv2d(w4, 1 + len(KINDS), 1)
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing influences a cell, rounded up to whole cells."""
-        radius = 2 + sum(2 ** (level + 1) * count for level, count in enumerate(self.config.blocks)) + 4
-        return CELL * cell_count(radius + CELL * sum(self.config.dilations))
+        """Distance in px beyond which nothing influences the features of a cell, rounded up to whole cells."""
+        pools, stem, spread = 2, 2, 8
+        return CELL * cell_count(pools + stem + spread + sum(2 ** (level + 1) * n for level, n in enumerate(self.config.blocks)))
 
-    def forward(self, picture: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Return logits [B, 9, H/16, W/16] in float32 for pictures [B, 3, H, W] in [0, 1].
-
-        ``statistics`` [B, LEVELS_AND_DETAIL] are the :func:`levels_and_detail` of the whole picture of which the input is a part.
-        Without them the input is taken for the whole.
-        """
-        if statistics is None:
-            statistics = levels_and_detail(picture.detach().float()).to(picture.dtype)
+    def features(self, picture: Tensor) -> Tensor:
+        """Return features [B, widths[3], H/16, W/16] of the cells of pictures [B, 3, H, W] in [0, 1], or of parts of them."""
         detail = 8 * (picture - F.avg_pool2d(picture, 5, 1, 2, count_include_pad=False))
         x = F.pixel_unshuffle(torch.cat((picture * 2 - 1, detail), 1), 2).contiguous(memory_format=torch.channels_last)
         x = self.down1(self.blocks1(self.stem(x)))
         x = self.down2(self.blocks2(x))
         x = self.blocks3(x)
         spread = (x - F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)).abs()
-        x = self.down3(torch.cat((x, spread), 1)) + self.statistics(cell_statistics(picture.float()).to(x.dtype))
-        x = x + self.picture2(F.gelu(self.picture1(statistics * 4 - 2)))[:, :, None, None]
+        return self.down3(torch.cat((x, spread), 1)) + self.statistics(cell_statistics(picture.float()).to(x.dtype))
+
+    def judge(self, features: Tensor, statistics: Tensor) -> Tensor:
+        """Return logits [B, 9, h, w] in float32 from the features of all cells of whole pictures, and the pictures'
+        :func:`levels_and_detail` [B, LEVELS_AND_DETAIL]."""
+        x = features + self.picture2(F.gelu(self.picture1(statistics * 4 - 2)))[:, :, None, None]
         for block in self.blocks4:
             x = block(x)
         x = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.head(x).float()
 
+    def forward(self, picture: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Return logits [B, 9, H/16, W/16] in float32 for whole pictures [B, 3, H, W] in [0, 1].
+
+        ``statistics`` [B, LEVELS_AND_DETAIL] are their :func:`levels_and_detail`, which are computed if they are not given.
+        """
+        if statistics is None:
+            statistics = levels_and_detail(picture.detach().float()).to(picture.dtype)
+        return self.judge(self.features(picture), statistics)
+
     def severities(self, picture: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return scores [B, 1, h, w] in [1, 5] and severities by kind [B, 8, h, w] in [0, 1]; arguments as for
         :meth:`forward`."""
-        found = torch.sigmoid(self(picture, statistics))
+        return self.scores_and_kinds(self(picture, statistics))
+
+    @staticmethod
+    def scores_and_kinds(logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores [B, 1, h, w] in [1, 5] and severities by kind [B, 8, h, w] in [0, 1] of logits [B, 9, h, w]."""
+        found = torch.sigmoid(logits)
         return quality_of(found[:, :1]), found[:, 1:]

@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from adaqual_training.__main__ import TASKS
+from adaqual_training.assessor import AssessorTask
 from adaqual_training.recipe import read_recipe
 from adaqual_training.run import Run, rate_at
 
@@ -143,3 +145,21 @@ def test_a_faulty_recipe_is_refused(change, message, tmp_path):
     path.write_text(text.replace(*change))
     with pytest.raises(ValueError, match=message):
         read_recipe(path)
+
+
+def test_a_run_begins_with_given_weights_and_says_so(corpus, whole, tmp_path):
+    recipe, start = read_recipe(RECIPES / "assessor.toml"), whole["assessor"] / "assessor.safetensors"
+    weights = {name: value for name, value in load_file(start).items() if ".whole." not in name}
+    save_file(weights, tmp_path / "earlier.safetensors")
+    run = Run(recipe, AssessorTask(recipe, corpus), corpus, tmp_path / "run", "cpu", tmp_path / "earlier.safetensors")
+    begun = run.task.network.state_dict()
+    assert all(torch.equal(begun[name], value) for name, value in weights.items())
+    run.train(updates=1)
+    resumed = Run(recipe, AssessorTask(recipe, corpus), corpus, tmp_path / "run", "cpu")
+    notes = resumed.notes("", {})
+    assert notes["start_sha256"] == sha256((tmp_path / "earlier.safetensors").read_bytes()).hexdigest()
+    assert notes["start_lacks"] and all(".whole." in name for name in notes["start_lacks"])
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for odd, word in (("other.safetensors", "does not fit"), ("none.safetensors", "no file")):
+        with pytest.raises(ValueError, match=word):
+            Run(recipe, AssessorTask(recipe, corpus), corpus, tmp_path / "new", "cpu", tmp_path / odd)
