@@ -20,6 +20,21 @@ WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the pack."""
 
 
+TITLES = {
+    "restorer": "restorer of the second generation",
+    "estimator": "assessor of the second generation",
+    "denoiser": "restorer of the first generation",
+    "assessor": "assessor of the first generation",
+    "finish": "finish of the first generation",
+}
+"""What messages call our files, by the word in their headers."""
+
+
+def titled(kind: str) -> str:
+    """What messages call a file whose header says ``kind``; the word itself for files that are not ours."""
+    return TITLES.get(kind, kind)
+
+
 def _describe(keys) -> str:
     keys = sorted(keys)
     return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
@@ -54,15 +69,17 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
     """Configuration and tensors of a file whose header says ``kind``; raises :class:`CheckpointError`."""
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {kind} (.safetensors)")
+        raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {titled(kind).split()[0]} (.safetensors)")
     check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             found = header.get("adaqual", "")
             if found != kind:
-                what = f"an AdaQual {found}" if found else f"not an AdaQual file (it begins with {_describe(file.keys())})"
-                raise CheckpointError(f"{path}: {what}, but an AdaQual {kind} is needed here; choose another file")
+                what = (
+                    f"an AdaQual {titled(found)}" if found else f"not an AdaQual file (it begins with {_describe(file.keys())})"
+                )
+                raise CheckpointError(f"{path}: {what}, but an AdaQual {titled(kind)} is needed here; choose another file")
             try:
                 config = json.loads(header["config"])
             except (KeyError, ValueError) as problem:

@@ -18,7 +18,7 @@ import psutil
 import torch
 from ray.cluster_utils import Cluster
 
-from adaqual_core.cli.cluster import restored_on_cluster
+from adaqual_core.cli.cluster import connected, restored_on_cluster
 from adaqual_core.cli.jobs import plan_restore
 from adaqual_core.cli.parser import parse
 from adaqual_core.damage import degrade
@@ -45,12 +45,13 @@ def measure(workers: int, source: Path, target: Path) -> dict[str, float]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": workers, "include_dashboard": False})
     args = parse(["restore", str(source), str(target), "--device", "cpu", "--cluster", cluster.address])
     began, times, peaks, computed = time.perf_counter(), [], [], 0.0
-    for _, outcome in restored_on_cluster(args, plan_restore(source, target, False, False).jobs):
-        if outcome.report is None:
-            raise RuntimeError(outcome.problem)
-        times.append(time.perf_counter())
-        peaks.append(outcome.peak_rss_mb or 0.0)
-        computed = max(computed, workers_seconds())
+    with connected(cluster.address):
+        for _, outcome in restored_on_cluster(args, plan_restore(source, target, False, False).jobs):
+            if outcome.report is None:
+                raise RuntimeError(outcome.problem)
+            times.append(time.perf_counter())
+            peaks.append(outcome.peak_rss_mb or 0.0)
+            computed = max(computed, workers_seconds())
     cluster.shutdown()
     return {
         "workers": workers,

@@ -33,7 +33,7 @@ from adaqual_core.imageio import write_picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
 from adaqual_core.pictures.folders import find_pictures
-from adaqual_core.prompt import build_prompt
+from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
 from adaqual_core.quality.map import QualityMap
@@ -150,9 +150,10 @@ def true_map(chosen: TestSet, degraded: Tensor, clean: Tensor) -> QualityMap:
     return QualityMap(reference_quality(degraded, clean), height, width, "reference", kinds)
 
 
-def restored(model: torch.nn.Module, degraded: Tensor, quality: QualityMap) -> Tensor:
+def restored(model: torch.nn.Module, degraded: Tensor, quality: QualityMap, prompts: PromptSettings | None = None) -> Tensor:
     """The restored picture, rounded to 8 bits as it would be written."""
-    found = restore(model, degraded, build_prompt(degraded, quality), settings_for(model)).picture
+    prompt = build_prompt(degraded, quality, prompts or PromptSettings())
+    found = restore(model, degraded, prompt, settings_for(model)).picture
     return (found.clamp(0, 1) * 255).round() / 255
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..adaqual_core.quality.assess import assess, family_of, score
 from ..adaqual_core.quality.cache import ScoreCache
+from ..adaqual_core.quality.estimator import QualityEstimator
 from ..adaqual_core.quality.map import QualityMap
 from .common import AdaQualAssessor, check_offered, checked_image, frame, offered, reporter, schema
 from .loaders import ASSESSORS, judge_of, open_network, use
@@ -25,6 +26,21 @@ def ready(assessor: ModelPatcher | None) -> ModelPatcher:
     assessor = assessor or open_network(ASSESSORS)
     use(assessor, memory=family_of(judge_of(assessor)).memory)
     return assessor
+
+
+def ready_namer() -> QualityEstimator | None:
+    """The shipped assessor where it names kinds of damage, loaded with room for its work; None where it does not."""
+    shipped = open_network(ASSESSORS)
+    judge = judge_of(shipped)
+    if not isinstance(judge, QualityEstimator):
+        return None
+    ready(shipped)
+    return judge
+
+
+def namer_beside(assessor: ModelPatcher) -> QualityEstimator | None:
+    """:func:`ready_namer` where ``assessor`` names no kinds of damage itself, else None."""
+    return None if isinstance(judge_of(assessor), QualityEstimator) else ready_namer()
 
 
 def _cache() -> ScoreCache:

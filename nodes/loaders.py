@@ -1,8 +1,8 @@
 """Model files and the networks in them, under ComfyUI's memory management."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from .common import AdaQualAssessor, AdaQualModel, check_offered, offered, schem
 class Family:
     """One kind of model: its folder, the file that comes with the pack, the ends of names, and how another is opened.
 
-    ``open(path, device, offload, **options)`` gives a ModelPatcher that computes on ``device`` and rests on ``offload``.
+    ``open(path, device, offload, **options)`` gives a ModelPatcher that computes on ``device`` and rests on ``offload``;
+    ``options`` holds the usual value of each option.
     """
 
     folder: str
@@ -34,6 +35,7 @@ class Family:
     shipped_path: Path
     suffixes: tuple[str, ...]
     open: Callable[..., ModelPatcher]
+    options: Mapping[str, Any] = field(hash=False)
 
 
 PUBLISHED_MODES: dict[str, str] = dict(zip(("as published", "prompted"), MODES, strict=True))
@@ -47,7 +49,7 @@ def _half(device: torch.device) -> torch.dtype:
     return comfy.model_management.vae_dtype(device, [torch.float16, torch.bfloat16])
 
 
-def _open_model(path: Path, device: torch.device, offload: torch.device, mode: str = MODES[0]) -> ModelPatcher:
+def _open_model(path: Path, device: torch.device, offload: torch.device, mode: str) -> ModelPatcher:
     network = load_restorer(path, comfy.ops.manual_cast, mode=mode).to(offload, _half(device))
     return ModelPatcher(network, load_device=device, offload_device=offload)
 
@@ -59,7 +61,7 @@ JUDGE = "adaqual_judge"
 BITS = {"as in the files": None, "8 bit": 8, "4 bit": 4}
 
 
-def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits: int | None = None) -> ModelPatcher:
+def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits: int | None) -> ModelPatcher:
     """The small ones compute in float32: their statistics need it, and it costs little.
 
     DeQA-Score keeps its file's type: ComfyUI moves as many of its weights to the device as there is room for, and its
@@ -75,8 +77,8 @@ def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits
     return patcher
 
 
-MODELS = Family("adaqual", "adaqual nano (shipped)", SHIPPED_DENOISER, CHECKPOINTS, _open_model)
-ASSESSORS = Family("adaqual_quality", "embedded (shipped)", SHIPPED_ASSESSOR, CHECKPOINTS[:1], _open_assessor)
+MODELS = Family("adaqual", "adaqual nano (shipped)", SHIPPED_DENOISER, CHECKPOINTS, _open_model, {"mode": MODES[0]})
+ASSESSORS = Family("adaqual_quality", "embedded (shipped)", SHIPPED_ASSESSOR, CHECKPOINTS[:1], _open_assessor, {"bits": None})
 
 for _family in (MODELS, ASSESSORS):
     folder_paths.add_model_folder_path(_family.folder, os.path.join(folder_paths.models_dir, _family.folder))
@@ -135,10 +137,11 @@ _remembered = lru_cache(maxsize=4)(_open)
 def open_network(family: Family, name: str | None = None, **options) -> ModelPatcher:
     """The network of a choice (the shipped one without), read once and again when its file or an option has changed.
 
-    Folders hold large models: those live only as long as ComfyUI's own cache keeps what the loader gave.
+    Folders hold large models: those live only as long as ComfyUI's own cache keeps what the loader gave. Options that are left
+    out have their usual value, so that a network is held once, whether a loader names it or a node takes it by default.
     """
     path = find(family, name or family.shipped)
-    return (_open if path.is_dir() else _remembered)(family, path, _stamp(path), **options)
+    return (_open if path.is_dir() else _remembered)(family, path, _stamp(path), **{**family.options, **options})
 
 
 def use(*patchers: ModelPatcher, memory: float = 0) -> None:

@@ -6,18 +6,23 @@ from functools import partial
 from comfy_api.latest import io, ui
 
 from ..adaqual_core.alignment import mask_on_picture
+from ..adaqual_core.grid import HIGHEST, LOWEST
+from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.quality.map import edit_quality, quality_from_severity
+from ..adaqual_core.quality.set_damage import set_damage
 from ..adaqual_core.video.memory import steady_maps
 from .assessing import judged, ready
 from .common import (
     AdaQualQuality,
     assessor_input,
+    check_offered,
     checked_image,
     checked_mask,
     frame,
     frames,
     heatmap_image,
     join_maps,
+    offered,
     reporter,
     schema,
     severity_mask,
@@ -25,6 +30,8 @@ from .common import (
 )
 
 _SEVERITY = "Damage per pixel at the picture's size: 0 = clean (quality 5), 1 = destroyed (quality 1)."
+_AS_SEEN = "as seen"
+_PAINTED_KINDS = (_AS_SEEN, *KINDS)
 _HEATMAP = (
     "The map as colours with a legend below: dark violet is quality 1, yellow is 5, the same for every picture. As large as the "
     "picture; for a batch or video a quarter as wide and high."
@@ -133,6 +140,14 @@ class AdaQualEditQuality(io.ComfyNode):
                         "serves all frames, or give one per frame. Not connected or empty: nothing is painted."
                     ),
                 ),
+                io.Combo.Input(
+                    "kind", options=list(_PAINTED_KINDS), default=_AS_SEEN, optional=True,
+                    tooltip=(
+                        "What the damage in the painted region is. Default as seen: what the assessor names there. Choose a "
+                        "kind when it misses or mistakes it; the region is then as severe as override_quality says, and "
+                        "keeps nothing else of the map. Without a mask it does nothing."
+                    ),
+                ),
             ],
             outputs=[
                 AdaQualQuality.Output(display_name="quality", tooltip="The edited map."),
@@ -141,19 +156,30 @@ class AdaQualEditQuality(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, quality, override_quality, minimum, maximum, gain, blur, override=None) -> io.NodeOutput:
-        """Edit the scores."""
+    def validate_inputs(cls, kind: str | None = None) -> bool | str:
+        """Refuse an unknown kind before anything runs."""
+        return offered(kind=(kind, _PAINTED_KINDS))
+
+    @classmethod
+    def execute(
+        cls, quality, override_quality, minimum, maximum, gain, blur, override=None, kind: str = _AS_SEEN
+    ) -> io.NodeOutput:
+        """Edit the scores. A region of a named kind is first called clean, so that its damage is what is painted alone."""
+        check_offered(kind=(kind, _PAINTED_KINDS))
         if override is not None:
             override = mask_on_picture(checked_mask("override", override), quality.height, quality.width)
+        named = override is not None and kind != _AS_SEEN
         edited = edit_quality(
             quality,
             override=override,
-            override_quality=override_quality,
+            override_quality=HIGHEST if named else override_quality,
             minimum=minimum,
             maximum=maximum,
             gain=gain,
             blur=blur,
         )
+        if named:
+            edited = set_damage(edited, kind, (HIGHEST - override_quality) / (HIGHEST - LOWEST), override)
         heat = heatmap_image(edited)
         return io.NodeOutput(edited, heat, ui=ui.PreviewImage(heat[:1]))
 

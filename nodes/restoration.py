@@ -10,12 +10,13 @@ from torch import Tensor
 from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.prompt import MAX_LENGTH, Prompt, PromptSettings, build_prompt
 from ..adaqual_core.quality.assess import family_of
+from ..adaqual_core.quality.naming import lacks_kinds, with_kinds
 from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.restore import restore
 from ..adaqual_core.sampling.settings import RestoreSettings, settings_for, working_memory
 from ..adaqual_core.video.memory import steady_maps, steady_prompts
-from .assessing import judged, ready
+from .assessing import judged, namer_beside, ready, ready_namer
 from .common import (
     ADVANCED,
     NAMES,
@@ -160,9 +161,11 @@ class AdaQualBuildPrompt(io.ComfyNode):
         if quality.batch not in (1, count):
             raise ValueError(f"quality: {quality.batch} maps for {count} pictures; give one map, or one per picture")
         quality = fitted(quality, *image.shape[1:3], "image")
-        maps = [quality.index(i if quality.batch > 1 else 0) for i in range(count)]
-        single = (build_prompt(frame(image, i), maps[i], settings) for i in range(count))
-        prompts = list(steady_prompts(frames(image), single, temporal))
+        namer = ready_namer() if lacks_kinds(quality) else None
+        single = (quality.index(i if quality.batch > 1 else 0) for i in range(count))
+        maps = [with_kinds(one, frame(image, i), namer) for i, one in enumerate(single)]
+        built = (build_prompt(frame(image, i), maps[i], settings) for i in range(count))
+        prompts = list(steady_prompts(frames(image), built, temporal))
         return io.NodeOutput(join_prompts(prompts, quality), stack((p.pixel_mask(0) for p in prompts), count))
 
 
@@ -328,7 +331,8 @@ class AdaQualRestore(io.ComfyNode):
         assessor, count = ready(assessor), len(image)
         share = round(8 * family_of(judge_of(assessor)).share)
         report = reporter(count, (0, share, 8))
-        single = (judged(assessor, frame(image, i), partial(report, i)) for i in range(count))
+        namer = namer_beside(assessor)
+        single = (with_kinds(judged(assessor, frame(image, i), partial(report, i)), frame(image, i), namer) for i in range(count))
         maps = list(steady_maps(frames(image), single, temporal))
         use(model, memory=working_memory(model.model, settings, *image.shape[1:3]))
         prompts = (build_prompt(frame(image, i), maps[i], wishes) for i in range(count))

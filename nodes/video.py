@@ -12,10 +12,11 @@ from comfy_api.latest import io
 from comfy_api.util import VideoComponents
 
 from ..adaqual_core.prompt import PromptSettings
+from ..adaqual_core.quality.naming import with_kinds
 from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
-from ..adaqual_core.video.names import TEMPORAL
-from .assessing import judged, ready
+from ..adaqual_core.video.names import TEMPORAL, written_suffix
+from .assessing import judged, namer_beside, ready
 from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
 from .restoration import AdaQualRestore, preserve_input, seed_input, steps_input, strength_input
@@ -36,11 +37,10 @@ def _file_of(video: VideoInput, beside: Path) -> Path | None:
 def _restored_file(chain: Chain, source: Path, beside: Path) -> tuple[VideoInput, float]:
     """The clip at ``source`` restored into a file ``beside``, and the mean quality found in it."""
     try:
-        from ..adaqual_core.video.container import WRITTEN
         from ..adaqual_core.video.segments import restore_clip
     except ImportError as missing:
         raise ValueError(f"video: clips need PyAV 18 or newer ({missing}); update the package av in ComfyUI's Python") from None
-    target = beside.with_suffix(source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mkv")
+    target = beside.with_suffix(written_suffix(source).lower())
     try:
         report = restore_clip(chain, source, target, {}, partial(reporter(1), 0))
     finally:
@@ -94,10 +94,11 @@ class AdaQualRestoreVideo(io.ComfyNode):
         model, assessor = model or open_network(MODELS), ready(assessor)
         settings = settings_for(model.model, steps=steps or None, seed=seed, strength=strength)
         width, height = video.get_dimensions()
+        namer = namer_beside(assessor)
         use(model, assessor, memory=working_memory(model.model, settings, height, width))
 
         def judge(picture):
-            return judged(assessor, picture, stop_if_cancelled)
+            return with_kinds(judged(assessor, picture, stop_if_cancelled), picture, namer)
 
         chain = Chain(model.model, judge, PromptSettings(preserve=preserve), settings, temporal)
         return io.NodeOutput(*_restored_file(chain, source, beside))

@@ -12,6 +12,8 @@ from PIL import Image
 Image.init()
 HAS_AVIF = "AVIF" in Image.SAVE
 """Whether the installed Pillow writes AVIF (11.3 and newer)."""
+HAS_QOI = "QOI" in Image.SAVE
+"""Whether the installed Pillow writes QOI (12.0 and newer); older ones only read it."""
 
 
 def _older(version: str, than: tuple[int, int]) -> bool:

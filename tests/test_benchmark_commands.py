@@ -11,12 +11,20 @@ import small_deqa
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from small import assessor, denoiser, picture
+from small import picture
 
-from adaqual_core.damage import degrade
-from adaqual_core.evaluate import Pair, psnr
-from adaqual_core.imageio import read_picture, write_picture
-from benchmarks import classical, deqa_full_size, promises, public_set, reference_models, report, throughput
+from adaqual_core.evaluate import psnr
+from adaqual_core.imageio import write_picture
+from benchmarks import assessor as assessing
+from benchmarks import (
+    classical,
+    deqa_full_size,
+    public,
+    public_set,
+    published,
+    reference_models,
+    throughput,
+)
 
 RECIPES = Path(__file__).parent / "training" / "recipes"
 
@@ -46,25 +54,12 @@ def test_a_classical_method_undoes_its_damage(method, kind):
         "low": (clean**2.2) * 0.5,
         "noise": (clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1),
     }[kind]
-    found = classical.METHODS[method](report.to_bytes(damaged))
+    found = classical.METHODS[method](public.to_bytes(damaged))
     assert found.dtype == np.uint8 and found.shape == (96, 96, 3)
-    assert psnr(report.to_tensor(found), clean) > psnr(damaged, clean) + 1
+    assert psnr(published.as_tensor(found), clean) > psnr(damaged, clean) + 1
 
 
-# ---- the public set, the report on it
-
-
-@pytest.fixture(scope="module")
-def public(tmp_path_factory) -> Path:
-    """Two pictures in the form of the public set, both hazy and both noisy, beside the undamaged ones."""
-    folder = tmp_path_factory.mktemp("public")
-    for number in range(2):
-        clean = picture(64, 80, seed=number)
-        write_picture(clean, folder / "clean" / f"{number}.png")
-        write_picture(clean, folder / "degraded" / "clean" / f"{number}.png")
-        for kind in ("haze", "noise"):
-            write_picture(degrade(clean[0], [kind], 0.7, seed=number).picture[None], folder / "degraded" / kind / f"{number}.png")
-    return folder
+# ---- the public set
 
 
 def test_the_public_set_is_damaged_alike_in_every_run(tmp_path, monkeypatch):
@@ -84,57 +79,9 @@ def test_the_public_set_is_damaged_alike_in_every_run(tmp_path, monkeypatch):
 
 def test_corruptions_damage():
     pytest.importorskip("imagecorruptions", reason="needs requirements-benchmarks.txt")
-    pixels = report.to_bytes(picture(64, 64))
+    pixels = public.to_bytes(picture(64, 64))
     assert np.abs(public_set.damage(pixels, ["fog", 3], 0).astype(float) - pixels).mean() > 3
-    assert len(report.corruption_names()) == 19
-
-
-def test_the_report_compares_and_shows(public, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "METHODS", {name: classical.METHODS[name] for name in ("gamma", "dark channel prior")})
-    pairs = [Pair("haze", public / "clean" / f"{n}.png", public / "degraded" / "haze" / f"{n}.png") for n in (0, 1)]
-    gains = {"haze": [(pair, report.compare(pair)) for pair in pairs]}
-    clean, damaged = (read_picture(path) for path in (pairs[0].clean, pairs[0].degraded))
-    by_gamma = report.to_tensor(classical.gamma(report.to_bytes(damaged)))
-    wanted = float(psnr(by_gamma, clean)) - float(psnr(damaged, clean))
-    assert gains["haze"][0][1]["gamma"][0] == pytest.approx(wanted, abs=1e-4)
-    assert gains["haze"][0][1]["1 step"] != gains["haze"][0][1]["4 steps"]
-    lines = report.restoration(gains, tmp_path, *report.networks())
-    mean = np.mean([row["gamma"][0] for _, row in gains["haze"]])
-    row = next(line for line in lines if line.startswith("| haze (2) |"))  # the table of PSNR comes first
-    assert f"{mean:+.2f}" in row and row.count("|") == 2 + len(gains["haze"][0][1]) and "**" in row
-    assert read_picture(tmp_path / "evaluation" / "haze.jpg").shape == (1, 3, 440, 1200)
-
-
-def test_the_report_measures_assessor_and_costs(public, monkeypatch):
-    net = assessor()
-    lines = report.against_target(public, net)
-    assert [line.split(" | ")[0] for line in lines[3:]] == ["| haze", "| noise", "| all, clean ones too"]
-    assert all(-1 <= float(cell) <= 1 for line in lines[3:] for cell in line.strip("| ").split(" | ")[1:])
-    monkeypatch.setattr(report, "PHOTOS", report.PHOTOS[:1])
-    lines = report.localisation(net)
-    assert len(lines) == 3 + 8 and all(0 <= float(line.strip("| ").split(" | ")[1]) <= 1 for line in lines[3:])
-    model = denoiser()
-    _, restorer = report.costs(model, net)[3:]
-    assert f"| {sum(p.numel() for p in model.parameters()):,} |" in restorer
-
-
-# ---- promises, throughput
-
-
-def test_promises_are_measured(public, corpus, capsys, monkeypatch):
-    monkeypatch.setattr(promises, "PHOTOS", promises.PHOTOS[:2])
-    monkeypatch.setattr(promises, "PER_GROUP", 1)
-    promises.main(["--side", "256", "--public", str(public), "--corpus", str(corpus)])
-    found = json.loads(capsys.readouterr().out)
-    assert found["seconds 256², 2 steps, map included"] > 0 and found["repeated: maximum difference"] == 0
-    for tile in (64, 128):
-        assert found[f"tile {tile} against whole: maximum difference × 255"] <= 1
-    for tiles, seconds in found["a damaged quarter: tiles run, share; seconds, share of all damaged"].values():
-        assert 0 <= tiles <= 1 and seconds > 0
-    assert found["flat map 1 against 5: mean difference × 255"] > 1
-    assert set(found["map: Spearman with true quality"]) == {"haze", "noise", "all, clean ones too"}
-    assert -1 <= found["held-out photos: Spearman with true quality"] <= 1
-    assert found["held-out photos with a damaged quarter: tiles run"]["photos"] == 2
+    assert len(assessing.corruption_names()) == 19
 
 
 def test_throughput_is_of_the_run_and_of_the_network(corpus, capsys):

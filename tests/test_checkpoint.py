@@ -127,7 +127,11 @@ def other_version(path):
         (empty, "truncated", "download it again"),
         (text, "not a readable safetensors file", "download it again"),
         (foreign, "not an AdaQual file.*model.diffusion_model.weight", "choose another file"),
-        (another_kind, "an AdaQual assessor, but an AdaQual denoiser", "choose another file"),
+        (
+            another_kind,
+            "an AdaQual assessor of the first generation, but an AdaQual restorer of the first generation",
+            "choose another file",
+        ),
         (missing_key, "missing.*intro.weight", "download it again"),
         (odd_key, "unexpected.*surplus", "download it again"),
         (wrong_shape, "shaped: intro.bias", "download it again"),

@@ -10,9 +10,10 @@ from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
-from adaqual_core.quality.set_damage import set_damage
+from adaqual_core.quality.set_damage import assume, set_damage
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import settings_for
+from adaqual_core.video.clip import Chain, Shot, look
 
 HAZE, RAIN = KINDS.index("haze"), KINDS.index("rain")
 HEIGHT, WIDTH = 150, 210
@@ -266,3 +267,19 @@ def test_tone_follows_what_is_painted_also_where_something_was_seen():
     inside = mask[0] > 0
     assert torch.allclose(found[..., inside], expected[..., inside], atol=1e-6)
     assert (expected - picture)[..., inside].abs().mean() > 0.002
+
+
+def test_what_is_assumed_of_a_region_lies_on_the_picture():
+    mask = stroke()
+    said = assume(clean_map(), {"haze": 0.7, "rain": 0.2}, mask)
+    assert torch.equal(said.painted["haze"][0], 0.7 * mask) and torch.equal(said.painted["rain"][0], 0.2 * mask)
+    crop = assume(clean_map(), {"haze": 0.7}, mask[:, 3:147, 1:209])  # as VAE Encode crops it
+    assert torch.equal(crop.painted["haze"], said.painted["haze"])
+    assert torch.equal(assume(clean_map(), {"haze": 0.7}).scores, set_damage(clean_map(), "haze", 0.7).scores)
+
+
+def test_a_clip_takes_what_is_assumed_of_a_region():
+    model, picture = small.restorer(), small.picture(HEIGHT, WIDTH)
+    chain = Chain(model, lambda _: clean_map(), PromptSettings(), settings_for(model), 0, {"haze": 0.7}, stroke())
+    prompt, _ = look(chain, Shot(), picture)
+    assert torch.equal(prompt.pixel_mask(0), stroke()[0])

@@ -226,7 +226,8 @@ def test_models_that_cannot_be(adaqual, weights, tmp_path):
         fails(adaqual("quality", "a.png", "--assessor", name, models=False), message)
     swapped = ["--model", weights / "assessor.safetensors", "--assessor", weights / "assessor.safetensors"]
     fails(
-        adaqual("restore", "a.png", "b.png", *swapped, models=False), "an AdaQual assessor, but an AdaQual restorer or denoiser"
+        adaqual("restore", "a.png", "b.png", *swapped, models=False),
+        "an AdaQual assessor of the first generation, but a restorer of",
     )
     assert not os.path.exists("b.png")
 

@@ -10,8 +10,10 @@ from adaqual_core import cli
 from adaqual_core.imageio import read_picture, write_picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
+from adaqual_core.quality import naming
 from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.heatmap import kinds_sheet
+from adaqual_core.quality.naming import with_kinds
 from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.restore import restore
 from adaqual_core.weight_files import save_model
@@ -141,3 +143,45 @@ def test_quality_reports_and_shows_the_kinds(adaqual):
     assert (read_picture("h.png") - kinds_sheet(quality)).abs().max() <= 0.51 / 255
     status, out, _ = adaqual("quality", "a.png", "--json", assessor="first")
     assert status == 0 and json.loads(out.splitlines()[-1])["kinds"] is None
+
+
+def test_the_bundled_assessor_names_kinds_for_one_that_names_none(adaqual, weights, monkeypatch):
+    """Scores are those of the assessor that was chosen, kinds those of the bundled one; both decide what is restored."""
+    monkeypatch.setattr(naming, "SHIPPED_ASSESSOR", weights / "second_assessor.safetensors")
+    picture = read_picture("a.png")
+    for options, factors in (((), {}), (("--only", "haze"), {kind: 0.0 for kind in KINDS if kind != "haze"})):
+        settings = PromptSettings(factors=tuple(factors.get(kind, 1.0) for kind in KINDS))
+        quality = with_kinds(estimate_quality(small.assessor(), picture), picture, small.estimator())
+        expected = restore(small.restorer(), picture, build_prompt(picture, quality, settings)).picture
+        found, _ = restored(adaqual, *options, assessor="first")
+        assert (found - expected).abs().max() <= 0.51 / 255 and not torch.equal(found, picture)
+
+
+def test_kinds_that_nobody_names_are_refused_before_work(adaqual, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(naming, "SHIPPED_ASSESSOR", weights / "first_assessor.safetensors")
+    fails(adaqual("restore", "a.png", "b.png", assessor="first"), 1, "names no kinds of damage", "use the bundled assessor")
+    fails(adaqual("restore", "a.png", "b.png", "--only", "haze", assessor="first"), 1, "--only", "--assessor")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_is_assumed_can_be_limited_to_a_mask(adaqual):
+    """White in a mask of any size says where; what is black and clean comes back bit for bit."""
+    mask = torch.zeros(1, 1, 70, 90)
+    mask[..., 20:50, 30:71] = 1
+    write_picture(mask, "mask.png")
+    write_picture(mask[..., ::2, ::2], "half.png")
+    before, inside = read_picture("a.png"), mask[0, 0] > 0
+    found, _ = restored(adaqual, "--assume", "haze=0.9,low=0.5", "--assume-mask", "mask.png", assessor="blind")
+    assert torch.equal(found[..., ~inside], before[..., ~inside])
+    assert (found - before)[..., inside].abs().amax(1).gt(0).float().mean() > 0.5
+    smaller, _ = restored(adaqual, "--assume", "haze=0.9", "--assume-mask", "half.png", assessor="blind")
+    assert torch.equal(smaller[..., :15, :], before[..., :15, :]) and not torch.equal(smaller[..., inside], before[..., inside])
+
+
+def test_a_mask_that_cannot_be_used_is_refused(adaqual, tmp_path):
+    (tmp_path / "folder").mkdir()
+    write_picture(small.picture(20, 20), tmp_path / "folder" / "one.png")
+    fails(adaqual("restore", "a.png", "b.png", "--assume-mask", "a.png"), 2, "--assume-mask", "give --assume")
+    fails(adaqual("restore", "folder", "out", "--assume", "haze=1", "--assume-mask", "a.png"), 2, "--assume-mask", "is a folder")
+    fails(adaqual("restore", "a.png", "b.png", "--assume", "haze=1", "--assume-mask", "no.png"), 1, "no.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "folder"]

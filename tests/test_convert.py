@@ -145,7 +145,7 @@ def test_our_presets_load_through_the_same_door(tmp_path):
 def test_converted_files_are_no_presets(tmp_path, official):
     torch.save(official, tmp_path / "x.ckpt")
     convert(tmp_path / "x.ckpt", tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match="an AdaQual adaqual_official, but an AdaQual denoiser"):
+    with pytest.raises(CheckpointError, match="an AdaQual adaqual_official, but an AdaQual restorer of the first generation"):
         load_denoiser(tmp_path / "x.safetensors")
 
 

@@ -143,7 +143,7 @@ def test_round_trip(tmp_path):
     found = load_finish(path)
     assert found.config == finish().config
     assert all(torch.equal(a, b) for a, b in zip(finish().parameters(), found.parameters(), strict=True))
-    with pytest.raises(CheckpointError, match="an AdaQual finish, but an AdaQual restorer or denoiser"):
+    with pytest.raises(CheckpointError, match="an AdaQual finish of the first generation, but a restorer of"):
         load_restorer(path)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,8 @@ import torch.nn as nn
 from torch import Tensor
 from tqdm import tqdm
 
+from ..filters import luma
+from ..imageio import read_picture
 from ..networks.shipped import SHIPPED_DENOISER
 from ..prompt import PromptSettings, build_prompt
 from ..published.read import load_restorer
@@ -20,7 +23,8 @@ from ..quality.bundled import SHIPPED_ASSESSOR
 from ..quality.cache import ScoreCache
 from ..quality.estimator import QualityEstimator
 from ..quality.map import QualityMap
-from ..quality.set_damage import set_damage
+from ..quality.naming import open_namer, with_kinds
+from ..quality.set_damage import assume
 from ..sampling.restore import restore
 from ..sampling.settings import Restored, RestoreSettings
 from .messages import UsageError
@@ -56,6 +60,11 @@ def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
+def read_mask(path: Path | None) -> Tensor | None:
+    """The brightness of a picture as a mask [1, h, w] in [0, 1], 1 = white; alpha does not count. None without a path."""
+    return None if path is None else luma(read_picture(path)[:, :3])[:, 0]
+
+
 def peak_rss_mb() -> float | None:
     """Most memory this process has held, in MiB; None where the system does not tell (Windows)."""
     try:
@@ -80,9 +89,23 @@ def need_kinds(option: str, assessor: Assessor, args: argparse.Namespace) -> Non
         )
 
 
-def open_models(args: argparse.Namespace, device: torch.device) -> tuple[nn.Module, Assessor]:
-    """The restorer and the assessor that the options name."""
-    return load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
+@dataclass(frozen=True)
+class Models:
+    """The networks of one call: the restorer, the assessor, and the ``namer`` of :func:`open_namer`, which names the kinds of
+    damage where the assessor does not."""
+
+    restorer: nn.Module
+    assessor: Assessor
+    namer: QualityEstimator | None
+
+
+def open_models(args: argparse.Namespace, device: torch.device) -> Models:
+    """The networks that the options name; ValueError where kinds are to stay and no assessor names any."""
+    restorer, assessor = load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
+    models = Models(restorer, assessor, open_namer(assessor, device))
+    if models.namer is None and min(getattr(args, "factors", (1.0,))) < 1:
+        need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
+    return models
 
 
 def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap:
@@ -97,30 +120,29 @@ def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap
 
 
 def restore_picture(
-    model: nn.Module,
-    assessor: Assessor,
+    models: Models,
     picture: Tensor,
     prompts: PromptSettings,
     settings: RestoreSettings,
     label: str,
     assumed: Mapping[str, float] = NOTHING,
+    mask: Tensor | None = None,
 ) -> tuple[Restored, float]:
     """The whole chain on one decoded picture [1, 3 or 4, H, W]: what it gave, and the mean quality found before.
 
-    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees.
+    ``assumed``: severities by kind of damage that the picture has at least, whatever the assessor sees; in the region of ``mask``
+    [1, h, w] only, where one is given.
     """
-    quality = judge_picture(assessor, picture, label)
-    told = quality
-    for kind, severity in assumed.items():
-        told = set_damage(told, kind, severity)
-    prompt = build_prompt(picture, told, prompts)
+    quality = judge_picture(models.assessor, picture, label)
+    told = with_kinds(quality, picture, models.namer)
+    prompt = build_prompt(picture, assume(told, assumed, mask), prompts)
     with tqdm(desc=label, unit="batch", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int, preview) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return restore(model, picture, prompt, settings, progress=progress), float(quality.mean)
+        return restore(models.restorer, picture, prompt, settings, progress=progress), float(quality.mean)
 
 
 def shown(path: Path) -> str:

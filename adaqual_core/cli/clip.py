@@ -1,53 +1,55 @@
-"""``adaqual restore`` of a clip; PyAV is needed for nothing else here."""
+"""Clips in ``adaqual restore``; PyAV is needed for nothing else here."""
 
 import argparse
-import json
-from functools import partial
+
+from torch import Tensor
 
 from ..errors import PictureError
 from ..networks.shipped import SHIPPED_DENOISER
 from ..quality.assess import assess, cache_folder
 from ..quality.bundled import SHIPPED_ASSESSOR
 from ..quality.cache import ScoreCache
+from ..quality.map import QualityMap
+from ..quality.naming import with_kinds
 from ..video.clip import Chain
 from ..video.names import TEMPORAL
-from .chain import open_device, peak_rss_mb
-from .work import Work, open_work
+from .chain import peak_rss_mb
+from .jobs import ClipJob
+from .work import Outcome, Work
+
+
+def check_clip(job: ClipJob) -> None:
+    """Raise :class:`PictureError` unless PyAV is installed, the clip can be read and its target can be written and hold it."""
+    try:
+        from ..video.container import check_target, read_clip
+    except ImportError as missing:
+        raise PictureError(
+            f"{job.source}: clips need PyAV 18 or newer ({missing}); install it with pip install 'adaqual[video]'"
+        ) from None
+    check_target(read_clip(job.source), job.target)
 
 
 def chain_of(work: Work, args: argparse.Namespace) -> Chain:
-    """How every frame of the clip is restored."""
-    judge = partial(assess, work.assessor, cache=ScoreCache(cache_folder()))
+    """How every frame of a clip is restored."""
+    cache = ScoreCache(cache_folder())
+
+    def judge(picture: Tensor) -> QualityMap:
+        return with_kinds(assess(work.models.assessor, picture, cache=cache), picture, work.models.namer)
+
     temporal = TEMPORAL if args.temporal is None else args.temporal
-    return Chain(work.model, judge, work.prompts, work.settings, temporal, work.assumed)
+    return Chain(work.models.restorer, judge, work.prompts, work.settings, temporal, work.assumed, work.mask)
 
 
-def models_of(args: argparse.Namespace) -> list[object]:
-    """What decides the result beside settings and clip: the files of the models, and how they are read."""
-    return [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
+def decisive_files(work: Work, args: argparse.Namespace) -> list[object]:
+    """What decides the result beside settings and clip: the files of models and mask, and how they are read."""
+    decisive = [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
+    decisive += [] if work.mask is None else [args.assume_mask]
+    return decisive + ([] if work.models.namer is None else [SHIPPED_ASSESSOR])
 
 
-def need_clips(args: argparse.Namespace) -> None:
-    """Raise PictureError where the installed PyAV cannot read and write clips."""
-    try:
-        from ..video import command  # noqa: F401
-    except ImportError as missing:
-        raise PictureError(
-            f"{args.input}: clips need PyAV 18 or newer ({missing}); install it with pip install 'adaqual[video]'"
-        ) from None
-
-
-def restore_clip(args: argparse.Namespace) -> int:
-    """Restore the clip that the options name on this machine; the exit status."""
+def restore_clip(work: Work, job: ClipJob, args: argparse.Namespace) -> Outcome:
+    """Restore a checked clip on this machine."""
     from ..video.command import restore_clip_file
 
-    work = open_work(args, open_device(args.device))
-    report = restore_clip_file(chain_of(work, args), args.input, args.output, models_of(args))
-    tell_json(args, report, work.settings.steps)
-    return 0
-
-
-def tell_json(args: argparse.Namespace, report: dict, steps: int) -> None:
-    """Print what was done to the clip as one JSON object, where the options ask for it."""
-    if args.json:
-        print(json.dumps(report | {"steps": steps, "peak_rss_mb": peak_rss_mb()}), flush=True)
+    report = restore_clip_file(chain_of(work, args), job.source, job.target, decisive_files(work, args))
+    return Outcome(report, peak_rss_mb=peak_rss_mb(), steps=work.settings.steps)

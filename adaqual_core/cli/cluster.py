@@ -23,7 +23,7 @@ from ..pictures.opening import allow_megapixels
 from .chain import open_device
 from .jobs import Job
 from .messages import UsageError, message_of
-from .work import Outcome, Work, open_work, restore_file
+from .work import Outcome, Work, attempted, open_work, restore_file
 
 RETRIES = 3
 """How often a file is given out again whose worker died: one that kills every worker must not be tried for ever."""
@@ -177,7 +177,7 @@ class PictureWorker:
         """Restore the one file of a batch; its number, and its outcome as JSON."""
         (number,), (job,) = batch["number"], batch["job"]
         try:
-            outcome = restore_file(self.work, job)
+            outcome = attempted(restore_file, self.work, job)
         except Exception as problem:  # Ray Data would drop the file without a word
             outcome = Outcome(None, problem=message_of(problem))
         return {"number": [number], "outcome": [json.dumps(asdict(outcome))]}
@@ -189,17 +189,18 @@ def _with_whole_paths(job: Job) -> Job:
 
 
 def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    """Restore pictures on the cluster of the options, and give what became of each, as they come.
+    """Restore pictures on the cluster that this process is connected to, and give what became of each, as they come.
 
     Raises what opening the models raises, before any picture is restored.
     """
-    with connected(args.cluster):
-        pool, options = find_pool(args.cluster, args.device), whole_paths(args)
-        on_one_worker(_try_out, options, pool.cores, pool=pool)
-        missing = dict(enumerate(jobs))
-        pieces = [{"number": number, "job": _with_whole_paths(job)} for number, job in missing.items()]
-        for row in worked(PictureWorker, pieces, options, pool):
-            yield missing.pop(row["number"]), Outcome(**json.loads(row["outcome"]))
-        for job in missing.values():
-            problem = f"{job.header.path}: the worker that restored it died {RETRIES + 1} times, perhaps for want of memory"
-            yield job, Outcome(None, problem=f"{problem}; restore it alone, or with a smaller --tile")
+    if not jobs:
+        return
+    pool, options = find_pool(args.cluster, args.device), whole_paths(args)
+    on_one_worker(_try_out, options, pool.cores, pool=pool)
+    missing = dict(enumerate(jobs))
+    pieces = [{"number": number, "job": _with_whole_paths(job)} for number, job in missing.items()]
+    for row in worked(PictureWorker, pieces, options, pool):
+        yield missing.pop(row["number"]), Outcome(**json.loads(row["outcome"]))
+    for job in missing.values():
+        problem = f"{job.header.path}: the worker that restored it died {RETRIES + 1} times, perhaps for want of memory"
+        yield job, Outcome(None, problem=f"{problem}; restore it alone, or with a smaller --tile")

@@ -9,24 +9,29 @@ import argparse
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from ..video.command import tell_clip, work_of
 from ..video.segments import Parts, join_parts, missing_segments, open_parts, remember_segments, restore_segments
-from .clip import chain_of, models_of, tell_json
-from .cluster import RETRIES, connected, find_pool, on_one_worker, open_on_worker, whole_paths, worked
+from .chain import peak_rss_mb
+from .clip import chain_of, decisive_files
+from .cluster import RETRIES, find_pool, on_one_worker, open_on_worker, whole_paths, worked
+from .jobs import ClipJob
 from .messages import message_of
+from .work import Outcome
 
 SHARES = 4
 """Pieces that each worker gets of a clip, on average: with few, workers wait for the last one; each piece reads the clip anew."""
 
 
-def _remember(args: argparse.Namespace, cores: int) -> tuple[Parts, int, int]:
+def _remember(args: argparse.Namespace, cores: int, source: Path, target: Path) -> tuple[Parts, int, int]:
     """Check the clip and judge its frames: its parts, the number of segments, and the diffusion steps that will be taken."""
-    chain = chain_of(open_on_worker(args, cores), args)
-    parts = open_parts(args.input, args.output, work_of(chain, models_of(args)))
+    work = open_on_worker(args, cores)
+    chain = chain_of(work, args)
+    parts = open_parts(source, target, work_of(chain, decisive_files(work, args)))
     return parts, remember_segments(chain, parts), chain.settings.steps
 
 
@@ -58,36 +63,29 @@ def pieces_of(segments: Sequence[int], workers: int) -> list[range]:
     return found
 
 
-def restore_clip(args: argparse.Namespace) -> int:
-    """Restore the clip of the options on their cluster; the exit status.
+def restore_clip_on_cluster(job: ClipJob, args: argparse.Namespace) -> Outcome:
+    """Restore a checked clip on the cluster that this process is connected to.
 
     Raises RuntimeError where segments could not be restored. The others are kept: the same command goes on from them.
     """
     start = time.perf_counter()
-    with connected(args.cluster):
-        pool, options = find_pool(args.cluster, args.device), whole_paths(args)
-        parts, count, steps = on_one_worker(_remember, options, pool.cores, pool=pool)
-        ahead = dict(enumerate(pieces_of(missing_segments(parts, count), pool.size)))
-        pieces = [{"number": number, "parts": parts, "first": piece.start, "stop": piece.stop} for number, piece in ahead.items()]
-        problem = f"a worker died {RETRIES + 1} times, perhaps for want of memory; try a smaller --tile"
-        with tqdm(
-            desc=args.input.name,
-            total=count,
-            initial=count - sum(map(len, ahead.values())),
-            unit="segment",
-            leave=False,
-            disable=None,
-        ) as bar:
-            for row in worked(ClipWorker, pieces, options, pool) if pieces else ():
-                if row["problem"]:
-                    problem = row["problem"]
-                else:
-                    bar.update(len(ahead.pop(row["number"])))
+    pool, options = find_pool(args.cluster, args.device), whole_paths(args)
+    source, target = job.source.absolute(), job.target.absolute()
+    parts, count, steps = on_one_worker(_remember, options, pool.cores, source, target, pool=pool)
+    ahead = dict(enumerate(pieces_of(missing_segments(parts, count), pool.size)))
+    pieces = [{"number": number, "parts": parts, "first": piece.start, "stop": piece.stop} for number, piece in ahead.items()]
+    problem = f"a worker died {RETRIES + 1} times, perhaps for want of memory; try a smaller --tile"
+    done = count - sum(map(len, ahead.values()))
+    with tqdm(desc=job.source.name, total=count, initial=done, unit="segment", leave=False, disable=None) as bar:
+        for row in worked(ClipWorker, pieces, options, pool) if pieces else ():
+            if row["problem"]:
+                problem = row["problem"]
+            else:
+                bar.update(len(ahead.pop(row["number"])))
     if ahead:
         failed = sum(map(len, ahead.values()))
         raise RuntimeError(
-            f"{args.input}: {failed} of {count} segments failed ({problem}); the same command goes on from the rest"
+            f"{job.source}: {failed} of {count} segments failed ({problem}); the same command goes on from the rest"
         )
-    report = join_parts(parts)
-    tell_json(args, tell_clip(report, args.input, args.output, time.perf_counter() - start), steps)
-    return 0
+    report = tell_clip(join_parts(parts), job.source, job.target, time.perf_counter() - start)
+    return Outcome(report, peak_rss_mb=peak_rss_mb(), steps=steps)

@@ -17,12 +17,12 @@ from .chain import given, judge_picture, open_device, open_models, restore_pictu
 
 def run(args: argparse.Namespace, planned: list[Pair]) -> int:
     """Print a table of the measures per class, and on request one JSON object."""
-    model, assessor = open_models(args, open_device(args.device))
-    settings, prompts = settings_for(model, **given(args, "steps")), PromptSettings()
+    models = open_models(args, open_device(args.device))
+    settings, prompts = settings_for(models.restorer, **given(args, "steps")), PromptSettings()
 
     def restored(picture: Tensor) -> tuple[Tensor, float, float]:
-        result, before = restore_picture(model, assessor, picture, prompts, settings, "restoring")
-        return result.picture, before, float(judge_picture(assessor, result.picture, "restored").mean)
+        result, before = restore_picture(models, picture, prompts, settings, "restoring")
+        return result.picture, before, float(judge_picture(models.assessor, result.picture, "restored").mean)
 
     groups: dict[str, list] = {}
     for pair in tqdm(planned, desc="pictures", unit="picture", disable=None):

@@ -4,18 +4,18 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import PictureError
-from ..pictures.folders import find_pictures, subfolders
-from ..pictures.formats import WRITTEN
+from ..pictures.folders import Files, find_files, nothing_found, subfolders
+from ..pictures.formats import GIVE, UNREAD_SUFFIXES, WRITTEN
 from ..pictures.header import Header, read_header
 from ..pictures.opening import allow_megapixels
 from ..pictures.pairs import Pair, find_pairs
 from ..pictures.writing import check_output
-from ..video.names import is_clip
-from .messages import complain, note
+from ..video.names import is_clip, looks_like_clip, written_suffix
+from .messages import UsageError, complain, note
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,32 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ClipJob:
+    """One clip to read and the file to write from it; ``name`` is what reports call it."""
+
+    name: str
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The pictures of one call. ``failed`` and ``skipped`` are names; of a single picture, failures are raised instead."""
+    """The pictures and clips of one call. ``failed`` and ``skipped`` are names; of a single file, failures are raised instead."""
 
     jobs: list[Job]
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    clips: list[ClipJob] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        """The number of pictures, skipped ones not counted."""
-        return len(self.jobs) + len(self.failed)
+        """The number of pictures and clips, skipped ones not counted."""
+        return len(self.jobs) + len(self.clips) + len(self.failed)
+
+    @property
+    def kinds(self) -> str:
+        """What messages call the files."""
+        return "pictures and clips" if self.clips else "pictures"
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -80,6 +95,13 @@ def plan_picture(source: Path, target: Path, skip_existing: bool = False) -> Pla
     return Plan([Job(source.name, header, (target,))])
 
 
+def plan_clip(source: Path, target: Path) -> Plan:
+    """The plan for one clip; where ``target`` is a folder, the output goes there under the clip's own name."""
+    if os.path.isdir(target):
+        target = target / f"{source.stem}{written_suffix(source)}"
+    return Plan([], clips=[ClipJob(source.name, source, target)])
+
+
 def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """The place of each picture's output below the output folder, without the ending.
 
@@ -93,27 +115,51 @@ def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
     }
 
 
+def _some(paths: Sequence[Path], folder: Path) -> str:
+    """Up to three of the paths as they lie below ``folder``."""
+    return ", ".join(str(path.relative_to(folder)) for path in paths[:3]) + ("…" if len(paths) > 3 else "")
+
+
+def _note_left_out(folder: Path, found: Files, clips: Sequence[Path], below: Sequence[Path]) -> None:
+    """Say what lies in ``folder`` and is not worked on, though a user may expect it: everything but ``clips`` of the others, the
+    subfolders ``below``, and linked ones."""
+    films = [path for path in found.others if looks_like_clip(path) and path not in clips]
+    unread = [path for path in found.others if path.suffix.lower() in UNREAD_SUFFIXES]
+    for paths, said in (
+        (below, "subfolders are left out ({}); add --recursive"),
+        (found.linked, "linked subfolders are left out ({}); name each of them as IN"),
+        (films, "clips are left out ({}); adaqual restore takes them, quality only pictures"),
+        (unread, f"files are left out ({{}}), whose formats cannot be read; export them as {GIVE}"),
+    ):
+        if paths:
+            note(f"{folder}: {len(paths)} {said.format(_some(paths, folder))}")
+
+
 def _plan_folder(
-    folder: Path, outputs: Sequence[Path], recursive: bool, targets_of: Callable[[Header, Path], tuple[Path, ...]]
+    folder: Path,
+    outputs: Sequence[Path],
+    recursive: bool,
+    targets_of: Callable[[Header, Path], tuple[Path, ...]],
+    clips_too: bool = False,
 ) -> Plan:
-    """The plan for all pictures of a folder that is written into the folders ``outputs``.
+    """The plan for all pictures of a folder, and its clips where ``clips_too``, that is written into the folders ``outputs``.
 
     ``targets_of`` gives the checked targets for a header and a picture's place below the folder, without its ending, and none
-    for a picture to skip. Pictures that cannot be read or written count as failed and are said at once.
+    for a picture to skip. Pictures that cannot be read or written count as failed and are said at once. A clip keeps its name;
+    where its format is not written, ``.mkv`` follows the name.
     """
     for path in outputs:
         if os.path.exists(path) and not os.path.isdir(path):
             raise PictureError(f"{path}: is a file; give a folder, as {folder} is one")
-    closed: list[Path] = []
-    paths = find_pictures(folder, recursive=recursive, leave_out=outputs, closed=closed)
-    below = [] if recursive else subfolders(folder, outputs)
-    if below:
-        names = ", ".join(below[:3]) + ("…" if len(below) > 3 else "")
-        note(f"{folder}: {len(below)} subfolders are left out ({names}); add --recursive")
+    found = find_files(folder, recursive, outputs)
+    paths, clips = found.pictures, [path for path in found.others if clips_too and looks_like_clip(path)]
+    _note_left_out(folder, found, clips, [] if recursive else subfolders(folder, outputs))
+    if not (paths or clips or found.closed):
+        raise nothing_found(folder, recursive)
     places = _places(paths, folder) if outputs else dict.fromkeys(paths, folder)
     _check_distinct(paths, [output / f"{place}.png" for output in outputs for place in places.values()])
     plan = Plan([])
-    for path in closed:
+    for path in found.closed:
         complain(PictureError(f"{path}: permission denied; allow this user to read the folder"))
         plan.failed.append(str(path.relative_to(folder)))
     for path, place in places.items():
@@ -129,14 +175,19 @@ def _plan_folder(
             plan.skipped.append(name)
         else:
             plan.jobs.append(Job(name, header, targets))
-    _check_distinct(paths, [target for job in plan.jobs for target in job.targets])
+    for path in clips:
+        inside = path.relative_to(folder)
+        more = "" if written_suffix(path) == path.suffix else written_suffix(path)
+        plan.clips.append(ClipJob(str(inside), path, outputs[0] / f"{inside}{more}"))
+    targets = [target for job in plan.jobs for target in job.targets] + [job.target for job in plan.clips]
+    _check_distinct(paths + clips, targets)
     return plan
 
 
 def plan_restore(folder: Path, output: Path, recursive: bool, skip_existing: bool) -> Plan:
-    """The plan for restoring all pictures of a folder, each written into ``output`` under its own name.
+    """The plan for restoring all pictures and clips of a folder, each written into ``output`` under its own name.
 
-    They become PNG; pages and floats, which PNG cannot hold, stay TIFF.
+    Pictures become PNG; pages and floats, which PNG cannot hold, stay TIFF.
     """
 
     def targets_of(header: Header, place: Path) -> tuple[Path, ...]:
@@ -147,7 +198,10 @@ def plan_restore(folder: Path, output: Path, recursive: bool, skip_existing: boo
         check_job(header, target)
         return (target,)
 
-    return _plan_folder(folder, [output], recursive, targets_of)
+    planned = _plan_folder(folder, [output], recursive, targets_of, clips_too=True)
+    there = [job for job in planned.clips if skip_existing and os.path.exists(job.target)]
+    clips = [job for job in planned.clips if job not in there]
+    return replace(planned, clips=clips, skipped=sorted(planned.skipped + [job.name for job in there]))
 
 
 def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursive: bool) -> Plan:
@@ -172,18 +226,22 @@ def plan_quality(source: Path, maps: Path | None, heatmaps: Path | None, recursi
 
 
 def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
-    """Raise :class:`PictureError` that lists the pictures of a folder that failed, where any did."""
+    """Raise :class:`PictureError` that lists the files of a folder that failed, where any did."""
     names = [*plan.failed, *failed]
     if names:
-        raise PictureError(f"{len(names)} of {plan.count} pictures failed: {', '.join(names)}; {rest}")
+        raise PictureError(f"{len(names)} of {plan.count} {plan.kinds} failed: {', '.join(names)}; {rest}")
 
 
 def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
-    """What the command of the options is to do; None for commands about other files than pictures, clips among them."""
+    """What the command of the options is to do; None for commands about other files than pictures and clips."""
     if getattr(args, "max_megapixels", None) is not None:
         allow_megapixels(args.max_megapixels)
+    if getattr(args, "assume_mask", None) is not None:
+        if os.path.isdir(args.input):
+            raise UsageError(f"--assume-mask: is for one picture or clip, but {args.input} is a folder; restore one at a time")
+        read_header(args.assume_mask)
     if args.command == "restore" and is_clip(args.input) and not os.path.isdir(args.input):
-        return None
+        return plan_clip(args.input, args.output)
     if args.command == "restore" and os.path.isdir(args.input):
         return plan_restore(args.input, args.output, args.recursive, args.skip_existing)
     if args.command in ("restore", "degrade"):

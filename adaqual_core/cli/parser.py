@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,7 @@ def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recursive", action="store_true", help="folders: also the pictures of their subfolders")
+    parser.add_argument("--recursive", action="store_true", help="folders: also the files of their subfolders")
     parser.add_argument(
         "--max-megapixels",
         type=number(0.001),
@@ -102,13 +103,13 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_restore(commands) -> None:
-    p = commands.add_parser("restore", help="restore a picture, a clip, or all pictures of a folder")
-    p.add_argument("input", type=Path, metavar="IN", help="picture, clip, or folder of pictures")
+    p = commands.add_parser("restore", help="restore a picture, a clip, or all pictures and clips of a folder")
+    p.add_argument("input", type=Path, metavar="IN", help="picture, clip, or folder of pictures and clips")
     p.add_argument(
         "output",
         type=Path,
         metavar="OUT",
-        help="picture or clip to write, or folder: for PNGs of a folder, for one picture by its name",
+        help="picture or clip to write, or folder: for PNGs and clips of a folder, for one file by its name",
     )
     p.add_argument("--steps", type=whole(1, 1000), help="diffusion steps (default: the model's own, 2; WeatherDiffusion 25)")
     p.add_argument("--seed", type=SEED, help="seed of the noise (default 0)")
@@ -125,6 +126,12 @@ def _add_restore(commands) -> None:
         metavar="KIND=SEVERITY,...",
         help="damage that the assessor may miss, 0 to 1 each, as in haze=0.7,low=0.5; what it sees is never lowered",
     )
+    p.add_argument(
+        "--assume-mask",
+        type=Path,
+        metavar="FILE",
+        help="picture of where that damage is: white = here, black = not; any size (default: everywhere)",
+    )
     p.add_argument("--strength", type=number(0, 1), help="0 (the input) to 1 (default)")
     p.add_argument("--tile", type=whole(64), help="px of a tile beside its context; less saves memory (512)")
     p.add_argument("--overlap", type=whole(0), help="px of context around tiles, at least (64)")
@@ -138,7 +145,7 @@ def _add_restore(commands) -> None:
         type=whole(1, 100),
         help="of a JPEG, WebP or AVIF that is written, 1-100 (default: 95, and a JPEG no worse than its source)",
     )
-    p.add_argument("--skip-existing", action="store_true", help="leave out pictures whose output is there already")
+    p.add_argument("--skip-existing", action="store_true", help="leave out pictures and clips whose output is there already")
     p.add_argument(
         "--cluster",
         metavar="ADDRESS",
@@ -206,6 +213,8 @@ def build_parser() -> Parser:
 
 def _check_clip(args: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for options that the kind of input, clip or pictures, does not have."""
+    if os.path.isdir(args.input):  # it may hold both
+        return
     if not is_clip(args.input) and args.temporal is not None:
         raise UsageError(f"--temporal: {args.temporal}, but {args.input} is no clip; leave it out")
     if is_clip(args.input):
@@ -230,6 +239,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UsageError(str(problem)) from None
     if args.command == "restore":
         _check_clip(args)
+        if args.assume_mask is not None and not args.assumed:
+            raise UsageError("--assume-mask: says where --assume holds; give --assume KIND=SEVERITY too")
     if args.command == "quality" and args.by_kind and args.heatmap is None:
         raise UsageError("--by-kind: says what the heatmap shows; give --heatmap OUT.png too")
     return args

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import PictureError
@@ -23,43 +24,66 @@ def _looks_like_picture(path: Path) -> bool:
         return False
 
 
-def find_pictures(
-    folder: Path,
-    required: bool = True,
-    recursive: bool = False,
-    leave_out: Sequence[Path] = (),
-    closed: list[Path] | None = None,
-) -> list[Path]:
-    """Picture files of a folder, sorted by name; those of its subfolders too where ``recursive``.
+@dataclass(frozen=True)
+class Files:
+    """The visible files of a folder, each list sorted: ``pictures``, and ``others``.
 
-    Hidden files and folders are passed over, and so are the folders ``leave_out``. Files that end as pictures do count whether or
-    not they can be read. Subfolders that may not be read are put into the list ``closed``. Raises :class:`PictureError` where the
-    folder itself may not be read, or holds no pictures though ``required``.
+    Subfolders that were not looked into: those ``closed`` to this user, and those ``linked`` from another place.
+    """
+
+    pictures: list[Path]
+    others: list[Path]
+    closed: list[Path]
+    linked: list[Path]
+
+
+def find_files(folder: Path, recursive: bool = False, leave_out: Sequence[Path] = ()) -> Files:
+    """The files of a folder; those of its subfolders too where ``recursive``.
+
+    Hidden files and folders are passed over, and so are the folders ``leave_out``. Links to files are followed, links to folders
+    are not, because they may lead in a circle. Files that end as pictures do count as such whether or not they can be read.
+    Raises :class:`PictureError` where the folder itself may not be read.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
         raise PictureError(f"{folder}: no such folder; give the path of a folder of pictures")
     avoid = {path.resolve() for path in leave_out}
+    found = Files([], [], [], [])
 
     def refuse(problem: OSError) -> None:
-        if closed is None or Path(problem.filename) == folder:
-            raise PictureError(f"{problem.filename}: {problem.strerror}; allow this user to read the folder") from None
-        closed.append(Path(problem.filename))
+        if Path(problem.filename) == folder:
+            raise PictureError(f"{folder}: {problem.strerror}; allow this user to read the folder") from None
+        found.closed.append(Path(problem.filename))
 
-    found: list[Path] = []
     for place, names, files in os.walk(folder, onerror=refuse):
         here = Path(place)
         names[:] = [name for name in names if recursive and name[0] != "." and (here / name).resolve() not in avoid]
-        paths = (here / name for name in files if name[0] != ".")
-        found += [path for path in paths if os.path.isfile(path) and _looks_like_picture(path)]
-    if required and not found and not closed:
-        deeper = "" if recursive else " itself; --recursive also looks into its subfolders"
-        raise PictureError(f"{folder}: no pictures in this folder{deeper}; put {GIVE} files there")
-    return sorted(found)
+        found.linked.extend(here / name for name in names if os.path.islink(here / name))
+        for path in (here / name for name in files if name[0] != "."):
+            if os.path.isfile(path):
+                (found.pictures if _looks_like_picture(path) else found.others).append(path)
+    return Files(sorted(found.pictures), sorted(found.others), sorted(found.closed), sorted(found.linked))
 
 
-def subfolders(folder: Path, leave_out: Sequence[Path]) -> list[str]:
-    """Names of the folders in ``folder``, hidden ones and those in ``leave_out`` not counted."""
+def find_pictures(folder: Path, required: bool = True) -> list[Path]:
+    """The picture files that lie in the folder itself, sorted by name.
+
+    Raises :class:`PictureError` where the folder may not be read, or holds no pictures though ``required``.
+    """
+    found = find_files(folder).pictures
+    if required and not found:
+        raise nothing_found(folder, recursive=False)
+    return found
+
+
+def nothing_found(folder: Path, recursive: bool) -> PictureError:
+    """The error for a folder without pictures; the caller raises it."""
+    deeper = "" if recursive else " itself; --recursive also looks into its subfolders"
+    return PictureError(f"{folder}: no pictures in this folder{deeper}; put {GIVE} files there")
+
+
+def subfolders(folder: Path, leave_out: Sequence[Path]) -> list[Path]:
+    """The folders in ``folder``, sorted; hidden ones and those in ``leave_out`` do not count."""
     avoid = {path.resolve() for path in leave_out}
     found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path.name for path in found if path.resolve() not in avoid)
+    return sorted(path for path in found if path.resolve() not in avoid)

@@ -57,6 +57,11 @@ RAW_SUFFIXES = frozenset(
 )  # fmt: skip
 """The endings of a camera's raw files. Pillow takes many of them for TIFFs and finds only the preview in them."""
 
+UNREAD_SUFFIXES = RAW_SUFFIXES | frozenset(
+    (".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jxr", ".psd", ".psb", ".xcf", ".exr", ".hdr", ".svg")
+)
+"""The endings of other files that users take for pictures, but that are not read."""
+
 GIVE = "PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF"
 """The formats to name in a remedy."""
 

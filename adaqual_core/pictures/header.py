@@ -10,7 +10,7 @@ from .containers import avif_bits, is_lossless_webp, ppm_top, read_png_chunks
 from .exif import ORIENTATION
 from .opening import opened
 
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_TILE = 256, 257, 258, 339, 322
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_CHANNELS, _TIFF_SAMPLES, _TIFF_TILE = 256, 257, 258, 277, 339, 322
 _CHANNELS = {"1": 1, "L": 1, "F": 1, "LA": 2, "La": 2, "RGBA": 4, "RGBa": 4, "PA": 4}
 
 
@@ -128,6 +128,8 @@ def _notes(file: Image.Image, frames: int) -> tuple[str, ...]:
         found.append(f"{frames - 1} more pictures in it (other views, or a map for HDR) are left out")
     if file.mode in ("CMYK", "LAB"):
         found.append(f"{file.mode} is turned into sRGB")
+    if file.format == "TIFF" and (more := file.tag_v2.get(_TIFF_CHANNELS, 1) - len(file.getbands())) > 0:
+        found.append(f"{more} more channels in it, of no stated meaning, are left out")
     if file.format == "AVIF" and (bits := avif_bits(file.fp)) > 8:
         found.append(f"{bits} bit are read as 8")
     return tuple(found)

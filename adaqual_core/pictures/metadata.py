@@ -27,7 +27,7 @@ class Metadata:
     ``profile``: ICC profile of the pixels as they are read. ``exif``: from its TIFF header on. ``xmp``: the packet. ``dpi``:
     across and down. ``text``: keys and values of PNG. ``segments``: JPEG segments of IPTC and long XMP, with their marker.
     ``chunks``: PNG chunks that say what the colours mean. ``tags``: TIFF's IPTC and Photoshop blocks. ``unreadable``: names of
-    parts that are too damaged to be carried on.
+    parts that are too damaged to be carried on, or do not fit the pixels.
     """
 
     profile: bytes | None = None
@@ -133,10 +133,13 @@ def read_metadata(file: Image.Image, header: Header) -> Metadata:
     A PNG must be decoded before, because text may follow its pixels. A TIFF must not be, because Pillow closes it then.
     """
     block = _exif(file)
-    exif = upright_exif(block, header.orientation)
+    exif, profile = upright_exif(block, header.orientation), _profile(file, header.channels)
+    unreadable = ["damaged EXIF"] if block and exif is None else []
+    if file.info.get("icc_profile") and profile is None and file.mode not in ("CMYK", "LAB"):  # of these the header says more
+        unreadable.append("a colour profile that is damaged or not for such pixels")
     comment = file.info.get("comment") or getattr(file, "text", {}).get("Comment")
     return Metadata(
-        profile=_profile(file, header.channels),
+        profile=profile,
         exif=exif,
         xmp=_xmp(file),
         dpi=_dpi(file, header.orientation),
@@ -145,7 +148,7 @@ def read_metadata(file: Image.Image, header: Header) -> Metadata:
         segments=_segments(file),
         chunks=_chunks(file, header),
         tags=_tags(file),
-        unreadable=("damaged EXIF",) if block and exif is None else (),
+        unreadable=tuple(unreadable),
     )
 
 

@@ -15,6 +15,9 @@ from .formats import GIVE, RAW_SUFFIXES, READ
 
 PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # large ComfyUI graphs in PNG text are longer than the 1 MB that Pillow allows
 
+_SIGNATURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"}
+"""The first bytes of files, with the format that they are meant to have."""
+
 
 def allow_megapixels(limit: float) -> None:
     """Let this process open pictures of up to ``limit`` megapixels, instead of Pillow's 179.
@@ -59,8 +62,10 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[Image.Image]
     except Exception as problem:  # the decoders raise almost anything for damaged files
         if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
             raise PictureError(f"{path}: no such file, and no file can have so long a name") from None
-        said = " ".join(str(problem).split()) or type(problem).__name__
-        raise PictureError(f"{path}: damaged or truncated ({said}); get the file again") from None
+        said = " ".join(str(problem).split())
+        meant_for_users = isinstance(problem, (OSError, ValueError, SyntaxError, EOFError))  # others tell where Pillow stumbled
+        reason = f" ({said})" if said and meant_for_users else ""
+        raise PictureError(f"{path}: damaged or truncated{reason}; get the file again") from None
 
 
 def _why_unknown(path: Path) -> str:
@@ -69,6 +74,8 @@ def _why_unknown(path: Path) -> str:
         start = file.read(32)
     if not start:
         return f"not a picture, but an empty file; give {GIVE}"
+    if damaged := next((name for sign, name in _SIGNATURES.items() if start.startswith(sign)), None):
+        return f"a {damaged} that is damaged near its beginning; get the file again"
     if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "a TIFF whose samples are of an unknown layout, or damaged; save it as grey or RGB with 8 or 16 bit"
     if start[4:12] in (b"ftypavif", b"ftypavis"):

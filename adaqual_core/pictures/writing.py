@@ -5,6 +5,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from PIL import Image
@@ -135,6 +136,15 @@ def _with_chunks(pixels: bytes, metadata: bytes) -> bytes:
     return SIGNATURE + b"".join(parts)
 
 
+def _with_colours(data: bytes, metadata: Metadata) -> bytes:
+    """The PNG ``data`` with all chunks of the metadata that say what its colours mean; old versions of Pillow drop cICP."""
+    there = {kind for kind, _, _ in png_chunks(io.BytesIO(data))}
+    missing = [(kind, value) for kind, value in metadata.chunks if kind not in there]
+    more = [struct.pack(">I", len(value)) + kind + value + struct.pack(">I", crc32(kind + value)) for kind, value in missing]
+    after_header = len(SIGNATURE) + 25
+    return data[:after_header] + b"".join(more) + data[after_header:]
+
+
 def _encoded(frames: Sequence[Frame], target: Format, header: Header, quality: int | None, path: Path) -> bytes:
     """The file's bytes; frames are already of the format's bits and hold only the metadata that it can."""
     if target.name == "TIFF":
@@ -148,13 +158,13 @@ def _encoded(frames: Sequence[Frame], target: Format, header: Header, quality: i
     out = io.BytesIO()
     if arrays[0].dtype == np.uint16 and channels > 1:
         Image.new("L", (1, 1)).save(out, "PNG", **options)
-        return _with_chunks(encode_16_bit_png(arrays[0], path), out.getvalue())
+        return _with_colours(_with_chunks(encode_16_bit_png(arrays[0], path), out.getvalue()), frames[0].metadata)
     stills = [Image.fromarray(array[..., 0] if channels == 1 else array) for array in arrays]
     options |= _still_options(target, header.encoding, header.orientation in (5, 6, 7, 8), quality)
     if len(stills) > 1:
         options |= _motion_options(target, frames, header, channels in (2, 4)) | {"save_all": True, "append_images": stills[1:]}
     stills[0].save(out, target.name, **options)
-    return out.getvalue()
+    return _with_colours(out.getvalue(), frames[0].metadata) if target.name == "PNG" else out.getvalue()
 
 
 def _losses(frames: Sequence[Frame], target: Format, header: Header) -> list[str]:

@@ -27,7 +27,7 @@ from ..errors import CheckpointError
 from ..networks.family import Stated
 from ..networks.registry import FAMILIES
 from ..networks.shipped import SHIPPED_DENOISER
-from ..weight_files import check_readable, kind_in
+from ..weight_files import check_readable, kind_in, titled
 from .detect import detect
 
 AGAIN = "it may be truncated or half-written: download it again"
@@ -208,8 +208,8 @@ def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: 
     kind = kind_in(path)
     if kind is not None and kind not in PUBLISHED:
         if kind not in OURS:
-            wanted = " or ".join(OURS)
-            raise CheckpointError(f"{path}: an AdaQual {kind}, but an AdaQual {wanted} is needed here; choose another file")
+            wanted = " or ".join(map(titled, OURS))
+            raise CheckpointError(f"{path}: an AdaQual {titled(kind)}, but a {wanted} is needed here; choose another file")
         return OURS[kind](path, operations)
     published = read_published(path)
     if published.family not in PUBLISHED:

@@ -33,7 +33,8 @@ class QualityMap:
     [B, 1, height, width] in [1, 5], float32 on the CPU: scores per pixel, where an artist painted more finely than the cells, or
     None; ``scores`` hold the same per cell. ``painted``: damage that an artist has set through masks; it maps names of kinds to
     severities [B, 1, height, width] in [0, 1] per pixel, float32 on the CPU. The other fields do not hold it; all methods and
-    properties take it into account.
+    properties take it into account. ``kinds_said``: whether ``kinds`` hold nothing but what an artist has said, because the
+    assessor names no kinds.
     """
 
     scores: Tensor
@@ -43,6 +44,7 @@ class QualityMap:
     kinds: Tensor | None = None
     pixels: Tensor | None = None
     painted: Mapping[str, Tensor] = field(default_factory=dict)
+    kinds_said: bool = False
 
     def __post_init__(self):
         check_tensor("scores", self.scores)
@@ -292,8 +294,10 @@ def edit_quality(
 def checked_mask(name: str, mask: Tensor, batch: int) -> Tensor:
     """A mask [1 or B, h, w] as float32 [1 or B, 1, h, w] in [0, 1] on the CPU; ValueError for other shapes and for NaN."""
     check_tensor(name, mask)
-    if mask.ndim != 3 or mask.shape[0] not in (1, batch) or 0 in mask.shape:
-        raise ValueError(f"{name}: shape {tuple(mask.shape)}; give [1 or {batch}, h, w]")
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise ValueError(f"{name}: shape {tuple(mask.shape)}; give [1, h, w] or [{batch}, h, w]")
+    if len(mask) not in (1, batch):
+        raise ValueError(f"{name}: {len(mask)} masks for {batch} maps; give one mask, or one per map")
     mask = mask[:, None].detach().cpu().float()
     if bool(mask.isnan().any()):
         raise ValueError(f"{name}: holds NaN; repair the node that made it")

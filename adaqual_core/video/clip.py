@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..prompt import Prompt, PromptSettings, build_prompt
 from ..quality.map import QualityMap
-from ..quality.set_damage import set_damage
+from ..quality.set_damage import assume
 from ..sampling.restore import restore
 from ..sampling.settings import Progress, Restored, RestoreSettings
 from .memory import Memory, check_temporal, steady_map, steady_prompt
@@ -24,7 +24,8 @@ class Chain:
 
     ``judge`` gives the quality map of a picture [1, 3 or 4, H, W]. The sampler's noise comes from the settings' seed and is the
     same for every frame. ``temporal``: frames of the window (:mod:`adaqual_core.video.memory`), 0 for every frame by itself.
-    ``assumed``: severities by kind of damage that every frame has at least, whatever is judged.
+    ``assumed``: severities by kind of damage that every frame has at least, whatever is judged; in the region of
+    ``assumed_mask`` [1, h, w] in [0, 1] only, where there is one.
     """
 
     model: nn.Module
@@ -33,6 +34,7 @@ class Chain:
     settings: RestoreSettings
     temporal: int = TEMPORAL
     assumed: Mapping[str, float] = field(default_factory=dict)
+    assumed_mask: Tensor | None = None
 
     def __post_init__(self):
         check_temporal(self.temporal)
@@ -76,8 +78,7 @@ def read_shot(path: Path) -> Shot:
 def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:
     """The prompt of the next frame [1, 3 or 4, H, W] in [0, 1], and what is remembered for the frame after it."""
     quality, maps = steady_map(shot.maps, picture, chain.judge(picture), chain.temporal)
-    for kind, severity in chain.assumed.items():
-        quality = set_damage(quality, kind, severity)
+    quality = assume(quality, chain.assumed, chain.assumed_mask)
     prompt, prompts = steady_prompt(shot.prompts, picture, build_prompt(picture, quality, chain.prompts), chain.temporal)
     return prompt, Shot(maps, prompts)
 

@@ -5,9 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 from tqdm import tqdm
 
 from ..console import say
+from ..errors import PictureError
 from ..sampling.settings import Preview
 from .clip import Chain
 from .segments import ClipReport, restore_clip
@@ -43,7 +45,10 @@ def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence
             bar.total = total
             bar.update(done - bar.n)
 
-        report = restore_clip(chain, source, target, work_of(chain, others), progress)
+        try:
+            report = restore_clip(chain, source, target, work_of(chain, others), progress)
+        except av.FFmpegError as problem:
+            raise PictureError(f"{target}: FFmpeg cannot encode the clip ({problem}); end the name in .mkv") from None
     return tell_clip(report, source, target, time.perf_counter() - start)
 
 

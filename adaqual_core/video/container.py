@@ -18,9 +18,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from ..errors import PictureError
-
-WRITTEN = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""Ends of the names of clips that can be written, with FFmpeg's name of the format."""
+from .names import WRITTEN
 
 _ENCODERS = {
     "h264": ("libx264", {"crf": "16"}),

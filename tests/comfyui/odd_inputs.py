@@ -201,6 +201,32 @@ def check_lists_are_sorted_as_wholes():
     refused("threshold: 2 different values", lambda: AdaQualScoreAndSort.execute(clean, [1.0, 2.0], ["as given"]))
 
 
+def check_masks_and_maps_of_another_number_are_refused():
+    one, three, masks = picture(), picture(batch=3), torch.rand(2, H, W)
+    refused("override: 2 masks for 1 maps; give one mask", lambda: AdaQualEditQuality.execute(flat(one, 5.0), 1.0, 1.0, 5.0, 1.0,
+                                                                                            0.0, masks))  # fmt: skip
+    refused("mask: 2 masks for 1 maps; give one mask", lambda: AdaQualSetDamage.execute(flat(one, 5.0), "haze", 0.5, masks))
+    for image in (one, three):
+        refused(f"mask: 2 masks for {len(image)} pictures; give one mask", lambda image=image: degrade(image, masks))
+        maps = AdaQualEstimateQuality.execute(picture(batch=2)).args[0]
+        refused(f"quality: 2 maps for {len(image)} pictures; give one map",
+                lambda image=image, maps=maps: AdaQualBuildPrompt.execute(image, maps, 1.0, 1.0, 16.0, 4.5))  # fmt: skip
+
+
+def check_pictures_of_every_float_type_and_of_one_pixel():
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        image = picture().to(dtype)
+        for name, node in NODES.items():
+            torch.manual_seed(0)
+            found = node(image)
+            torch.manual_seed(0)
+            for a, b in zip(found, node(image.float()), strict=True):
+                assert torch.equal(torch.as_tensor(a), torch.as_tensor(b)), (name, dtype)
+    for height, width in ((1, 1), (1, 9), (9, 1), (7, 300)):
+        for name in GIVE_PICTURES:
+            assert NODES[name](picture(height, width))[0].shape == (1, height, width, 3), name
+
+
 def check_unknown_choices_are_refused():
     refused("order: 'best' is not offered; choose one of best first", lambda: sort([picture()], order="best"))
     refused("kind: 'fog' is not offered", lambda: degrade(picture(), kind="fog"))

@@ -14,7 +14,7 @@ from comfy.cli_args import args, parser
 from comfy.model_patcher import ModelPatcher
 from pack.nodes import NODES
 from pack.nodes.common import reporter
-from pack.nodes.loaders import _remembered, ASSESSORS, MODELS, open_network
+from pack.nodes.loaders import _remembered, AdaQualLoadAssessor, AdaQualLoadModel, ASSESSORS, MODELS, open_network
 from pack.nodes.restoration import AdaQualBuildPrompt
 
 CASE = sd15()
@@ -123,3 +123,8 @@ def test_previews_stop_where_the_user_said_none(monkeypatch, words, shown):
     report(0, 1, 2, lambda: torch.zeros(3, 8, 8))
     report(0, 2, 2, lambda: torch.zeros(3, 8, 8))
     assert len(sent) == 2 and [preview is not None for preview in sent] == [shown] * 2
+
+
+def test_a_shipped_network_is_held_once_however_it_is_asked_for():
+    assert AdaQualLoadModel.execute(MODELS.shipped).args[0] is open_network(MODELS)
+    assert AdaQualLoadAssessor.execute(ASSESSORS.shipped).args[0] is open_network(ASSESSORS)

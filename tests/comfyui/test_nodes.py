@@ -33,7 +33,7 @@ INTERFACE = {
     ),
     "AdaQualEditQuality": (
         "quality:ADAQUAL_QUALITY override_quality:FLOAT minimum:FLOAT maximum:FLOAT gain:FLOAT blur:FLOAT",
-        "override:MASK",
+        "override:MASK kind:COMBO",
         "quality:ADAQUAL_QUALITY heatmap:IMAGE",
     ),
     "AdaQualQualityToMask": ("quality:ADAQUAL_QUALITY", "", "severity:MASK"),
