@@ -98,7 +98,7 @@ def test_an_edited_statement_stays_exact():
         (("haze", 1.1), "severity: 1.1"),
         (("haze", -0.1), "severity: -0.1"),
         (("haze", float("nan")), "severity: nan"),
-        (("haze", 0.5, torch.ones(3, 8, 8)), "mask: shape"),
+        (("haze", 0.5, torch.ones(3, 8, 8)), "mask: 3 masks for 2 maps"),
         (("haze", 0.5, torch.ones(8, 8)), "mask: shape"),
         (("haze", 0.5, torch.ones(1, 0, 8)), "mask: shape"),
         (("haze", 0.5, torch.full((1, 8, 8), float("nan"))), "mask: holds NaN"),
