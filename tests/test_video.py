@@ -18,7 +18,14 @@ from adaqual_core.quality.assess import assess
 from adaqual_core.sampling.settings import RestoreSettings
 from adaqual_core.video.clip import Chain
 from adaqual_core.video.pixels import frame_of, picture_of
-from adaqual_core.video.segments import restore_clip
+from adaqual_core.video.segments import (
+    join_parts,
+    missing_segments,
+    open_parts,
+    remember_segments,
+    restore_clip,
+    restore_segments,
+)
 from adaqual_core.weight_files import save_model
 
 
@@ -155,6 +162,21 @@ def test_segments_of_other_work_are_not_used(chain, tmp_path):
     seen = []
     restore_clip(chain, source, tmp_path / "out.mp4", {"seed": "1"}, lambda done, total, preview: seen.append(done))
     assert min(seen) == 0
+
+
+def test_segments_restored_in_any_order_from_memories_are_those_of_one_run(chain, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 110, (16, 24), sound="aac")
+    whole = restore_clip(chain, source, tmp_path / "whole.mp4", {})
+    parts = open_parts(source, tmp_path / "out.mp4", {})
+    assert remember_segments(chain, parts) == 3
+    (parts.folder / "000002.safetensors").unlink()  # as a run leaves it that was stopped before the last memory
+    assert remember_segments(chain, parts) == 3 and missing_segments(parts, 3) == [0, 1, 2]
+    restore_segments(chain, parts, 2)
+    restore_segments(chain, parts, 0, 1)
+    assert missing_segments(parts, 3) == [1]
+    restore_segments(chain, parts, 1, 2)
+    assert join_parts(parts) == whole and not parts.folder.exists()
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_what_cannot_be_done_is_said_before_work(chain, tmp_path):

@@ -6,17 +6,16 @@ from torch import Tensor
 
 from ..errors import PictureError
 from ..networks.shipped import SHIPPED_DENOISER
-from ..prompt import PromptSettings
 from ..quality.assess import assess, cache_folder
 from ..quality.bundled import SHIPPED_ASSESSOR
 from ..quality.cache import ScoreCache
 from ..quality.map import QualityMap
 from ..quality.naming import with_kinds
-from ..sampling.settings import RestoreSettings
 from ..video.clip import Chain
 from ..video.names import TEMPORAL
-from .chain import Models
+from .chain import peak_rss_mb
 from .jobs import ClipJob
+from .work import Outcome, Work
 
 
 def check_clip(job: ClipJob) -> None:
@@ -30,28 +29,27 @@ def check_clip(job: ClipJob) -> None:
     check_target(read_clip(job.source), job.target)
 
 
-def restore_clip(
-    job: ClipJob,
-    models: Models,
-    prompts: PromptSettings,
-    settings: RestoreSettings,
-    mask: Tensor | None,
-    args: argparse.Namespace,
-) -> dict:
-    """Restore a clip that :func:`check_clip` has passed, and return what was done as numbers by name.
-
-    ``mask`` [1, h, w] in [0, 1] is the region of what is assumed, None for the whole picture.
-    """
-    from ..video.command import restore_clip_file
-
+def chain_of(work: Work, args: argparse.Namespace) -> Chain:
+    """How every frame of a clip is restored."""
     cache = ScoreCache(cache_folder())
 
     def judge(picture: Tensor) -> QualityMap:
-        return with_kinds(assess(models.assessor, picture, cache=cache), picture, models.namer)
+        return with_kinds(assess(work.models.assessor, picture, cache=cache), picture, work.models.namer)
 
     temporal = TEMPORAL if args.temporal is None else args.temporal
-    chain = Chain(models.restorer, judge, prompts, settings, temporal, args.assumed, mask)
+    return Chain(work.models.restorer, judge, work.prompts, work.settings, temporal, work.assumed, work.mask)
+
+
+def decisive_files(work: Work, args: argparse.Namespace) -> list[object]:
+    """What decides the result beside settings and clip: the files of models and mask, and how they are read."""
     decisive = [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
-    decisive += [] if mask is None else [args.assume_mask]
-    decisive += [] if models.namer is None else [SHIPPED_ASSESSOR]
-    return restore_clip_file(chain, job.source, job.target, decisive)
+    decisive += [] if work.mask is None else [args.assume_mask]
+    return decisive + ([] if work.models.namer is None else [SHIPPED_ASSESSOR])
+
+
+def restore_clip(work: Work, job: ClipJob, args: argparse.Namespace) -> Outcome:
+    """Restore a checked clip on this machine."""
+    from ..video.command import restore_clip_file
+
+    report = restore_clip_file(chain_of(work, args), job.source, job.target, decisive_files(work, args))
+    return Outcome(report, peak_rss_mb=peak_rss_mb(), steps=work.settings.steps)

@@ -8,7 +8,7 @@ from ..damage import degrade
 from ..imageio import to_pixels, to_tensor
 from ..pictures.reading import read_frames
 from .jobs import Plan
-from .output import write_job
+from .output import note_losses, write_job
 
 
 def run(args: argparse.Namespace, planned: Plan) -> int:
@@ -19,6 +19,6 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
             picture = to_tensor(frame.pixels)
             picture[0, :3] = degrade(picture[0, :3], args.kinds, args.severity, seed=args.seed).picture
             frames.append(replace(frame, pixels=to_pixels(picture, frame.pixels)))
-        write_job(job, frames)
+        note_losses(job, write_job(job, frames))
         say(f"{job.targets[0]}: {', '.join(args.kinds)} at severity {args.severity:g}")
     return 0

@@ -18,8 +18,8 @@ def note(text: str) -> None:
     _line(f"adaqual: note: {text}")
 
 
-def complain(problem: BaseException) -> None:
-    """Write a line that says what went wrong. Errors that only a mistake in the program can cause ask to be reported."""
+def message_of(problem: BaseException) -> str:
+    """What went wrong, in words; errors that only a mistake in the program can cause ask to be reported."""
     message = str(problem)
     if not isinstance(problem, (ValueError, OSError, RuntimeError, MemoryError)):
         frame = problem.__traceback__
@@ -30,4 +30,9 @@ def complain(problem: BaseException) -> None:
     if not message.strip():
         memory = isinstance(problem, MemoryError)
         message = "not enough memory; use a smaller --tile, --patch-batch or picture" if memory else type(problem).__name__
-    _line(f"adaqual: error: {message}")
+    return message
+
+
+def complain(problem: BaseException) -> None:
+    """Say what went wrong, as :func:`message_of` words it."""
+    _line(f"adaqual: error: {message_of(problem)}")

@@ -148,6 +148,11 @@ def _add_restore(commands) -> None:
         help="of a JPEG, WebP or AVIF that is written, 1-100 (default: 95, and a JPEG no worse than its source)",
     )
     p.add_argument("--skip-existing", action="store_true", help="leave out pictures and clips whose output is there already")
+    p.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="work on a Ray cluster that sees the same paths: auto, HOST:PORT or ray://HOST:PORT; local: one on this machine",
+    )
     _add_files(p)
     _add_models(p)
     _add_json(p)

@@ -1,82 +1,69 @@
-"""This module is ``adaqual restore``: it restores a picture, a clip, or all pictures and clips of a folder."""
+"""``adaqual restore``: a picture, a clip, or all pictures and clips of a folder, on this machine or on a cluster."""
 
 import argparse
 import json
 import os
-import time
-from dataclasses import replace
-
-from torch import Tensor
+from collections.abc import Iterator, Sequence
 
 from ..console import say
-from ..imageio import to_pixels, to_tensor
-from ..pictures.reading import read_frames
-from ..prompt import PromptSettings
-from ..sampling.settings import RestoreSettings, settings_for
-from .chain import (
-    Models,
-    given,
-    judge_picture,
-    open_device,
-    open_models,
-    peak_rss_mb,
-    read_mask,
-    restore_picture,
-    settings_from,
-    shown,
-)
+from .chain import open_device, peak_rss_mb
 from .clip import check_clip, restore_clip
 from .jobs import ClipJob, Job, Plan, raise_failures
 from .messages import complain
-from .output import write_job
-
-SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride", "patch_batch")
-"""The options that become :class:`RestoreSettings`."""
+from .output import note_losses
+from .work import Outcome, attempted, open_work, prompts_from, restore_file
 
 
-def _restore_file(
-    models: Models, job: Job, prompts: PromptSettings, settings: RestoreSettings, mask: Tensor | None, args: argparse.Namespace
-) -> dict:
-    """Restore every frame of a file, write the result, and return what is reported of it.
+def _restored(args: argparse.Namespace, jobs: Sequence[Job], clips: Sequence[ClipJob]) -> Iterator[tuple[Job | ClipJob, Outcome]]:
+    """Restore the files and give what became of each: in their order on this machine, as they come from a cluster."""
+    if not jobs and not clips:
+        return
+    if args.cluster is not None:
+        from .cluster import connected, restored_on_cluster  # brings Ray
 
-    ``seconds`` in the report is the time for judging and restoring, without reading, writing and the second judgement.
-    Qualities are means over the frames, 1 to 5.
-    """
-    frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0
-    for number, frame in enumerate(read_frames(job.header), 1):
-        label = shown(job.header.path) + (f" {number}/{job.header.frames}" if job.header.frames > 1 else "")
-        picture = to_tensor(frame.pixels)
-        frame = replace(frame, pixels=frame.pixels[:1, :1].copy())  # only channels and kind of numbers are needed any more
-        start = time.perf_counter()
-        result, found = restore_picture(models, picture, prompts, settings, label, args.assumed, mask)
-        seconds += time.perf_counter() - start
-        del picture
-        before += found
-        after += float(judge_picture(models.assessor, result.picture, label).mean)
-        tiles_total, tiles_run = tiles_total + result.tiles_total, tiles_run + result.tiles_run
-        frames.append(replace(frame, pixels=to_pixels(result.picture, frame.pixels)))
-    write_job(job, frames, args.quality)
-    before, after = before / len(frames), after / len(frames)
-    say(f"{job.targets[0]}: quality {before:.2f} -> {after:.2f}, {tiles_run} of {tiles_total} tiles run, {seconds:.1f} s")
-    report = {
-        "picture": job.name,
-        "seconds": round(seconds, 3),
-        "mean_quality_before": round(before, 4),
-        "mean_quality_after": round(after, 4),
-        "tiles_total": tiles_total,
-        "tiles_run": tiles_run,
-    }
-    return report | ({"frames": len(frames)} if len(frames) > 1 else {})
+        with connected(args.cluster):
+            yield from restored_on_cluster(args, jobs)
+            for job in clips:
+                from .cluster_clip import restore_clip_on_cluster  # brings PyAV
+
+                yield job, attempted(restore_clip_on_cluster, job, args)
+        return
+    work = open_work(args, open_device(args.device))
+    for job in jobs:
+        yield job, attempted(restore_file, work, job)
+    for job in clips:
+        yield job, attempted(restore_clip, work, job, args)
 
 
-def _summary(reports: list[dict], steps: int | None) -> dict:
-    """Return sums and means over the pictures, for the JSON object; ``steps`` is None where no picture was restored."""
-    summary: dict[str, float | None] = {"seconds": round(sum(report["seconds"] for report in reports), 3), "steps": steps}
+def _summary(reports: Sequence[dict], outcomes: Sequence[Outcome]) -> dict:
+    """Sums and means over the pictures, for the JSON object."""
+    summary = {"seconds": round(sum(report["seconds"] for report in reports), 3)} | _process(outcomes)
+    peak = summary.pop("peak_rss_mb")
     for key in ("mean_quality_before", "mean_quality_after"):
         summary[key] = round(sum(report[key] for report in reports) / len(reports), 4) if reports else None
     for key in ("tiles_total", "tiles_run"):
         summary[key] = sum(report[key] for report in reports)
-    return summary | {"peak_rss_mb": peak_rss_mb()}
+    return summary | {"peak_rss_mb": peak}
+
+
+def _process(outcomes: Sequence[Outcome]) -> dict:
+    """The diffusion steps that were taken, and the most memory that a process which restored has held."""
+    peaks = [outcome.peak_rss_mb for outcome in outcomes if outcome.peak_rss_mb is not None]
+    steps = next((outcome.steps for outcome in outcomes if outcome.steps is not None), None)
+    return {"steps": steps, "peak_rss_mb": max(peaks, default=peak_rss_mb())}
+
+
+def _tell(job: Job | ClipJob, outcome: Outcome) -> None:
+    """Say what became of a file: one line on stdout, or an error on stderr. What was done to a clip has been said already."""
+    if outcome.report is None:
+        complain(RuntimeError(outcome.problem))
+    elif isinstance(job, Job):
+        note_losses(job, outcome.lost)
+        report = outcome.report
+        say(
+            f"{job.targets[0]}: quality {report['mean_quality_before']:.2f} -> {report['mean_quality_after']:.2f}, "
+            f"{report['tiles_run']} of {report['tiles_total']} tiles run, {report['seconds']:.1f} s"
+        )
 
 
 def _sound_clips(planned: Plan, folder: bool, failed: list[str]) -> list[ClipJob]:
@@ -96,38 +83,26 @@ def _sound_clips(planned: Plan, folder: bool, failed: list[str]) -> list[ClipJob
 
 
 def run(args: argparse.Namespace, planned: Plan) -> int:
-    """Restore what is planned, and return exit status 0 where all was restored.
-
-    Of a folder, every picture and clip that can be restored is restored, and :class:`PictureError` lists the failures at the
-    end.
-    """
-    settings_from(RestoreSettings, args, *SAMPLING)
-    prompts = settings_from(PromptSettings, args, "preserve", "factors")
-    device, mask = open_device(args.device), read_mask(args.assume_mask)
-    folder = os.path.isdir(args.input)
-    reports, clip_reports, failed = [], [], []
-    clips, steps = _sound_clips(planned, folder, failed), None
-    if planned.jobs or clips:
-        models = open_models(args, device)
-        settings = settings_for(models.restorer, **given(args, *SAMPLING))
-        steps = settings.steps
-    for job in [*planned.jobs, *clips]:
-        try:
-            if isinstance(job, ClipJob):
-                clip_reports.append(restore_clip(job, models, prompts, settings, mask, args))
-            else:
-                reports.append(_restore_file(models, job, prompts, settings, mask, args))
-        except (ValueError, OSError, RuntimeError, MemoryError) as problem:
-            if not folder:
-                raise
-            failed.append(job.name)
-            complain(problem)
+    """Restore what is planned. Of a folder, everything that can be restored is, and failures are listed at the end."""
+    prompts_from(args)  # refuses impossible settings before any model is loaded
+    folder, failed = os.path.isdir(args.input), []
+    clips = _sound_clips(planned, folder, failed)
+    found: dict[str, Outcome] = {}
+    for job, outcome in _restored(args, planned.jobs, clips):
+        if outcome.report is None and not folder:
+            raise RuntimeError(outcome.problem)
+        found[job.name] = outcome
+        _tell(job, outcome)
+    outcomes = [found[job.name] for job in [*planned.jobs, *clips]]
+    failed += [job.name for job in [*planned.jobs, *clips] if found[job.name].report is None]
+    reports = [report for job in planned.jobs if (report := found[job.name].report) is not None]
+    clip_reports = [report for job in clips if (report := found[job.name].report) is not None]
     if planned.skipped:
         say(f"{len(planned.skipped)} files skipped, whose output is there already")
     if args.json and clip_reports and not folder:
-        print(json.dumps(clip_reports[0] | {"steps": steps, "peak_rss_mb": peak_rss_mb()}), flush=True)
+        print(json.dumps(clip_reports[0] | _process(outcomes)), flush=True)
     elif args.json and (reports or clip_reports or planned.skipped):
-        summary = _summary(reports, steps)
+        summary = _summary(reports, outcomes)
         if folder or planned.skipped:
             summary |= {"pictures": reports, "failed": [*planned.failed, *failed], "skipped": planned.skipped}
         if clip_reports:

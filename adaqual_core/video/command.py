@@ -12,7 +12,7 @@ from ..console import say
 from ..errors import PictureError
 from ..sampling.settings import Preview
 from .clip import Chain
-from .segments import restore_clip
+from .segments import ClipReport, restore_clip
 
 
 def work_of(chain: Chain, others: Sequence[object]) -> dict[str, str]:
@@ -49,7 +49,11 @@ def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence
             report = restore_clip(chain, source, target, work_of(chain, others), progress)
         except FFmpegError as problem:
             raise PictureError(f"{target}: FFmpeg cannot encode the clip ({problem}); end the name in .mkv") from None
-    seconds = time.perf_counter() - start
+    return tell_clip(report, source, target, time.perf_counter() - start)
+
+
+def tell_clip(report: ClipReport, source: Path, target: Path, seconds: float) -> dict:
+    """Say what was done to a clip, and give it as numbers for the JSON object."""
     for line in report.left_out:
         say(f"{source}: {line}")
     say(

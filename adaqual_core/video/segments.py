@@ -6,40 +6,26 @@ packets and the source's other streams are written into the target, which appear
 the clip's length.
 """
 
-import heapq
 import itertools
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import av
 from av import VideoFrame
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.packet import Packet
-from av.stream import Stream
 from av.video.frame import PictureType
+from torch import Tensor
 
 from ..errors import PictureError
+from ..pictures.replacing import replace_file
 from ..sampling.settings import Preview
-from .clip import Chain, Shot, read_shot, restore_frame, write_shot
-from .container import (
-    Clip,
-    Encoding,
-    add_picture,
-    check_target,
-    copied_streams,
-    copied_tags,
-    frames_in,
-    last_duration,
-    opened,
-    read_clip,
-    written,
-)
+from .clip import Chain, Shot, look, read_shot, restore_frame, write_shot
+from .container import Clip, Encoding, add_picture, check_target, frames_in, opened, read_clip
+from .joining import join_segments
 from .pixels import as_format, frame_of, picture_of
 
 FRAMES = 48
@@ -66,6 +52,18 @@ Result = tuple[VideoFrame, ClipReport, Shot]
 """A restored frame with its time stamp, what was done to it, and what is remembered for the frame after it."""
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A clip that is being restored into the file ``target``: its ``encoding``, the ``folder`` of its segments, and a line for
+    each stream that cannot be carried over."""
+
+    clip: Clip
+    encoding: Encoding
+    target: Path
+    folder: Path
+    left_out: tuple[str, ...]
+
+
 def restore_clip(
     chain: Chain, source: Path, target: Path, work: dict[str, str], progress: ClipProgress | None = None
 ) -> ClipReport:
@@ -75,24 +73,93 @@ def restore_clip(
     ``progress`` raises ends the run, which can be continued. Raises :class:`PictureError` before work starts for files that
     cannot be read or written, and later for clips that turn out damaged.
     """
+    parts = open_parts(source, target, work)
+    restore_segments(chain, parts, len(_finished(parts.folder)), progress=progress)
+    return join_parts(parts)
+
+
+def open_parts(source: Path, target: Path, work: dict[str, str]) -> Parts:
+    """Check source and target, and make the folder of segments; arguments and errors as for :func:`restore_clip`."""
     clip = read_clip(source)
     encoding, left_out = check_target(clip, target)
     folder = target.with_name(f".{target.name}.parts")
     _prepare(folder, clip, encoding, work)
-    reports = _finished(folder)
-    start = sum(one.frames for one in reports)
-    shot = read_shot(_segment(folder, len(reports) - 1).with_suffix(".safetensors")) if reports else Shot()
-    results = _restored(chain, shot, clip, encoding, start, progress or (lambda done, total, preview: None))
-    for first in results:
-        block = itertools.chain([first], itertools.islice(results, FRAMES - 1))
-        reports.append(_write_segment(clip, encoding, block, _segment(folder, len(reports))))
-    _join(clip, encoding, folder, len(reports), target)
-    shutil.rmtree(folder)
-    return replace(joined_reports(reports), left_out=tuple(left_out))
+    return Parts(clip, encoding, target, folder, tuple(left_out))
+
+
+def restore_segments(
+    chain: Chain, parts: Parts, first: int, stop: int | None = None, progress: ClipProgress | None = None
+) -> None:
+    """Restore the segments from ``first`` up to ``stop``, or to the end of the clip.
+
+    The memory of the segment before ``first`` must lie in the folder.
+    """
+    shot = _shot_before(parts.folder, first)
+    results = _restored(chain, shot, parts, first * FRAMES, progress or (lambda done, total, preview: None))
+    for number in itertools.count(first) if stop is None else range(first, stop):
+        block = itertools.islice(results, FRAMES)
+        start = next(block, None)
+        if start is None:
+            return
+        _write_segment(parts, itertools.chain([start], block), number)
+
+
+def remember_segments(chain: Chain, parts: Parts) -> int:
+    """Judge all frames of a clip in their order, and keep what is remembered after each segment; the number of segments.
+
+    Any segments can then be restored at the same time, each from the memory of the one before, as if they had been restored one
+    after the other. A run that was stopped goes on behind the last memory.
+    """
+    count = 0
+    while _memory(parts.folder, count).is_file():
+        count += 1
+    shot = _shot_before(parts.folder, count)
+    frames = 0
+    for frames, (_, _, picture) in enumerate(_pictures(parts, count * FRAMES), 1):
+        _, shot = look(chain, shot, picture)
+        if frames % FRAMES == 0:
+            _write_memory(shot, parts.folder, count)
+            count += 1
+    if frames % FRAMES:
+        _write_memory(shot, parts.folder, count)
+        count += 1
+    return count
+
+
+def missing_segments(parts: Parts, count: int) -> list[int]:
+    """The numbers of those of the first ``count`` segments that are not restored yet."""
+    return [number for number in range(count) if not _segment(parts.folder, number).is_file()]
+
+
+def join_parts(parts: Parts) -> ClipReport:
+    """Write all segments and the source's other streams into the target, which appears whole or not at all; raises
+    :class:`PictureError`. The folder of segments goes."""
+    reports = _finished(parts.folder)
+    segments = [_segment(parts.folder, number) for number in range(len(reports))]
+    join_segments(parts.clip, parts.encoding, segments, parts.target)
+    shutil.rmtree(parts.folder)
+    return replace(joined_reports(reports), left_out=parts.left_out)
 
 
 def _segment(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.nut"
+
+
+def _memory(folder: Path, number: int) -> Path:
+    """The file of what is remembered after a segment."""
+    return _segment(folder, number).with_suffix(".safetensors")
+
+
+def _shot_before(folder: Path, number: int) -> Shot:
+    """What is remembered when a segment begins."""
+    return read_shot(_memory(folder, number - 1)) if number else Shot()
+
+
+def _write_memory(shot: Shot, folder: Path, number: int) -> None:
+    """Keep what is remembered after a segment, whole or not at all."""
+    partial = folder / f"{secrets.token_hex(8)}.partial"
+    write_shot(shot, partial)
+    os.replace(partial, _memory(folder, number))
 
 
 def _prepare(folder: Path, clip: Clip, encoding: Encoding, work: dict[str, str]) -> None:
@@ -119,25 +186,29 @@ def _finished(folder: Path) -> list[ClipReport]:
     return found
 
 
-def _restored(chain: Chain, shot: Shot, clip: Clip, encoding: Encoding, start: int, progress: ClipProgress) -> Iterator[Result]:
+def _pictures(parts: Parts, start: int) -> Iterator[tuple[VideoFrame, VideoFrame, Tensor]]:
+    """The frames from the one numbered ``start`` on: as decoded, in the format that is encoded, and as a picture."""
+    with opened(parts.clip.path) as container:
+        for decoded in itertools.islice(frames_in(container, parts.clip.path), start, None):
+            frame = as_format(decoded, parts.encoding.pixel_format)
+            yield decoded, frame, picture_of(frame)
+
+
+def _restored(chain: Chain, shot: Shot, parts: Parts, start: int, progress: ClipProgress) -> Iterator[Result]:
     """The restored frames from the one numbered ``start`` on, where ``shot`` is what is remembered of those before."""
-    with opened(clip.path) as container:
-        for index, decoded in enumerate(frames_in(container, clip.path)):
-            if index < start:
-                continue
-            frame = as_format(decoded, encoding.pixel_format)
-            picture = picture_of(frame)
+    total = parts.clip.frames
+    for index, (decoded, frame, picture) in enumerate(_pictures(parts, start), start):
 
-            def inside(done: int, total: int, preview: Preview, index: int = index) -> None:
-                progress(index, max(index, clip.frames), preview)
+        def inside(done: int, whole: int, preview: Preview, index: int = index) -> None:
+            progress(index, max(index, total), preview)
 
-            result, prompt, shot = restore_frame(chain, shot, picture, inside)
-            report = ClipReport(1, float(prompt.quality.scores.mean()), result.tiles_total, result.tiles_run)
-            shown = frame_of(result.picture, frame, picture) if result.tiles_run else frame
-            shown.pts, shown.time_base = decoded.pts, decoded.time_base
-            shown.pict_type = PictureType.NONE  # the encoder's own choice, not that of the source
-            yield shown, report, shot
-            progress(index + 1, max(index + 1, clip.frames), None)
+        result, prompt, shot = restore_frame(chain, shot, picture, inside)
+        report = ClipReport(1, float(prompt.quality.scores.mean()), result.tiles_total, result.tiles_run)
+        shown = frame_of(result.picture, frame, picture) if result.tiles_run else frame
+        shown.pts, shown.time_base = decoded.pts, decoded.time_base
+        shown.pict_type = PictureType.NONE  # the encoder's own choice, not that of the source
+        yield shown, report, shot
+        progress(index + 1, max(index + 1, total), None)
 
 
 def joined_reports(reports: Iterable[ClipReport]) -> ClipReport:
@@ -148,73 +219,17 @@ def joined_reports(reports: Iterable[ClipReport]) -> ClipReport:
     return ClipReport(frames, quality, sum(one.tiles_total for one in reports), sum(one.tiles_run for one in reports))
 
 
-def _write_segment(clip: Clip, encoding: Encoding, results: Iterable[Result], path: Path) -> ClipReport:
-    """Encode frames into the segment ``path``, which appears whole or not at all, after its report and memory beside it."""
-    partial, reports, remembered = path.with_suffix(".partial"), [], Shot()
+def _write_segment(parts: Parts, results: Iterable[Result], number: int) -> None:
+    """Encode frames into a segment, which appears whole or not at all, after its report and memory beside it."""
+    path, reports, remembered = _segment(parts.folder, number), [], Shot()
+    partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")  # of its own: a worker thought dead may still be writing
     with av.open(str(partial), "w", format="nut") as container:
-        stream = add_picture(container, clip, encoding)
+        stream = add_picture(container, parts.clip, parts.encoding)
         for frame, report, shot in results:
             remembered = shot
             container.mux(stream.encode(frame))
             reports.append(report)
         container.mux(stream.encode(None))
-    report = joined_reports(reports)
-    write_shot(remembered, path.with_suffix(".safetensors"))
-    path.with_suffix(".json").write_text(json.dumps(asdict(report)), encoding="utf-8")
+    _write_memory(remembered, parts.folder, number)
+    replace_file(path.with_suffix(".json"), json.dumps(asdict(joined_reports(reports))).encode())
     os.replace(partial, path)
-    return report
-
-
-def _segment_packets(folder: Path, count: int, last: Fraction) -> Iterator[Packet]:
-    """The packets of the first ``count`` segments, each lasting until the next one's time, the last one for ``last`` seconds."""
-    before: Packet | None = None
-    for number in range(count):
-        with av.open(str(_segment(folder, number))) as container:
-            for packet in container.demux():
-                if packet.size == 0:
-                    continue
-                if before is not None:
-                    before.duration = packet.pts - before.pts
-                    yield before
-                before = packet
-    if before is not None:
-        before.duration = int(last / before.time_base)
-        yield before
-
-
-def _copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterator[Packet]:
-    """The packets of the source's other streams, each assigned to its stream in the target."""
-    wanted = [stream for stream in source.streams if stream.index in copies and stream.type != "attachment"]
-    for packet in source.demux(wanted) if wanted else ():
-        if packet.size and (packet.dts is not None or packet.pts is not None):
-            packet.stream = copies[packet.stream.index]
-            yield packet
-
-
-def _time(packet: Packet) -> Fraction:
-    """Return when a packet is decoded, in seconds. Packets without any time stamp are never asked: they are not copied."""
-    return (packet.dts if packet.dts is not None else packet.pts or 0) * packet.time_base
-
-
-def _join(clip: Clip, encoding: Encoding, folder: Path, count: int, target: Path) -> None:
-    """Write the first ``count`` segments and the source's other streams into ``target``, whole or not at all."""
-    partial = folder / f"joined{target.suffix}"
-    with opened(clip.path) as source:
-        last = last_duration(source)
-    try:
-        with opened(clip.path) as source, written(target, partial) as container:
-            stream = add_picture(container, clip, encoding)
-            copies, _ = copied_streams(source, container, target)
-            copied_tags(source, container)
-            pictures = _segment_packets(folder, count, last)
-
-            def assigned() -> Iterator[Packet]:
-                for packet in pictures:
-                    packet.stream = stream
-                    yield packet
-
-            for packet in heapq.merge(assigned(), _copied_packets(source, copies), key=_time):
-                container.mux(packet)
-        os.replace(partial, target)
-    except (OSError, FFmpegError) as problem:
-        raise PictureError(f"{target}: cannot be written ({problem}); choose another place or .mkv") from None

@@ -1,0 +1,206 @@
+"""``adaqual restore --cluster``: the pictures of a call on the machines of a Ray cluster.
+
+Ray Data starts one worker process with its own models for each device or share of cores, hands the files out one by one, starts a
+worker anew that died, and gives out its file again. Every machine reads and writes the same paths: only names and reports travel.
+"""
+
+import argparse
+import json
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..pictures.opening import allow_megapixels
+from .chain import open_device
+from .jobs import Job
+from .messages import UsageError, message_of
+from .work import Outcome, Work, attempted, open_work, restore_file
+
+RETRIES = 3
+"""How often a file is given out again whose worker died: one that kills every worker must not be tried for ever."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The workers of a cluster: how many it has room for, and the cores and GPUs that each one has for itself."""
+
+    size: int
+    cores: int
+    gpus: int
+
+    @property
+    def share(self) -> dict[str, int]:
+        """What Ray is asked to keep free for each worker."""
+        return {"num_cpus": 1 if self.gpus else self.cores, "num_gpus": self.gpus}
+
+
+def _check_answer(address: str) -> None:
+    """Raise OSError where an address with a port does not answer within five seconds; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect this process to the Ray cluster at an address, or to a new one on this machine where it is ``local``.
+
+    Raises RuntimeError where Ray is not installed or no cluster answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as missing:
+        raise RuntimeError(f"--cluster: needs Ray ({missing}); install it with pip install 'adaqual[cluster]'") from None
+    alone: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        _check_answer(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+    except Exception as problem:  # Ray raises almost anything, a bare Exception among them
+        raise RuntimeError(
+            f"--cluster: {address}: no Ray cluster answers ({problem}); start one with `ray start --head`, or give local"
+        ) from None
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # a file that kills every worker is reported as failed and stops nothing else
+        context.max_consecutive_actor_init_deaths = RETRIES
+        context.execution_no_progress_timeout_s = -1  # a large picture may take longer than Ray Data waits
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def find_pool(address: str, device: str) -> Pool:
+    """The workers that the cluster has room for, on ``device``.
+
+    Where the device may be a GPU and the cluster has any, a worker is one GPU; else it is as many cores as this process computes
+    with, because the last bits of a sum depend on the number of threads. Raises UsageError where there is no room for one.
+    """
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus, cores = sum(int(one.get("GPU", 0)) for one in machines), torch.get_num_threads()
+    kind, _, index = device.partition(":")
+    if index:
+        raise UsageError(f"--device: '{device}' with --cluster; Ray gives every worker its own GPU: leave the number out")
+    if kind == "cuda" and not gpus:
+        raise UsageError(f"--device: 'cuda', but the cluster at {address} has no GPU; choose auto or cpu")
+    if gpus and kind in ("auto", "cuda"):
+        return Pool(gpus, cores, 1)
+    largest = max((int(one.get("CPU", 0)) for one in machines), default=0)
+    if largest < cores:
+        raise UsageError(
+            f"--cluster: this machine computes with {cores} threads, and so do workers, but the largest machine at {address} has "
+            f"{largest} cores; set OMP_NUM_THREADS={max(1, largest)}"
+        )
+    return Pool(sum(int(one.get("CPU", 0)) // cores for one in machines), cores, 0)
+
+
+def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
+    """The options with paths that do not depend on the folder that a process works in."""
+    whole = copy(args)
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(whole, name, value.absolute())
+    return whole
+
+
+def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
+    """The models and settings of the options in a worker's process, which computes with ``cores`` threads from then on."""
+    torch.set_num_threads(cores)
+    if args.max_megapixels is not None:
+        allow_megapixels(args.max_megapixels)
+    return open_work(args, open_device(args.device))
+
+
+def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
+    """What a function of these values gives on one worker. What it raises there is raised here.
+
+    Raises RuntimeError where no worker can run it, for example because the package is missing on its machine.
+    """
+    import ray
+
+    try:
+        return ray.get(ray.remote(**pool.share)(task).remote(*values))
+    except ray.exceptions.RayTaskError as problem:
+        raise problem.cause from None
+    except ray.exceptions.RayError as problem:
+        raise RuntimeError(f"--cluster: no worker can start ({problem}); install the same packages on every machine") from None
+
+
+def _try_out(args: argparse.Namespace, cores: int) -> None:
+    open_on_worker(args, cores)
+
+
+def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
+    """The rows that workers make of ``pieces``, as they come.
+
+    A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options and the number of
+    threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives no row.
+    """
+    import ray.data
+    from ray.util.annotations import RayDeprecationWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_task_retries, which nothing else replaces in Ray 2.60
+        rows = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
+            worker,
+            compute=ray.data.ActorPoolStrategy(size=min(pool.size, len(pieces)), max_tasks_in_flight_per_actor=1),
+            batch_size=1,
+            fn_constructor_args=(args, pool.cores),
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+            **pool.share,
+        )
+    yield from rows.iter_rows()
+
+
+class PictureWorker:
+    """Restores picture files in a process of its own, with models that are opened once."""
+
+    def __init__(self, args: argparse.Namespace, cores: int):
+        self.work = open_on_worker(args, cores)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list]:
+        """Restore the one file of a batch; its number, and its outcome as JSON."""
+        (number,), (job,) = batch["number"], batch["job"]
+        try:
+            outcome = attempted(restore_file, self.work, job)
+        except Exception as problem:  # Ray Data would drop the file without a word
+            outcome = Outcome(None, problem=message_of(problem))
+        return {"number": [number], "outcome": [json.dumps(asdict(outcome))]}
+
+
+def _with_whole_paths(job: Job) -> Job:
+    header = replace(job.header, path=job.header.path.absolute())
+    return replace(job, header=header, targets=tuple(target.absolute() for target in job.targets))
+
+
+def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    """Restore pictures on the cluster that this process is connected to, and give what became of each, as they come.
+
+    Raises what opening the models raises, before any picture is restored.
+    """
+    if not jobs:
+        return
+    pool, options = find_pool(args.cluster, args.device), whole_paths(args)
+    on_one_worker(_try_out, options, pool.cores, pool=pool)
+    missing = dict(enumerate(jobs))
+    pieces = [{"number": number, "job": _with_whole_paths(job)} for number, job in missing.items()]
+    for row in worked(PictureWorker, pieces, options, pool):
+        yield missing.pop(row["number"]), Outcome(**json.loads(row["outcome"]))
+    for job in missing.values():
+        problem = f"{job.header.path}: the worker that restored it died {RETRIES + 1} times, perhaps for want of memory"
+        yield job, Outcome(None, problem=f"{problem}; restore it alone, or with a smaller --tile")
