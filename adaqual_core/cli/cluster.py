@@ -38,7 +38,7 @@ class Pool:
     gpus: int
 
     @property
-    def share(self) -> dict[str, int]:
+    def share(self) -> dict[str, Any]:
         """What Ray is asked to keep free for each worker."""
         return {"num_cpus": 1 if self.gpus else self.cores, "num_gpus": self.gpus}
 
@@ -131,12 +131,13 @@ def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
     Raises RuntimeError where no worker can run it, for example because the package is missing on its machine.
     """
     import ray
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         return ray.get(ray.remote(**pool.share)(task).remote(*values))
-    except ray.exceptions.RayTaskError as problem:
+    except RayTaskError as problem:
         raise problem.cause from None
-    except ray.exceptions.RayError as problem:
+    except RayError as problem:
         raise RuntimeError(f"--cluster: no worker can start ({problem}); install the same packages on every machine") from None
 
 
