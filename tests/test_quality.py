@@ -163,7 +163,7 @@ def test_paint_finer_than_the_map():
         ({"maximum": 6}, "maximum"),
         ({"minimum": 4, "maximum": 2}, "above maximum"),
         ({"override_quality": 0.5}, "override_quality"),
-        ({"override": torch.ones(3, 4, 4)}, "override: shape"),
+        ({"override": torch.ones(3, 4, 4)}, "override: 3 masks for 2 maps"),
         ({"override": torch.ones(4, 4)}, "override: shape"),
     ],
 )
