@@ -9,8 +9,10 @@ from .blending import AdaQualBestPerRegion, AdaQualBlend, AdaQualScaleToMultiple
 from .damage_kinds import AdaQualDamageKinds, AdaQualSetDamage
 from .degradation import AdaQualDegrade
 from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
+from .prompting import AdaQualBuildPrompt
 from .quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality, AdaQualQualityToMask
-from .restoration import AdaQualBuildPrompt, AdaQualRestore, AdaQualSampler
+from .restoration import AdaQualRestore
+from .sampling import AdaQualSampler
 from .steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask, AdaQualGuider
 from .video import AdaQualRestoreVideo
 

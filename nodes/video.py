@@ -22,7 +22,9 @@ from ..adaqual_core.video.names import TEMPORAL, written_suffix
 from .assessing import judged, namer_beside, ready
 from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
-from .restoration import judge_and_restore, preserve_input, seed_input, steps_input, strength_input
+from .prompting import preserve_input
+from .restoration import judge_and_restore
+from .sampling import seed_input, steps_input, strength_input
 
 
 def _file_of(video: VideoInput, beside: Path) -> Path | None:

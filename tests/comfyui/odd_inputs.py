@@ -24,7 +24,9 @@ from pack.nodes.damage_kinds import AdaQualDamageKinds, AdaQualSetDamage
 from pack.nodes.degradation import AdaQualDegrade
 from pack.nodes.loaders import MODELS, open_network
 from pack.nodes.quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality
-from pack.nodes.restoration import AdaQualBuildPrompt, AdaQualRestore, AdaQualSampler
+from pack.nodes.prompting import AdaQualBuildPrompt
+from pack.nodes.restoration import AdaQualRestore
+from pack.nodes.sampling import AdaQualSampler
 
 H, W = 48, 80
 

@@ -15,7 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from pack.nodes import NODES
 from pack.nodes.common import reporter
 from pack.nodes.loaders import _remembered, AdaQualLoadAssessor, AdaQualLoadModel, ASSESSORS, MODELS, open_network
-from pack.nodes.restoration import AdaQualBuildPrompt
+from pack.nodes.prompting import AdaQualBuildPrompt
 
 CASE = sd15()
 IMAGE = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))

@@ -11,8 +11,8 @@ from pack.adaqual_core.quality.estimator import EstimatorConfig, QualityEstimato
 from pack.adaqual_core.weight_files import save_model
 from pack.nodes import assessing, loaders
 from pack.nodes.damage_kinds import AdaQualSetDamage
+from pack.nodes.prompting import AdaQualBuildPrompt
 from pack.nodes.quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality
-from pack.nodes.restoration import AdaQualBuildPrompt
 
 HEIGHT, WIDTH = 64, 96
 
