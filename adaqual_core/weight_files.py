@@ -133,8 +133,11 @@ def build(path: Path, config: dict, tensors: dict, network: type[Network], confi
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as problem:
         raise CheckpointError(f"{path}: impossible configuration ({problem}); the file is damaged: download it again") from None
     expected = model.state_dict()
-    wrong = {key for key in set(expected) | set(tensors)
-             if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape}  # fmt: skip
+    wrong = {
+        key
+        for key in set(expected) | set(tensors)
+        if key not in expected or key not in tensors or expected[key].shape != tensors[key].shape
+    }
     if wrong:
         raise CheckpointError(f"{path}: missing, unexpected or wrongly shaped: {listed(sorted(wrong))}; download it again")
     whole = [key for key, tensor in tensors.items() if not tensor.is_floating_point()]

@@ -25,19 +25,32 @@ from adaqual_core.quality.deqa.scorer import load_deqa
 from adaqual_core.quality.deqa.shards import save_shards
 
 PUBLISHED = {
-    "model_type": "mplug_owl2", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
-    "num_attention_heads": 32, "num_key_value_heads": 32, "rms_norm_eps": 1e-5, "vocab_size": 32000,
+    "model_type": "mplug_owl2",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 32000,
     "visual_config": {
         "visual_model": {
-            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-            "image_size": 448, "patch_size": 14,
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "image_size": 448,
+            "patch_size": 14,
         },
         "visual_abstractor": {
-            "num_learnable_queries": 64, "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 6,
+            "num_learnable_queries": 64,
+            "hidden_size": 1024,
+            "intermediate_size": 2816,
+            "num_hidden_layers": 6,
             "num_attention_heads": 16,
         },
     },
-}  # fmt: skip
+}
 
 
 def configuration(layers: int) -> dict:

@@ -61,9 +61,16 @@ def _swinir() -> nn.Module:
     from spandrel.architectures.SwinIR import SwinIR
 
     return SwinIR(
-        img_size=128, window_size=8, depths=[6] * 6, embed_dim=180, num_heads=[6] * 6, mlp_ratio=2, upscale=1, upsampler="",
+        img_size=128,
+        window_size=8,
+        depths=[6] * 6,
+        embed_dim=180,
+        num_heads=[6] * 6,
+        mlp_ratio=2,
+        upscale=1,
+        upsampler="",
         resi_connection="1conv",
-    )  # fmt: skip
+    )
 
 
 def _restormer() -> nn.Module:
@@ -172,9 +179,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, model in names:
         side = min(args.side, LARGEST.get(name, args.side))
         command = [
-            sys.executable, "-m", "benchmarks.peers", "--one", name, "--side", str(side), "--runs", str(args.runs),
-            "--model", str(model.resolve()), "--assessor", str(args.assessor.resolve()), "--device", args.device,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "benchmarks.peers",
+            "--one",
+            name,
+            "--side",
+            str(side),
+            "--runs",
+            str(args.runs),
+            "--model",
+            str(model.resolve()),
+            "--assessor",
+            str(args.assessor.resolve()),
+            "--device",
+            args.device,
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["no message; was there enough memory?"]

@@ -86,8 +86,16 @@ def weatherdiffusion(folder: Path, device: torch.device) -> tuple[Run, Run, list
     from utils.sampling import generalized_steps_overlapping
 
     torch.manual_seed(0)
-    model = SimpleNamespace(ch=128, out_ch=3, ch_mult=[1, 2, 3, 4], num_res_blocks=2, attn_resolutions=[16], dropout=0.0,
-                            in_channels=3, resamp_with_conv=True)  # fmt: skip
+    model = SimpleNamespace(
+        ch=128,
+        out_ch=3,
+        ch_mult=[1, 2, 3, 4],
+        num_res_blocks=2,
+        attn_resolutions=[16],
+        dropout=0.0,
+        in_channels=3,
+        resamp_with_conv=True,
+    )
     reference = DiffusionUNet(SimpleNamespace(model=model, data=SimpleNamespace(image_size=64, conditional=True)))
     network = WeatherNet(WeatherConfig())
     network.load_state_dict(reference.state_dict())
@@ -173,13 +181,17 @@ def compare(kind: str, folder: Path, device: str, pairs: int) -> dict:
 
     difference, change = (results["theirs"] - results["ours"]).abs().max(), (results["theirs"] - picture).abs().max()
     return {
-        "network": kind, "size": size, "device": device, "threads": torch.get_num_threads(),
+        "network": kind,
+        "size": size,
+        "device": device,
+        "threads": torch.get_num_threads(),
         "seconds": {side: [round(s, 2) for s in each] for side, each in seconds.items()},
         "theirs/ours, seconds": ratios(seconds),
         "processor seconds": {side: [round(s, 2) for s in each] for side, each in processor.items()},
         "theirs/ours, processor seconds": ratios(processor),
-        "largest difference": float(difference), "largest change of the picture": float(change),
-    }  # fmt: skip
+        "largest difference": float(difference),
+        "largest change of the picture": float(change),
+    }
 
 
 def main() -> None:

@@ -61,10 +61,21 @@ MOTIONS = {
 }
 
 CLIPS = (
-    ("pan", "clean"), ("zoom", "clean"), ("fade", "clean"), ("ramp", "clean"), ("cut", "clean"), ("card", "clean"),
-    ("pan", "hazy"), ("zoom", "dark"), ("pan", "rainy"), ("still", "noisy"), ("fade", "noisy"), ("ramp", "hazy"),
-    ("cut", "dark"), ("zoom", "rainy"),
-)  # fmt: skip
+    ("pan", "clean"),
+    ("zoom", "clean"),
+    ("fade", "clean"),
+    ("ramp", "clean"),
+    ("cut", "clean"),
+    ("card", "clean"),
+    ("pan", "hazy"),
+    ("zoom", "dark"),
+    ("pan", "rainy"),
+    ("still", "noisy"),
+    ("fade", "noisy"),
+    ("ramp", "hazy"),
+    ("cut", "dark"),
+    ("zoom", "rainy"),
+)
 
 STEADY = {"hazy": "haze", "dark": "low"}
 FRESH = {"rainy": "rain", "noisy": "noise"}

@@ -101,31 +101,68 @@ class AdaQualScoreAndSort(io.ComfyNode):
             is_output_node=True,
             search_aliases=["sort by quality", "filter images", "cull", "best of batch", "IQA"],
             inputs=[
-                io.Image.Input("image", tooltip=(
-                    "The batch or video frames to sort, any size; alpha does not count and is kept. A list of pictures of "
-                    "different sizes is sorted as a whole.")),
-                io.Float.Input("threshold", default=3.0, min=1.0, max=5.0, step=0.05, tooltip=(
-                    "Least score of a kept picture, 1 to 5, default 3. Raise it to keep only the best, lower it when too "
-                    "much is rejected; 1 keeps everything.")),
-                io.Combo.Input("order", options=list(ORDERS), default=ORDERS[0], tooltip=(
-                    "How both outputs are sorted. Default: best first. Choose worst first to look for what must be "
-                    "repaired, as given to keep the order of video frames.")),
-                AdaQualAssessor.Input("assessor", optional=True, tooltip=(
-                    "From Load Quality Assessor. Default: the shipped one when nothing is connected; its score is the mean "
-                    "of the quality map. CLIP-IQA and DeQA-Score judge the picture as a whole.")),
+                io.Image.Input(
+                    "image",
+                    tooltip=(
+                        "The batch or video frames to sort, any size; alpha does not count and is kept. A list of pictures of "
+                        "different sizes is sorted as a whole."
+                    ),
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=3.0,
+                    min=1.0,
+                    max=5.0,
+                    step=0.05,
+                    tooltip=(
+                        "Least score of a kept picture, 1 to 5, default 3. Raise it to keep only the best, lower it when too "
+                        "much is rejected; 1 keeps everything."
+                    ),
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default=ORDERS[0],
+                    tooltip=(
+                        "How both outputs are sorted. Default: best first. Choose worst first to look for what must be "
+                        "repaired, as given to keep the order of video frames."
+                    ),
+                ),
+                AdaQualAssessor.Input(
+                    "assessor",
+                    optional=True,
+                    tooltip=(
+                        "From Load Quality Assessor. Default: the shipped one when nothing is connected; its score is the mean "
+                        "of the quality map. CLIP-IQA and DeQA-Score judge the picture as a whole."
+                    ),
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="kept", is_output_list=True, tooltip=(
-                    "Pictures that score at least the threshold: a batch if the input is one, a list if the input is a list.")),
-                io.Image.Output(display_name="rejected", is_output_list=True, tooltip=(
-                    "Pictures that score less than the threshold: a batch if the input is one, a list if the input is a list.")),
+                io.Image.Output(
+                    display_name="kept",
+                    is_output_list=True,
+                    tooltip=(
+                        "Pictures that score at least the threshold: a batch if the input is one, a list if the input is a list."
+                    ),
+                ),
+                io.Image.Output(
+                    display_name="rejected",
+                    is_output_list=True,
+                    tooltip=(
+                        "Pictures that score less than the threshold: a batch if the input is one, a list if the input is a list."
+                    ),
+                ),
                 io.Float.Output(display_name="kept_scores", is_output_list=True, tooltip=scores),
                 io.Float.Output(display_name="rejected_scores", is_output_list=True, tooltip=scores),
-                io.String.Output(display_name="report", tooltip=(
-                    "One line per picture in the sorted order: its number in the batch or list from 1, its score, kept or "
-                    "rejected.")),
+                io.String.Output(
+                    display_name="report",
+                    tooltip=(
+                        "One line per picture in the sorted order: its number in the batch or list from 1, its score, kept or "
+                        "rejected."
+                    ),
+                ),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, order: list[str] | None = None) -> bool | str:

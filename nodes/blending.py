@@ -24,9 +24,16 @@ from .common import AdaQualAssessor, AdaQualQuality, checked_image, frame, repor
 
 
 def _levels() -> io.Int.Input:
-    return io.Int.Input("levels", default=4, min=0, max=8, tooltip=(
-        "Frequency bands of the blending, 0 to 8, default 4. Raise it when borders between regions show, lower it when "
-        "colours of one version reach too far into another; 0 is a plain mix."))  # fmt: skip
+    return io.Int.Input(
+        "levels",
+        default=4,
+        min=0,
+        max=8,
+        tooltip=(
+            "Frequency bands of the blending, 0 to 8, default 4. Raise it when borders between regions show, lower it when "
+            "colours of one version reach too far into another; 0 is a plain mix."
+        ),
+    )
 
 
 def _one(image: Tensor, index: int) -> Tensor:
@@ -57,16 +64,29 @@ class AdaQualBlend(io.ComfyNode):
             search_aliases=["composite", "laplacian blend", "keep original"],
             inputs=[
                 io.Image.Input("original", tooltip="The pictures before; the result shows all that they show."),
-                io.Image.Input("processed", lazy=True, tooltip=(
-                    "The pictures after, at any scale, which the result has. A crop at the edges is put back in its place.")),
+                io.Image.Input(
+                    "processed",
+                    lazy=True,
+                    tooltip=(
+                        "The pictures after, at any scale, which the result has. A crop at the edges is put back in its place."
+                    ),
+                ),
                 AdaQualQuality.Input("quality", tooltip="Map of the original: one for all pictures, or one per picture."),
-                io.Float.Input("preserve", default=4.5, min=1.0, max=5.0, step=0.1, tooltip=(
-                    "Quality from which the original returns, 1 to 5, default 4.5. Lower it to keep more of the original, "
-                    "raise it to keep less.")),
+                io.Float.Input(
+                    "preserve",
+                    default=4.5,
+                    min=1.0,
+                    max=5.0,
+                    step=0.1,
+                    tooltip=(
+                        "Quality from which the original returns, 1 to 5, default 4.5. Lower it to keep more of the original, "
+                        "raise it to keep less."
+                    ),
+                ),
                 _levels(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The blended pictures, at the scale of the processed ones.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def check_lazy_status(
@@ -118,20 +138,28 @@ class AdaQualBestPerRegion(io.ComfyNode):
             ),
             search_aliases=["best of seeds", "choose best", "laplacian blend"],
             inputs=[
-                io.Image.Input("image_1", tooltip=(
-                    "First version. If nothing else is connected, the pictures of this batch are the versions of one picture "
-                    "(four seeds from one sampler).")),
+                io.Image.Input(
+                    "image_1",
+                    tooltip=(
+                        "First version. If nothing else is connected, the pictures of this batch are the versions of one picture "
+                        "(four seeds from one sampler)."
+                    ),
+                ),
                 _levels(),
                 *(io.Image.Input(f"image_{i}", optional=True, tooltip=more) for i in (2, 3, 4)),
-                AdaQualAssessor.Input("assessor", optional=True, tooltip=(
-                    "From Load Quality Assessor. Default: the shipped one when nothing is connected.")),
+                AdaQualAssessor.Input(
+                    "assessor",
+                    optional=True,
+                    tooltip=("From Load Quality Assessor. Default: the shipped one when nothing is connected."),
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The joined pictures, at the scale of the largest version."),
-                io.Mask.Output(display_name="choice", tooltip=(
-                    "Which version was taken, in even steps from 0 (the first) to 1 (the last).")),
+                io.Mask.Output(
+                    display_name="choice", tooltip=("Which version was taken, in even steps from 0 (the first) to 1 (the last).")
+                ),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -189,12 +217,19 @@ class AdaQualScaleToMultiple(io.ComfyNode):
             search_aliases=["resize", "divisible by 8", "multiple of 64", "VAE crop"],
             inputs=[
                 io.Image.Input("image", tooltip="The pictures before VAE Encode, any size; alpha stays."),
-                io.Int.Input("multiple", default=8, min=1, max=256, tooltip=(
-                    "Both sides become multiples of this number of px, 1 to 256, default 8, which Stable Diffusion 1.5 and XL "
-                    "need. Raise it to 16, 32 or 64 for models that crop to those; a side shorter than it is enlarged to it.")),
+                io.Int.Input(
+                    "multiple",
+                    default=8,
+                    min=1,
+                    max=256,
+                    tooltip=(
+                        "Both sides become multiples of this number of px, 1 to 256, default 8, which Stable Diffusion 1.5 and "
+                        "XL need. Raise it to 16, 32 or 64 for models that crop to those; a side shorter than it is enlarged to it."
+                    ),
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The scaled pictures, unchanged where the sizes suit.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, image: Tensor, multiple: int) -> io.NodeOutput:

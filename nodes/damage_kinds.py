@@ -80,18 +80,25 @@ class AdaQualSetDamage(io.ComfyNode):
             inputs=[
                 AdaQualQuality.Input("quality", tooltip="The map to add to; it stays as it is, the one with the damage is new."),
                 io.Combo.Input(
-                    "kind", options=list(KINDS), default="haze",
+                    "kind",
+                    options=list(KINDS),
+                    default="haze",
                     tooltip="Kind of damage, default haze. low is low light, raindrops are drops on the lens.",
                 ),
                 io.Float.Input(
-                    "severity", default=0.7, min=0.0, max=1.0, step=0.05,
+                    "severity",
+                    default=0.7,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
                     tooltip=(
                         "How severe it is, 0 (none) to 1 (worst), default 0.7. Raise it when too little is removed, lower it "
                         "when too much is. Up to 0.12 alone changes nothing at the usual preserve of 4.5: raise that too."
                     ),
                 ),
                 io.Mask.Input(
-                    "mask", optional=True,
+                    "mask",
+                    optional=True,
                     tooltip=(
                         "Region that has the damage, from a mask editor or any mask node; 1 = painted, any size. It counts to "
                         "the pixel. One mask serves all frames, or give one per frame. Not connected: the whole picture. "
@@ -104,7 +111,7 @@ class AdaQualSetDamage(io.ComfyNode):
                     display_name="quality", tooltip="The map with the damage; chain several nodes for several kinds or regions."
                 )
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, kind: str | None = None) -> bool | str:

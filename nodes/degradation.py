@@ -33,31 +33,42 @@ class AdaQualDegrade(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="Clean pictures of any size, same damage for all; alpha stays."),
                 io.Combo.Input(
-                    "kind", options=list(KINDS), default="haze",
+                    "kind",
+                    options=list(KINDS),
+                    default="haze",
                     tooltip="Kind of damage, default haze. low is low light, raindrops are drops on the lens.",
                 ),
                 io.Combo.Input(
-                    "second_kind", options=[_NONE, *KINDS], default=_NONE,
+                    "second_kind",
+                    options=[_NONE, *KINDS],
+                    default=_NONE,
                     tooltip=(
                         "Another kind on top, default none. The two are applied in their natural order (light, rain or "
                         "snow, haze, then camera and file), whichever is named first."
                     ),
                 ),
                 io.Float.Input(
-                    "severity", default=0.6, min=0.0, max=1.0, step=0.05,
+                    "severity",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
                     tooltip=(
                         "How bad it gets, 0 (untouched) to 1 (worst), default 0.6. Lower it for a mild test, raise it "
                         "for a hard one."
                     ),
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=2**64 - 1, control_after_generate=True,
-                    tooltip=(
-                        "Which damage of that kind, 0 to 2^64 − 1, default 0. The same seed gives the same picture."
-                    ),
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip=("Which damage of that kind, 0 to 2^64 − 1, default 0. The same seed gives the same picture."),
                 ),
                 io.Mask.Input(
-                    "mask", optional=True,
+                    "mask",
+                    optional=True,
                     tooltip=(
                         "Region to damage, 1 = damaged, any size, soft borders allowed. Not connected: the whole "
                         "picture. An empty mask damages nothing."
@@ -68,7 +79,7 @@ class AdaQualDegrade(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The damaged pictures, one per input."),
                 io.Mask.Output(display_name="severity", tooltip="Exact damage per pixel: 0 = untouched, 1 = worst."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, kind: str | None = None, second_kind: str | None = None) -> bool | str:

@@ -36,12 +36,17 @@ def preserve_input() -> io.Float.Input:
 
 def _factor(kind: str) -> io.Float.Input:
     return io.Float.Input(
-        kind, default=1.0, min=0.0, max=1.0, step=0.05, optional=True,
+        kind,
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        optional=True,
         tooltip=(
             f"Share of the {NAMES[kind]} to remove, 0 (keep all) to 1 (remove all), default 1. Lower it to leave some or all "
             "in the picture. Needs a map that names kinds of damage."
         ),
-    )  # fmt: skip
+    )
 
 
 class AdaQualBuildPrompt(io.ComfyNode):
@@ -63,21 +68,33 @@ class AdaQualBuildPrompt(io.ComfyNode):
                     "quality", tooltip="From Estimate or Edit Quality Map: one map per picture, or one for all."
                 ),
                 io.Float.Input(
-                    "gamma", default=1.0, min=0.1, max=5.0, step=0.05,
+                    "gamma",
+                    default=1.0,
+                    min=0.1,
+                    max=5.0,
+                    step=0.05,
                     tooltip=(
                         "Response of the prompt to damage, 0.1 to 5, default 1. Lower it when mild damage is restored "
                         "too timidly; raise it when mildly damaged regions lose character."
                     ),
                 ),
                 io.Float.Input(
-                    "min_length", default=1.0, min=0.0, max=MAX_LENGTH, step=0.5,
+                    "min_length",
+                    default=1.0,
+                    min=0.0,
+                    max=MAX_LENGTH,
+                    step=0.5,
                     tooltip=(
                         "Prompt length for the cleanest regions in tokens, 0 to 16, default 1. Raise it when nearly "
                         "clean regions are left too rough; must not exceed max_length."
                     ),
                 ),
                 io.Float.Input(
-                    "max_length", default=MAX_LENGTH, min=0.0, max=MAX_LENGTH, step=0.5,
+                    "max_length",
+                    default=MAX_LENGTH,
+                    min=0.0,
+                    max=MAX_LENGTH,
+                    step=0.5,
                     tooltip=(
                         "Prompt length for destroyed regions in tokens, 0 to 16, default 16. Lower it for a plainer, "
                         "gentler restoration of the worst regions."
@@ -94,7 +111,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
                     tooltip="What will be restored, at the picture's size: 1 = fully, 0 = kept untouched.",
                 ),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(

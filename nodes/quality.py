@@ -101,49 +101,73 @@ class AdaQualEditQuality(io.ComfyNode):
             inputs=[
                 AdaQualQuality.Input("quality", tooltip="The map to edit; it stays as it is, the edited one is new."),
                 io.Float.Input(
-                    "override_quality", default=1.0, min=1.0, max=5.0, step=0.1,
+                    "override_quality",
+                    default=1.0,
+                    min=1.0,
+                    max=5.0,
+                    step=0.1,
                     tooltip=(
                         "Quality given to the painted region, 1 to 5, default 1 (restore it fully). Raise it to 5 to "
                         "protect the painted region instead. Without a mask it does nothing."
                     ),
                 ),
                 io.Float.Input(
-                    "minimum", default=1.0, min=1.0, max=5.0, step=0.1,
+                    "minimum",
+                    default=1.0,
+                    min=1.0,
+                    max=5.0,
+                    step=0.1,
                     tooltip=(
                         "Lowest quality outside the painted region, 1 to 5, default 1. Raise it to 3 or so when the "
                         "worst regions are restored too strongly."
                     ),
                 ),
                 io.Float.Input(
-                    "maximum", default=5.0, min=1.0, max=5.0, step=0.1,
+                    "maximum",
+                    default=5.0,
+                    min=1.0,
+                    max=5.0,
+                    step=0.1,
                     tooltip=(
                         "Highest quality outside the painted region, 1 to 5, default 5. Lower it below the preserve "
                         "threshold to have the whole picture restored."
                     ),
                 ),
                 io.Float.Input(
-                    "gain", default=1.0, min=0.0, max=4.0, step=0.05,
+                    "gain",
+                    default=1.0,
+                    min=0.0,
+                    max=4.0,
+                    step=0.05,
                     tooltip=(
                         "Multiplies the damage, 0 to 4, default 1. Raise it when too little is restored, lower it for "
                         "a gentler result; 0 calls everything clean."
                     ),
                 ),
                 io.Float.Input(
-                    "blur", default=0.0, min=0.0, max=512.0, step=1.0,
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=512.0,
+                    step=1.0,
                     tooltip=(
                         "Smooths the map, standard deviation in px of the picture, 0 to 512, default 0. Raise it to 16 "
                         "to 64 when restored and kept regions meet too visibly; lower it for sharper borders."
                     ),
                 ),
                 io.Mask.Input(
-                    "override", optional=True,
+                    "override",
+                    optional=True,
                     tooltip=(
                         "Region to paint over, from a mask editor or any mask node; 1 = painted, any size. One mask "
                         "serves all frames, or give one per frame. Not connected or empty: nothing is painted."
                     ),
                 ),
                 io.Combo.Input(
-                    "kind", options=list(_PAINTED_KINDS), default=_AS_SEEN, optional=True,
+                    "kind",
+                    options=list(_PAINTED_KINDS),
+                    default=_AS_SEEN,
+                    optional=True,
                     tooltip=(
                         "What the damage in the painted region is. Default as seen: what the assessor names there. Choose a "
                         "kind when it misses or mistakes it; the region is then as severe as override_quality says, and "
@@ -155,7 +179,7 @@ class AdaQualEditQuality(io.ComfyNode):
                 AdaQualQuality.Output(display_name="quality", tooltip="The edited map."),
                 io.Image.Output(display_name="heatmap", tooltip=_HEATMAP),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, kind: str | None = None) -> bool | str:
@@ -232,7 +256,8 @@ class AdaQualMaskToQuality(io.ComfyNode):
             inputs=[
                 io.Mask.Input("mask", tooltip="Damage, 0 = clean to 1 = destroyed; values outside are clamped."),
                 io.Image.Input(
-                    "image", optional=True,
+                    "image",
+                    optional=True,
                     tooltip=(
                         "The picture the map is for: the map takes its size. Connect it when the mask's size differs; "
                         "without it the mask's own size is used."
@@ -240,7 +265,7 @@ class AdaQualMaskToQuality(io.ComfyNode):
                 ),
             ],
             outputs=[AdaQualQuality.Output(display_name="quality", tooltip="One map per mask; one serves all frames.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, mask: Tensor, image: Tensor | None = None) -> io.NodeOutput:

@@ -90,7 +90,10 @@ class AdaQualSampler(io.ComfyNode):
                 seed_input(),
                 steps_input(),
                 io.Combo.Input(
-                    "schedule", options=list(_SCHEDULES), default="auto", **ADVANCED,
+                    "schedule",
+                    options=list(_SCHEDULES),
+                    default="auto",
+                    **ADVANCED,
                     tooltip=(
                         "Which noise levels the steps visit. Default auto: the model's own. trailing: starts from pure "
                         "noise, which our models are trained for. official: ends at the cleanest level, as in the "
@@ -98,7 +101,12 @@ class AdaQualSampler(io.ComfyNode):
                     ),
                 ),
                 io.Float.Input(
-                    "eta", default=0.0, min=0.0, max=1.0, step=0.05, **ADVANCED,
+                    "eta",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    **ADVANCED,
                     tooltip=(
                         "Fresh noise between steps, 0 to 1, default 0 (none). Raise it for more variation between "
                         "seeds; it needs at least 2 steps to matter."
@@ -106,7 +114,11 @@ class AdaQualSampler(io.ComfyNode):
                 ),
                 strength_input(),
                 io.Int.Input(
-                    "tile", default=512, min=64, max=4096, step=64,
+                    "tile",
+                    default=512,
+                    min=64,
+                    max=4096,
+                    step=64,
                     tooltip=(
                         "Size of a tile in px beside its context, 64 to 4096, default 512. Lower it when memory runs out; raise "
                         "it for speed on large graphics cards. The picture does not change. AdaQual-Diff checkpoints run "
@@ -114,21 +126,36 @@ class AdaQualSampler(io.ComfyNode):
                     ),
                 ),
                 io.Int.Input(
-                    "overlap", default=64, min=0, max=512, step=16, **ADVANCED,
+                    "overlap",
+                    default=64,
+                    min=0,
+                    max=512,
+                    step=16,
+                    **ADVANCED,
                     tooltip=(
                         "Context around each tile in px, 0 to 512, default 64. It is raised to what the model can see, "
                         "so seams cannot appear; raising it further only costs time. Our presets only."
                     ),
                 ),
                 io.Int.Input(
-                    "stride", default=16, min=1, max=512, optional=True, **ADVANCED,
+                    "stride",
+                    default=16,
+                    min=1,
+                    max=512,
+                    optional=True,
+                    **ADVANCED,
                     tooltip=(
                         "WeatherDiffusion only: px from one patch to the next, 1 to the patch's 64 or 128, default 16. "
                         "Raise it for speed; lower it for smoother results, the time grows with the square."
                     ),
                 ),
                 io.Int.Input(
-                    "patch_batch", default=16, min=1, max=1024, optional=True, **ADVANCED,
+                    "patch_batch",
+                    default=16,
+                    min=1,
+                    max=1024,
+                    optional=True,
+                    **ADVANCED,
                     tooltip=(
                         "WeatherDiffusion only: patches at once, 1 to 1024, default 16. Lower it when memory runs out; "
                         "raise it for speed on large graphics cards. The picture does not change."
@@ -136,7 +163,7 @@ class AdaQualSampler(io.ComfyNode):
                 ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, schedule: str | None = None) -> bool | str:
@@ -163,9 +190,17 @@ class AdaQualSampler(io.ComfyNode):
         check_offered(schedule=(schedule, _SCHEDULES))
         image = checked_image("image", image)
         settings = settings_for(
-            model.model, steps=steps or None, seed=seed, schedule=None if schedule == "auto" else schedule, eta=eta,
-            strength=strength, tile=tile, overlap=overlap, stride=stride, patch_batch=patch_batch,
-        )  # fmt: skip
+            model.model,
+            steps=steps or None,
+            seed=seed,
+            schedule=None if schedule == "auto" else schedule,
+            eta=eta,
+            strength=strength,
+            tile=tile,
+            overlap=overlap,
+            stride=stride,
+            patch_batch=patch_batch,
+        )
         count, prompted = len(image), len(prompt.severity)
         if prompted != count:
             raise ValueError(

@@ -25,22 +25,51 @@ from safetensors.torch import save_file  # noqa: E402
 
 UNET = {"image_size": 32, "in_channels": 4, "model_channels": 320, "use_spatial_transformer": True, "legacy": False}
 SD15 = UNET | {
-    "out_channels": 4, "num_res_blocks": [1, 1], "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1],
-    "transformer_depth_middle": 1, "channel_mult": [1, 1], "use_linear_in_transformer": False, "context_dim": 768,
-    "num_heads": 8, "adm_in_channels": None, "use_temporal_attention": False,
-}  # fmt: skip
+    "out_channels": 4,
+    "num_res_blocks": [1, 1],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "channel_mult": [1, 1],
+    "use_linear_in_transformer": False,
+    "context_dim": 768,
+    "num_heads": 8,
+    "adm_in_channels": None,
+    "use_temporal_attention": False,
+}
 FULL_SD15 = SD15 | {
-    "num_res_blocks": [2, 2, 2, 2], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "channel_mult": [1, 2, 4, 4],
-}  # fmt: skip
-VAE = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128, "ch_mult": [1, 2, 4, 4],
-       "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}  # fmt: skip
+    "num_res_blocks": [2, 2, 2, 2],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "channel_mult": [1, 2, 4, 4],
+}
+VAE = {
+    "double_z": True,
+    "z_channels": 4,
+    "resolution": 256,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 128,
+    "ch_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_resolutions": [],
+    "dropout": 0.0,
+}
 SDXL = UNET | {
-    "out_channels": 4, "num_res_blocks": [2, 2, 2], "transformer_depth": [0, 0, 2, 2, 10, 10],
-    "transformer_depth_output": [0] * 9, "transformer_depth_middle": -1, "channel_mult": [1, 1, 1],
-    "use_linear_in_transformer": True, "context_dim": 2048, "num_heads": -1, "num_head_channels": 64,
-    "adm_in_channels": 2816, "num_classes": "sequential", "use_temporal_attention": False,
-}  # fmt: skip
+    "out_channels": 4,
+    "num_res_blocks": [2, 2, 2],
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0] * 9,
+    "transformer_depth_middle": -1,
+    "channel_mult": [1, 1, 1],
+    "use_linear_in_transformer": True,
+    "context_dim": 2048,
+    "num_heads": -1,
+    "num_head_channels": 64,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "use_temporal_attention": False,
+}
 
 
 def filled(weights: dict) -> dict:
@@ -100,6 +129,9 @@ else:
     checkpoint(comfy.supported_models.SDXL, SDXL, vae, "sd_xl_base_1.0.safetensors")
     control = {name: value for name, value in SD15.items() if name not in ("out_channels", "transformer_depth_output")}
     control = comfy.cldm.cldm.ControlNet(**control, hint_channels=3, device="meta", operations=comfy.ops.disable_weight_init)
-    save({f"control_model.{k}": v for k, v in filled(control.state_dict()).items()},
-         "controlnet", "control_v11f1e_sd15_tile_fp16.safetensors")  # fmt: skip
+    save(
+        {f"control_model.{k}": v for k, v in filled(control.state_dict()).items()},
+        "controlnet",
+        "control_v11f1e_sd15_tile_fp16.safetensors",
+    )
     torch.save({"params_ema": upscaler()}, place("upscale_models", "RealESRGAN_x4plus.pth"))

@@ -122,8 +122,16 @@ def _png_with_sound_sums(data: bytearray, rng: np.random.Generator) -> bytearray
 
 
 CHANGES: tuple[Callable[[bytearray, np.random.Generator], bytearray], ...] = (
-    _cut, _flipped, _head_flipped, _number_changed, _part_moved, _part_doubled, _zeros, _more_behind, _png_with_sound_sums,
-)  # fmt: skip
+    _cut,
+    _flipped,
+    _head_flipped,
+    _number_changed,
+    _part_moved,
+    _part_doubled,
+    _zeros,
+    _more_behind,
+    _png_with_sound_sums,
+)
 
 
 def odd_files(count: int, seed: int) -> Iterator[tuple[str, bytes]]:

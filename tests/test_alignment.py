@@ -130,8 +130,10 @@ def test_best_per_region_shows_what_any_version_shows():
     noisy = (original + 0.2 * torch.randn(original.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     crop = encoded(original, 16)
     for versions, clean in (((noisy, crop), 1), ((crop, noisy), 0)):
-        maps = [QualityMap(torch.full((1, 1, 4, 6), 5.0 if i == clean else 1.0), *one.shape[1:], "test")
-                for i, one in enumerate(versions)]  # fmt: skip
+        maps = [
+            QualityMap(torch.full((1, 1, 4, 6), 5.0 if i == clean else 1.0), *one.shape[1:], "test")
+            for i, one in enumerate(versions)
+        ]
         best, chosen = best_per_region(versions, maps, 0)
         assert best.shape == original.shape
         assert torch.allclose(best[:, 5:-5, 3:-4], crop) and (chosen[5:-5, 3:-4] == clean).all()

@@ -39,10 +39,17 @@ def second(tmp_path):
     """Options that name a small restorer and a small assessor of the second generation, with random weights."""
     model = Restorer(
         RestorerConfig(
-            widths=(8, 8, 16, 16), encoder=(1, 1, 1), middle=1, decoder=(1, 1, 1), condition_width=16, heads=2,
-            grid_widths=(8, 8, 8), grid_blocks=1, grid_levels=4,
+            widths=(8, 8, 16, 16),
+            encoder=(1, 1, 1),
+            middle=1,
+            decoder=(1, 1, 1),
+            condition_width=16,
+            heads=2,
+            grid_widths=(8, 8, 8),
+            grid_blocks=1,
+            grid_levels=4,
         )
-    )  # fmt: skip
+    )
     initialise(model, 0)
     with torch.no_grad():  # what it does depends on the kinds that it is told
         model.denoiser.ending.weight.normal_(std=0.02, generator=torch.Generator().manual_seed(0))
@@ -97,10 +104,17 @@ def test_true_severity_is_zero_without_damage():
 def test_summary_counts_harm():
     gains = (1.0, 0.0, -0.05, -0.2)
     rows = [
-        {"name": str(i), "psnr_input": 30.0, "ssim_input": 0.5, "psnr_estimated": 30 + gain, "ssim_estimated": 0.6,
-         "psnr_true": 31.0, "ssim_true": 0.7}
+        {
+            "name": str(i),
+            "psnr_input": 30.0,
+            "ssim_input": 0.5,
+            "psnr_estimated": 30 + gain,
+            "ssim_estimated": 0.6,
+            "psnr_true": 31.0,
+            "ssim_true": 0.7,
+        }
         for i, gain in enumerate(gains)
-    ]  # fmt: skip
+    ]
     found = published.summary(rows)
     assert found["count"] == 4 and found["psnr_estimated"] == pytest.approx(30 + sum(gains) / 4)
     assert found["worst_estimated"] == pytest.approx(-0.2) and found["worst_picture_estimated"] == "3"

@@ -67,8 +67,14 @@ def test_restore_writes_the_picture_and_reports(adaqual, tmp_path):
     assert status == 0 and err == ""
     report = last_object(out)
     assert set(report) == {
-        "seconds", "steps", "mean_quality_before", "mean_quality_after", "tiles_total", "tiles_run", "peak_rss_mb",
-    }  # fmt: skip
+        "seconds",
+        "steps",
+        "mean_quality_before",
+        "mean_quality_after",
+        "tiles_total",
+        "tiles_run",
+        "peak_rss_mb",
+    }
     assert report["steps"] == 2 and report["tiles_total"] == report["tiles_run"] == 2
     assert 1 <= report["mean_quality_before"] <= 5 and 1 <= report["mean_quality_after"] <= 5
     assert report["seconds"] > 0 and report["peak_rss_mb"] > 50
@@ -245,12 +251,24 @@ def test_a_model_that_gives_nan_is_an_error(adaqual, weights):
 @pytest.mark.parametrize(
     "option, value",
     [
-        ("--steps", "0"), ("--steps", "1001"), ("--steps", "two"), ("--seed", "-1"), ("--seed", str(2**64)),
-        ("--schedule", "karras"), ("--preserve", "0"), ("--preserve", "nan"), ("--strength", "1.1"),
-        ("--strength", "nan"), ("--tile", "10"), ("--overlap", "-1"), ("--device", "abacus"), ("--device", "cpu:7"),
-        ("--device", ""), ("--unknown", "1"),
+        ("--steps", "0"),
+        ("--steps", "1001"),
+        ("--steps", "two"),
+        ("--seed", "-1"),
+        ("--seed", str(2**64)),
+        ("--schedule", "karras"),
+        ("--preserve", "0"),
+        ("--preserve", "nan"),
+        ("--strength", "1.1"),
+        ("--strength", "nan"),
+        ("--tile", "10"),
+        ("--overlap", "-1"),
+        ("--device", "abacus"),
+        ("--device", "cpu:7"),
+        ("--device", ""),
+        ("--unknown", "1"),
     ],
-)  # fmt: skip
+)
 def test_options_out_of_range_are_usage_errors(adaqual, option, value):
     result = adaqual("restore", "a.png", "b.png", option, value, models=False)
     fails(result, option, status=2)

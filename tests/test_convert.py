@@ -40,24 +40,32 @@ def weather():
 def lightning(official):
     """A file as Lightning writes it, with what the released training keeps beside the network."""
     return {
-        "epoch": 3, "global_step": 10, "pytorch-lightning_version": "2.0.0",
+        "epoch": 3,
+        "global_step": 10,
+        "pytorch-lightning_version": "2.0.0",
         "state_dict": {
             **{f"model.{key}": value for key, value in official.items()},
-            "condition_fusion.0.weight": torch.ones(2), "deqa_scorer.x": torch.ones(1),
-            "lpips_fn.net.a": torch.ones(1), "lpips_fn.net.b": torch.ones(1),
+            "condition_fusion.0.weight": torch.ones(2),
+            "deqa_scorer.x": torch.ones(1),
+            "lpips_fn.net.a": torch.ones(1),
+            "lpips_fn.net.b": torch.ones(1),
         },
-        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}], "hyper_parameters": {"lr": 2e-4},
-    }  # fmt: skip
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}],
+        "hyper_parameters": {"lr": 2e-4},
+    }
 
 
 def pth_tar(weather):
     """A file as WeatherDiffusion's training writes it: raw weights, moving average and its settings as a namespace."""
     return {
-        "epoch": 1, "step": 2, "optimizer": {"state": {}, "param_groups": []},
+        "epoch": 1,
+        "step": 2,
+        "optimizer": {"state": {}, "param_groups": []},
         "state_dict": {f"module.{key}": torch.zeros_like(value) for key, value in weather.items()},
-        "ema_helper": dict(weather), "params": argparse.Namespace(seed=61),
+        "ema_helper": dict(weather),
+        "params": argparse.Namespace(seed=61),
         "config": argparse.Namespace(data=argparse.Namespace(image_size=64)),
-    }  # fmt: skip
+    }
 
 
 def test_lightning_checkpoint(tmp_path, official):
@@ -106,8 +114,9 @@ def test_moving_average_that_lacks_a_tensor(tmp_path, weather):
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_plain_state_dicts_whatever_their_name(tmp_path, official, legacy):
-    torch.save({f"module.{key}": value for key, value in official.items()}, tmp_path / "x.jpg",
-               _use_new_zipfile_serialization=not legacy)  # fmt: skip
+    torch.save(
+        {f"module.{key}": value for key, value in official.items()}, tmp_path / "x.jpg", _use_new_zipfile_serialization=not legacy
+    )
     read = read_published(tmp_path / "x.jpg")
     assert read.family == "adaqual_official" and read.dropped == () and set(read.tensors) == set(official)
 

@@ -41,11 +41,17 @@ def test_output_has_the_pictures_shape(height, width):
         CONFIG,
         replace(CONFIG, middle=(1,), encoder=(2, 1)),
         DenoiserConfig(
-            unshuffle=2, widths=(8, 8, 8, 16), encoder=(1, 0, 0), middle=(3, 1), decoder=(1, 0, 0), condition_width=16,
-            global_tokens=1, pools=2,
+            unshuffle=2,
+            widths=(8, 8, 8, 16),
+            encoder=(1, 0, 0),
+            middle=(3, 1),
+            decoder=(1, 0, 0),
+            condition_width=16,
+            global_tokens=1,
+            pools=2,
         ),
     ],
-)  # fmt: skip
+)
 def test_receptive_radius_is_a_true_bound(config):
     model = Denoiser(config).eval()
     initialise(model, 0)

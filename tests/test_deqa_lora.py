@@ -101,8 +101,10 @@ def test_what_does_not_belong_together_is_refused_before_writing(base, adapter, 
     good = config.read_text()
     pairs = {key: value.clone() for key, value in load_file(weights).items()}  # apart from the file, which changes below
     for change, message in (
-        ({"r": 0}, "r is 0"), ({"use_dora": True}, "use_dora is set"), ({"bias": "all"}, "bias is set"),
-    ):  # fmt: skip
+        ({"r": 0}, "r is 0"),
+        ({"use_dora": True}, "use_dora is set"),
+        ({"bias": "all"}, "bias is set"),
+    ):
         config.write_text(json.dumps(json.loads(good) | change))
         refused(message)
     config.write_text("{}")

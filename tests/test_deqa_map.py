@@ -44,8 +44,22 @@ def test_the_prompt_is_the_published_one():
     tokenizer file is in this repository, so this test alone cannot verify them.
     """
     assert PUBLISHED_PROMPT.before == (
-        1, 3148, 1001, 29901, 1128, 723, 366, 6554, 278, 11029, 310, 445, 1967, 29973, 13,
-    )  # fmt: skip
+        1,
+        3148,
+        1001,
+        29901,
+        1128,
+        723,
+        366,
+        6554,
+        278,
+        11029,
+        310,
+        445,
+        1967,
+        29973,
+        13,
+    )
     assert PUBLISHED_PROMPT.after == (29871, 13, 22933, 9047, 13566, 29901, 450, 11029, 310, 278, 1967, 338)
     assert PUBLISHED_PROMPT.levels == (15129, 1781, 6534, 6460, 4319)
 

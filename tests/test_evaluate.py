@@ -47,8 +47,11 @@ def folders(tmp_path):
 def test_pairs_per_class(folders):
     pairs = find_pairs(folders / "clean", folders / "bad")
     assert [(pair.group, pair.degraded.stem, pair.clean.stem) for pair in pairs] == [
-        ("dark", "one", "one"), ("dark", "two", "two"), ("light", "one", "one"), ("light", "two", "two"),
-    ]  # fmt: skip
+        ("dark", "one", "one"),
+        ("dark", "two", "two"),
+        ("light", "one", "one"),
+        ("light", "two", "two"),
+    ]
 
 
 def test_pairs_of_a_plain_folder(folders):

@@ -14,8 +14,11 @@ from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings, settings_for
 
 MODELS = {
-    "preset": denoiser(), "published": official(), "prompted": official("prompted"), "weather": weather(),
-}  # fmt: skip
+    "preset": denoiser(),
+    "published": official(),
+    "prompted": official("prompted"),
+    "weather": weather(),
+}
 
 
 @pytest.fixture(params=MODELS)
@@ -37,8 +40,11 @@ def quarter(side):
 def test_every_family_has_its_own_settings():
     own = {name: settings_for(model) for name, model in MODELS.items()}
     assert {name: (s.steps, s.schedule) for name, s in own.items()} == {
-        "preset": (2, "trailing"), "published": (2, "official"), "prompted": (2, "official"), "weather": (25, "official"),
-    }  # fmt: skip
+        "preset": (2, "trailing"),
+        "published": (2, "official"),
+        "prompted": (2, "official"),
+        "weather": (25, "official"),
+    }
     changed = settings_for(MODELS["weather"], steps=None, schedule="trailing", seed=3)
     assert changed == RestoreSettings(25, 3, "trailing")
     with pytest.raises(ValueError, match="steps: 0"):

@@ -62,10 +62,17 @@ def sound(tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("sound")
     second = Restorer(
         RestorerConfig(
-            widths=(8, 8, 16, 16), encoder=(1, 1, 1), middle=1, decoder=(1, 1, 1), condition_width=16, heads=2,
-            grid_widths=(8, 8, 8), grid_blocks=1, grid_levels=4,
+            widths=(8, 8, 16, 16),
+            encoder=(1, 1, 1),
+            middle=1,
+            decoder=(1, 1, 1),
+            condition_width=16,
+            heads=2,
+            grid_widths=(8, 8, 8),
+            grid_blocks=1,
+            grid_levels=4,
         )
-    )  # fmt: skip
+    )
     initialise(second, 0)
     estimator = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1,), picture_width=8))
     models = {"denoiser": denoiser(), "second": second, "finish": finish(), "assessor": assessor(), "estimator": estimator}
@@ -232,12 +239,31 @@ def test_every_odd_size_in_a_configuration_is_refused_at_once(sound, tmp_path, n
 
 def odd_entry(value: Tensor, rng: random.Random) -> object:
     """Something else in place of a tensor of a checkpoint."""
-    return rng.choice((
-        value.double(), value.half(), value.to(torch.complex64), value.long(), value.bool(), value.to_sparse(), value.to("meta"),
-        value[None], value.flatten(), value[:0], torch.full_like(value, float("nan")), torch.zeros_like(value),
-        torch.zeros(1).expand(value.shape), value.flip(0), torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
-        None, "text", [value], {"weight": value}, 7, torch.nn.Parameter(value),
-    ))  # fmt: skip
+    return rng.choice(
+        (
+            value.double(),
+            value.half(),
+            value.to(torch.complex64),
+            value.long(),
+            value.bool(),
+            value.to_sparse(),
+            value.to("meta"),
+            value[None],
+            value.flatten(),
+            value[:0],
+            torch.full_like(value, float("nan")),
+            torch.zeros_like(value),
+            torch.zeros(1).expand(value.shape),
+            value.flip(0),
+            torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+            None,
+            "text",
+            [value],
+            {"weight": value},
+            7,
+            torch.nn.Parameter(value),
+        )
+    )
 
 
 def odd_name(key: str, rng: random.Random) -> object:
@@ -256,10 +282,17 @@ def test_odd_checkpoints_are_refused_or_give_a_sound_network(tmp_path, seed):
     for key in rng.sample(sorted(weights), rng.choice((0, 0, 1, 2))):
         weights[odd_name(key, rng)] = weights.pop(key)
     config = argparse.Namespace(data=argparse.Namespace(image_size=rng.choice((*ODD, 16, 32, 48))))
-    content = rng.choice((
-        weights, {"state_dict": weights}, {"state_dict": weights, "ema_helper": weights, "config": config}, [weights],
-        {"ema_helper": rng.choice(ODD), "state_dict": weights}, {"state_dict": rng.choice(ODD), "x": weights}, rng.choice(ODD),
-    ))  # fmt: skip
+    content = rng.choice(
+        (
+            weights,
+            {"state_dict": weights},
+            {"state_dict": weights, "ema_helper": weights, "config": config},
+            [weights],
+            {"ema_helper": rng.choice(ODD), "state_dict": weights},
+            {"state_dict": rng.choice(ODD), "x": weights},
+            rng.choice(ODD),
+        )
+    )
     path = tmp_path / "odd.ckpt"
     torch.save(content, path, _use_new_zipfile_serialization=rng.random() < 0.5)
     if rng.random() < 0.2:

@@ -18,9 +18,37 @@ from adaqual_core.sampling.settings import RestoreSettings
 MODEL = denoiser()
 PIXELS = picture(20, 35)
 ODD = (
-    None, "", "two", b"2", True, [], (), (1.0,), {}, 1j, math.nan, math.inf, -math.inf, -1, -0.5, 0, 0.0, 0.5, 1, 1.5, 2.0, 3, 64,
-    4096, 2**31, 2**64, 10**400, 1e308, torch.tensor(1.0), torch.ones(3),
-)  # fmt: skip
+    None,
+    "",
+    "two",
+    b"2",
+    True,
+    [],
+    (),
+    (1.0,),
+    {},
+    1j,
+    math.nan,
+    math.inf,
+    -math.inf,
+    -1,
+    -0.5,
+    0,
+    0.0,
+    0.5,
+    1,
+    1.5,
+    2.0,
+    3,
+    64,
+    4096,
+    2**31,
+    2**64,
+    10**400,
+    1e308,
+    torch.tensor(1.0),
+    torch.ones(3),
+)
 """Values that a program or another node may hand over in place of a setting."""
 
 

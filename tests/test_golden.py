@@ -134,13 +134,19 @@ def test_official_file_of_other_sizes(tmp_path):
     picture, noise, features = torch.rand(2, 3, 19, 30), torch.randn(2, 3, 19, 30), torch.randn(2, 96, 2, 3)
     steps = [666, 333, 0]
     tensors = {
-        **weights(net, ""), "in.image": picture, "in.noisy_residual": noise, "in.timestep": torch.tensor([77]),
-        "in.sample_noise": noise, "in.features": features, "meta.timesteps": torch.tensor(steps),
-        "out.prompt.2.3": net.prompt_pool.published(2.3), "out.prompt.4.1": net.prompt_pool.published(4.1),
+        **weights(net, ""),
+        "in.image": picture,
+        "in.noisy_residual": noise,
+        "in.timestep": torch.tensor([77]),
+        "in.sample_noise": noise,
+        "in.features": features,
+        "meta.timesteps": torch.tensor(steps),
+        "out.prompt.2.3": net.prompt_pool.published(2.3),
+        "out.prompt.4.1": net.prompt_pool.published(4.1),
         "out.predicted_residual": net(picture, noise, torch.tensor([77, 77])),
         "out.attn_local": net.attn_local(features, net.prompt_pool.published(2.3)),
         "out.sample_residual": ddim_by_hand(residual_of(net, picture), noise, steps),
-    }  # fmt: skip
+    }
     save(tensors, tmp_path / "x.safetensors", {"attn_num_heads": "3"})
     assert 5 < tensors["out.predicted_residual"].abs().max() < 30
     report = check_golden(tmp_path / "x.safetensors")
@@ -154,10 +160,14 @@ def test_weather_file_of_other_sizes(tmp_path, stated):
     grid = corners(24, 32, 16, 8)
     last = [ddim_by_hand(image_of(net, p, grid, 16), n, steps[::-1]) for p, n in zip(picture, noise, strict=True)]
     tensors = {
-        **weights(net, "module."), "in.cond": picture, "in.noise": noise, "in.timestep": torch.tensor([5.0]),
-        "meta.seq": torch.tensor(steps), "out.x_last": torch.stack(last),
+        **weights(net, "module."),
+        "in.cond": picture,
+        "in.noise": noise,
+        "in.timestep": torch.tensor([5.0]),
+        "meta.seq": torch.tensor(steps),
+        "out.x_last": torch.stack(last),
         "out.eps_first_patch": net(torch.cat((2 * picture - 1, noise), 1)[..., :16, :16], torch.tensor([5.0])),
-    }  # fmt: skip
+    }
     header = {"grid_r": "8"}
     if stated:
         tensors["meta.corners"], header["image_size"] = torch.tensor(grid), "16"

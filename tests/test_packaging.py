@@ -76,8 +76,10 @@ def test_python_3_10_is_enough():
     folders = ["__init__.py", "nodes", "adaqual_core", "scripts", "tests"]
     done = subprocess.run(
         [program, "--target=3.10-", "--violations", "--no-tips", "--eval-annotations", *folders],
-        cwd=REPOSITORY, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
 
 

@@ -30,13 +30,16 @@ def whole():
     return pixels, run(pixels, uneven(200, 330), tile=4096)
 
 
-@pytest.mark.parametrize("settings", [
-    {"tile": 64},
-    {"tile": 128, "tile_batch": 1},
-    {"tile": 128, "tile_batch": 5},
-    {"tile": 200, "overlap": 0},
-    {"tile": 192, "overlap": 130},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tile": 64},
+        {"tile": 128, "tile_batch": 1},
+        {"tile": 128, "tile_batch": 5},
+        {"tile": 200, "overlap": 0},
+        {"tile": 192, "overlap": 130},
+    ],
+)
 def test_tiles_equal_the_whole_picture(whole, settings):
     pixels, expected = whole
     found = run(pixels, uneven(200, 330), **settings)
@@ -281,10 +284,20 @@ def test_bad_pictures_are_named_before_work(pixels, message):
 @pytest.mark.parametrize(
     "values",
     [
-        {"steps": 0}, {"steps": 1001}, {"seed": -1}, {"seed": 2**64}, {"schedule": "karras"}, {"eta": 1.1},
-        {"eta": math.nan}, {"strength": -0.1}, {"strength": math.nan}, {"tile": 63}, {"overlap": -1}, {"tile_batch": 0},
+        {"steps": 0},
+        {"steps": 1001},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"schedule": "karras"},
+        {"eta": 1.1},
+        {"eta": math.nan},
+        {"strength": -0.1},
+        {"strength": math.nan},
+        {"tile": 63},
+        {"overlap": -1},
+        {"tile_batch": 0},
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_range_name_themselves(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         RestoreSettings(**values)

@@ -53,10 +53,16 @@ class DenoiserConfig:
 PRESETS = {
     "nano": DenoiserConfig(),
     "base": DenoiserConfig(
-        unshuffle=2, widths=(64, 128, 256, 512), encoder=(2, 4, 12), middle=(3, 1, 3, 1), decoder=(2, 4, 19),
-        condition_width=256, tone_width=128, heads=8,
+        unshuffle=2,
+        widths=(64, 128, 256, 512),
+        encoder=(2, 4, 12),
+        middle=(3, 1, 3, 1),
+        decoder=(2, 4, 19),
+        condition_width=256,
+        tone_width=128,
+        heads=8,
     ),
-}  # fmt: skip
+}
 
 
 def _normed(norm: nn.Module, x: Tensor) -> Tensor:

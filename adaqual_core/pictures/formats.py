@@ -25,16 +25,30 @@ class Format:
 
 
 WRITTEN = (
-    Format("PNG", (".png", ".apng"), True, (8, 16), "moving", 2**31 - 1,
-           frozenset(("profile", "exif", "xmp", "dpi", "text", "comment"))),
-    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), False, (8,), "one", 65500,
-           frozenset(("profile", "exif", "xmp", "dpi", "comment"))),
+    Format(
+        "PNG",
+        (".png", ".apng"),
+        True,
+        (8, 16),
+        "moving",
+        2**31 - 1,
+        frozenset(("profile", "exif", "xmp", "dpi", "text", "comment")),
+    ),
+    Format(
+        "JPEG",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        False,
+        (8,),
+        "one",
+        65500,
+        frozenset(("profile", "exif", "xmp", "dpi", "comment")),
+    ),
     Format("WEBP", (".webp",), True, (8,), "moving", 16383, frozenset(("profile", "exif", "xmp"))),
     Format("TIFF", (".tif", ".tiff"), True, (8, 16, 32), "pages", 2**31 - 1, frozenset(("profile", "exif", "xmp", "dpi"))),
     Format("BMP", (".bmp",), False, (8,), "one", 2**31 - 1, frozenset(("dpi",))),
     Format("GIF", (".gif",), True, (8,), "moving", 65535, frozenset(("comment",))),
     Format("AVIF", (".avif",), True, (8,), "moving", 65536, frozenset(("profile", "exif", "xmp"))),
-)  # fmt: skip
+)
 """The formats that are written."""
 
 ONLY_READ = {"DIB": (".dib",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "TGA": (".tga",), "QOI": (".qoi",)}
@@ -52,9 +66,32 @@ SUFFIXES = frozenset(suffix for written in WRITTEN for suffix in written.suffixe
 """The endings of picture files, in lower case."""
 
 RAW_SUFFIXES = frozenset(
-    (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef",
-     ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f")
-)  # fmt: skip
+    (
+        ".3fr",
+        ".arw",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".erf",
+        ".iiq",
+        ".kdc",
+        ".mef",
+        ".mos",
+        ".mrw",
+        ".nef",
+        ".nrw",
+        ".orf",
+        ".pef",
+        ".raf",
+        ".raw",
+        ".rw2",
+        ".rwl",
+        ".sr2",
+        ".srf",
+        ".srw",
+        ".x3f",
+    )
+)
 """The endings of a camera's raw files. Pillow takes many of them for TIFFs and finds only the preview in them."""
 
 UNREAD_SUFFIXES = RAW_SUFFIXES | frozenset(

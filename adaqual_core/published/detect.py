@@ -85,9 +85,8 @@ def _differences(shapes: Shapes, layout: Layout, found: Found) -> list[str]:
         known = _words(layout.names())
         surplus = [found.keys[key] for key in own if not _words([key]) & known]
     odd = [
-        f"{key} {list(own[key])} instead of {list(expected[key])}"
-        for key in expected if key in own and own[key] != expected[key]
-    ]  # fmt: skip
+        f"{key} {list(own[key])} instead of {list(expected[key])}" for key in expected if key in own and own[key] != expected[key]
+    ]
     said = (("missing", lacking), ("unexpected", surplus), ("wrong shape", odd))
     return [f"{what}: {listed(keys)}" for what, keys in said if keys]
 
@@ -95,9 +94,11 @@ def _differences(shapes: Shapes, layout: Layout, found: Found) -> list[str]:
 def detect(shapes: Shapes) -> Found:
     """The layout of tensors with these names and shapes; raises :class:`CheckpointError` that says what differs."""
     candidates = [
-        (family, prefix) for family, layout in LAYOUTS.items() for prefix in PREFIXES
+        (family, prefix)
+        for family, layout in LAYOUTS.items()
+        for prefix in PREFIXES
         if all(prefix + key in shapes for key in layout.signature)
-    ]  # fmt: skip
+    ]
     if candidates:
         family, prefix = candidates[0]
     else:

@@ -80,12 +80,18 @@ def windows_of(mask: Tensor, tile: int, step: int, radius: int) -> tuple[list[Wi
         )
         windows += [
             Window(
-                y0, y1, x0, x1, max(top, y0 - context), min(bottom, y1 + context), max(left, x0 - context),
+                y0,
+                y1,
+                x0,
+                x1,
+                max(top, y0 - context),
+                min(bottom, y1 + context),
+                max(left, x0 - context),
                 min(right, x1 + context),
             )
             for y0, y1 in zip(rows[:-1], rows[1:], strict=True)
             for x0, x1 in zip(columns[:-1], columns[1:], strict=True)
-        ]  # fmt: skip
+        ]
     return windows, pooled
 
 

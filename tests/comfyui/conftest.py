@@ -19,9 +19,14 @@ MODEL_WORKFLOWS = [path for path in WORKFLOWS if NEEDS_FILES.search(path.read_te
 COMPLETE_WORKFLOWS = [path for path in WORKFLOWS if path not in MODEL_WORKFLOWS]
 # Chromium must not look for hosts outside the machine, and refuses its sandbox to root.
 CHROMIUM_FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 # Files that users download, as small files of random weights.

@@ -205,14 +205,18 @@ def check_lists_are_sorted_as_wholes():
 
 def check_masks_and_maps_of_another_number_are_refused():
     one, three, masks = picture(), picture(batch=3), torch.rand(2, H, W)
-    refused("override: 2 masks for 1 maps; give one mask", lambda: AdaQualEditQuality.execute(flat(one, 5.0), 1.0, 1.0, 5.0, 1.0,
-                                                                                            0.0, masks))  # fmt: skip
+    refused(
+        "override: 2 masks for 1 maps; give one mask",
+        lambda: AdaQualEditQuality.execute(flat(one, 5.0), 1.0, 1.0, 5.0, 1.0, 0.0, masks),
+    )
     refused("mask: 2 masks for 1 maps; give one mask", lambda: AdaQualSetDamage.execute(flat(one, 5.0), "haze", 0.5, masks))
     for image in (one, three):
         refused(f"mask: 2 masks for {len(image)} pictures; give one mask", lambda image=image: degrade(image, masks))
         maps = AdaQualEstimateQuality.execute(picture(batch=2)).args[0]
-        refused(f"quality: 2 maps for {len(image)} pictures; give one map",
-                lambda image=image, maps=maps: AdaQualBuildPrompt.execute(image, maps, 1.0, 1.0, 16.0, 4.5))  # fmt: skip
+        refused(
+            f"quality: 2 maps for {len(image)} pictures; give one map",
+            lambda image=image, maps=maps: AdaQualBuildPrompt.execute(image, maps, 1.0, 1.0, 16.0, 4.5),
+        )
 
 
 def check_pictures_of_every_float_type_and_of_one_pixel():
@@ -234,8 +238,10 @@ def check_unknown_choices_are_refused():
     refused("kind: 'fog' is not offered", lambda: degrade(picture(), kind="fog"))
     refused("kind: 'fog' is not offered", lambda: AdaQualSetDamage.execute(flat(picture(), 5.0), "fog", 0.5))
     network, image = open_network(MODELS), picture()
-    refused("schedule: 'karras' is not offered", lambda: AdaQualSampler.execute(network, image, prompt(image), 0, 1, "karras",
-                                                                               0.0, 1.0, 512, 64))  # fmt: skip
+    refused(
+        "schedule: 'karras' is not offered",
+        lambda: AdaQualSampler.execute(network, image, prompt(image), 0, 1, "karras", 0.0, 1.0, 512, 64),
+    )
 
 
 def check_the_heatmaps_of_a_video_are_small():
@@ -273,8 +279,10 @@ def check_what_vae_encode_crops_is_blended_at_its_place():
         assert differ(best, original) <= 1e-5
         quality = AdaQualEstimateQuality.execute(original).args[0]
         AdaQualBuildPrompt.execute(crop, quality, 1.0, 1.0, 16.0, 4.5)
-    refused("connect the map of image", lambda: AdaQualBuildPrompt.execute(picture(90, 61), flat(picture(61, 64), 3.0), 1.0, 1.0,
-                                                                           16.0, 4.5))  # fmt: skip
+    refused(
+        "connect the map of image",
+        lambda: AdaQualBuildPrompt.execute(picture(90, 61), flat(picture(61, 64), 3.0), 1.0, 1.0, 16.0, 4.5),
+    )
 
 
 def check_a_map_of_another_picture_is_refused_before_the_processed_picture_is_made():

@@ -87,11 +87,12 @@ def test_restore_image_takes_any_of_them(server, folder):
     prompt = {
         "load": node("LoadImage", image=name),
         "assessor": node("AdaQualLoadAssessor", assessor_name=KINDS[2]),
-        "restore": node("AdaQualRestore", image=["load", 0], strength=1.0, preserve=5.0, seed=0, steps=1,
-                        assessor=["assessor", 0]),
+        "restore": node(
+            "AdaQualRestore", image=["load", 0], strength=1.0, preserve=5.0, seed=0, steps=1, assessor=["assessor", 0]
+        ),
         "save": node("SaveImage", images=["restore", 0], filename_prefix="by_deqa"),
         "mean": node("PreviewAny", source=["restore", 2]),
-    }  # fmt: skip
+    }
     found = float(run(server.address, prompt)["mean"]["text"][0])
     quality = assess(open_assessor(folder / KINDS[2]), read_picture(server.base / "input" / name))
     assert found == pytest.approx(float(quality.mean), abs=1e-4)

@@ -230,10 +230,11 @@ def blended(server, name: str, severity: float, size: tuple[int, int]):
         "map": node("AdaQualMaskToQuality", mask=["mask", 0]),
         "larger": node("ImageScaleBy", image=["load", 0], upscale_method="nearest-exact", scale_by=2.0),
         "processed": node("ImageInvert", image=["larger", 0]),
-        "blend": node("AdaQualBlend", original=["load", 0], processed=["processed", 0], quality=["map", 0],
-                      preserve=4.5, levels=3),
+        "blend": node(
+            "AdaQualBlend", original=["load", 0], processed=["processed", 0], quality=["map", 0], preserve=4.5, levels=3
+        ),
         "save": node("SaveImage", images=["blend", 0], filename_prefix=f"blend{severity}"),
-    }  # fmt: skip
+    }
     return np.asarray(results(server, prompt, f"blend{severity}")[0], int)
 
 
@@ -309,9 +310,15 @@ def test_a_model_folder_is_searched_and_a_wrong_file_explained(server):
 
 @pytest.mark.parametrize(
     ("name", "choice"),
-    [("model", "mode"), ("sample", "schedule"), ("degrade", "kind"), ("degrade", "second_kind"), ("sort", "order"),
-     ("assessor", "weights")],
-)  # fmt: skip
+    [
+        ("model", "mode"),
+        ("sample", "schedule"),
+        ("degrade", "kind"),
+        ("degrade", "second_kind"),
+        ("sort", "order"),
+        ("assessor", "weights"),
+    ],
+)
 def test_an_unknown_choice_is_refused_before_anything_runs(server, name, choice):
     restoring = chain(picture(server, "any.png", (64, 64)))
     sorting = {

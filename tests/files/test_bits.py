@@ -220,8 +220,9 @@ def test_cmyk_and_lab_become_srgb_with_a_word(adaqual, tmp_path):
 
 def test_multiplied_alpha_is_divided_out(tmp_path):
     alpha = np.full((4, 4, 1), 32768, np.uint16)
-    data = foreign_tiff(np.concatenate((np.full((4, 4, 3), 10000, np.uint16), alpha), 2), photometric="rgb",
-                        extrasamples=["assocalpha"])  # fmt: skip
+    data = foreign_tiff(
+        np.concatenate((np.full((4, 4, 3), 10000, np.uint16), alpha), 2), photometric="rgb", extrasamples=["assocalpha"]
+    )
     (tmp_path / "a.tif").write_bytes(data)
     pixels = read_still(tmp_path / "a.tif").pixels
     assert np.array_equal(pixels[..., 3:], alpha) and np.abs(pixels[..., :3].astype(int) - 20000).max() <= 1

@@ -18,10 +18,23 @@ from adaqual_core.pictures.header import read_header
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 24, 3), np.uint8)
 KINDS = {
-    "one.png": {}, "two.PNG": {}, "three.jpg": {}, "four.jpeg": {}, "five.jpe": {}, "six.jfif": {}, "seven.webp": {},
-    "eight.tif": {}, "nine.tiff": {}, "ten.bmp": {}, "eleven.gif": {}, "thirteen.ppm": {}, "fourteen.tga": {},
-    "fifteen": {"format": "PNG"}, "sixteen.backup": {"format": "JPEG"}, "seventeen.png": {"format": "JPEG"},
-} | ({"twelve.avif": {}} if HAS_AVIF else {})  # fmt: skip
+    "one.png": {},
+    "two.PNG": {},
+    "three.jpg": {},
+    "four.jpeg": {},
+    "five.jpe": {},
+    "six.jfif": {},
+    "seven.webp": {},
+    "eight.tif": {},
+    "nine.tiff": {},
+    "ten.bmp": {},
+    "eleven.gif": {},
+    "thirteen.ppm": {},
+    "fourteen.tga": {},
+    "fifteen": {"format": "PNG"},
+    "sixteen.backup": {"format": "JPEG"},
+    "seventeen.png": {"format": "JPEG"},
+} | ({"twelve.avif": {}} if HAS_AVIF else {})
 
 
 def fill(folder, names=KINDS) -> None:
@@ -94,8 +107,10 @@ def test_subfolders(adaqual, tmp_path):
     names = [entry["picture"] for entry in json.loads(out.splitlines()[-1])["pictures"]]
     assert names == ["below/deep/one.png", "below/deep/two.PNG", "one.png"]
     assert sorted(path.relative_to(tmp_path / "in/out").as_posix() for path in (tmp_path / "in/out").rglob("*.png")) == [
-        "below/deep/one.png", "below/deep/two.png", "one.png",
-    ]  # fmt: skip
+        "below/deep/one.png",
+        "below/deep/two.png",
+        "one.png",
+    ]
     assert adaqual("restore", "in", "in/out", "--recursive", "--skip-existing", "--json")[0] == 0  # the output is no input
 
 

@@ -31,9 +31,13 @@ def exif_block(orientation: int = 1) -> bytes:
 
 
 FULL = Metadata(
-    profile=PROFILE, exif=exif_block(), xmp=XMP, dpi=(300.0, 150.0), comment=b"a comment",
+    profile=PROFILE,
+    exif=exif_block(),
+    xmp=XMP,
+    dpi=(300.0, 150.0),
+    comment=b"a comment",
     text=(("prompt", '{"3": {"class_type": "KSampler"}}'), ("workflow", '{"nodes": ["ä", "中"]}')),
-)  # fmt: skip
+)
 
 
 def carried(path) -> dict:
@@ -106,8 +110,9 @@ def test_a_turned_picture_is_upright_and_says_so(adaqual, tmp_path, suffix, orie
         if suffix in ("png", "jpg", "tif"):
             assert tuple(round(float(value)) for value in after.info["dpi"]) == ((150, 300) if orientation > 4 else (300, 150))
     assert np.array_equal(read_still(tmp_path / f"b.{suffix}").pixels, read_still(tmp_path / f"a.{suffix}").pixels) or suffix in (
-        "jpg", "webp",
-    )  # fmt: skip
+        "jpg",
+        "webp",
+    )
 
 
 def test_a_thumbnail_of_the_old_picture_is_unlinked():
@@ -145,8 +150,15 @@ def test_a_large_graph_in_compressed_text(adaqual, tmp_path):
 def test_animations_keep_it_too(adaqual, tmp_path, suffix):
     options = {"pnginfo": png_text(FULL), "dpi": FULL.dpi} if suffix == "png" else {"xmp": XMP}
     frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
-    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=40, icc_profile=PROFILE,
-                   exif=b"Exif\0\0" + exif_block(), **options)  # fmt: skip
+    frames[0].save(
+        tmp_path / f"a.{suffix}",
+        save_all=True,
+        append_images=frames[1:],
+        duration=40,
+        icc_profile=PROFILE,
+        exif=b"Exif\0\0" + exif_block(),
+        **options,
+    )
     assert adaqual("restore", f"a.{suffix}", f"b.{suffix}")[::2] == (0, "")
     before, after = carried(tmp_path / f"a.{suffix}"), carried(tmp_path / f"b.{suffix}")
     assert after["profile"] == PROFILE and after["exif"][0] == "Maker" and after["exif"][3] == bytes(range(64))

@@ -84,8 +84,9 @@ def test_a_profile_that_cannot_be_kept_is_named(adaqual, name, profile):
     COLOUR.save(name, icc_profile=profile)
     status, _, err = adaqual("restore", name, "out.png", "--strength", 0)
     assert (status, err) == (
-        0, "adaqual: note: out.png: a colour profile that is damaged or not for such pixels is left out\n",
-    )  # fmt: skip
+        0,
+        "adaqual: note: out.png: a colour profile that is damaged or not for such pixels is left out\n",
+    )
 
 
 def test_more_channels_of_a_tiff_are_named(adaqual):

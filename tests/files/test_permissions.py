@@ -36,7 +36,7 @@ ERRORS = (CheckpointError, PictureError)
         (lambda path: (path / "adapter_config.json").touch(), "adapter_config.json", lambda path: read_adapter(path.parent)),
         (lambda path: (path / "a.png").write_bytes(b"x"), "a.png", read_header),
     ],
-)  # fmt: skip
+)
 def test_permission_denied_is_not_damaged(other_user, tmp_path, make: Callable, closed: str, load: Callable):
     make(tmp_path)
     for path in tmp_path.iterdir():

@@ -40,10 +40,15 @@ def test_help_imports_nothing_heavy(tmp_path, argv):
 @pytest.mark.parametrize(
     "argv",
     [
-        [], ["paint"], ["restore", "a.png"], ["restore", "a.png", "b.png", "--steps", "0"], ["restore", "a", "b", "--tile", "10"],
-        ["restore", "a.png", "b.png", "--device", "abacus"], ["degrade", "a.png", "b.png", "--kinds", "fog"],
+        [],
+        ["paint"],
+        ["restore", "a.png"],
+        ["restore", "a.png", "b.png", "--steps", "0"],
+        ["restore", "a", "b", "--tile", "10"],
+        ["restore", "a.png", "b.png", "--device", "abacus"],
+        ["degrade", "a.png", "b.png", "--kinds", "fog"],
     ],
-)  # fmt: skip
+)
 def test_wrong_usage_imports_nothing_heavy(tmp_path, argv):
     assert imported(tmp_path, *argv)[:2] == (2, set())
 
@@ -51,8 +56,13 @@ def test_wrong_usage_imports_nothing_heavy(tmp_path, argv):
 def test_files_that_cannot_be_are_refused_before_torch(tmp_path):
     write_picture(picture(20, 20), tmp_path / "a.png")
     (tmp_path / "text.png").write_text("hello")
-    for argv in (["restore", "missing.png", "b.png"], ["restore", "text.png", "b.png"], ["restore", "a.png", "b.xyz"],
-                 ["quality", "text.png"], ["evaluate", "--clean", "a", "--degraded", "b"]):  # fmt: skip
+    for argv in (
+        ["restore", "missing.png", "b.png"],
+        ["restore", "text.png", "b.png"],
+        ["restore", "a.png", "b.xyz"],
+        ["quality", "text.png"],
+        ["evaluate", "--clean", "a", "--degraded", "b"],
+    ):
         status, modules, err = imported(tmp_path, *argv)
         assert status == 1 and modules <= {"numpy", "PIL"} and err.startswith("adaqual: error: ")
 

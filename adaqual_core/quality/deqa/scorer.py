@@ -140,9 +140,12 @@ def load_deqa(
     lacks = [lack(way) for way in ways]
     if all(lacks):
         raise CheckpointError(
-            f"{shards.origin}: not enough memory; it needs " + ", or ".join(lacks) + ". Close other programs"
-            + ("" if offload is not False else ", allow offloading,") + " or use a smaller assessor"
-        )  # fmt: skip
+            f"{shards.origin}: not enough memory; it needs "
+            + ", or ".join(lacks)
+            + ". Close other programs"
+            + ("" if offload is not False else ", allow offloading,")
+            + " or use a smaller assessor"
+        )
     offloaded = ways[lacks.index("")]
     net, compact, fingerprint = read_network(
         shards, prompt, host if offloaded else device, None if offloaded else dtype, operations, bits
