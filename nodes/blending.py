@@ -224,7 +224,8 @@ class AdaQualScaleToMultiple(io.ComfyNode):
                     max=256,
                     tooltip=(
                         "Both sides become multiples of this number of px, 1 to 256, default 8, which Stable Diffusion 1.5 and "
-                        "XL need. Raise it to 16, 32 or 64 for models that crop to those; a side shorter than it is enlarged to it."
+                        "XL need. Raise it to 16, 32 or 64 for models that crop to those; a side shorter than it is enlarged to "
+                        "it."
                     ),
                 ),
             ],
