@@ -57,20 +57,23 @@ def finish(seed: int = 0) -> Finish:
     return net.requires_grad_(False).eval()
 
 
+RESTORER = RestorerConfig(
+    widths=(8, 8, 16, 16),
+    encoder=(1, 1, 1),
+    middle=1,
+    decoder=(1, 1, 1),
+    condition_width=16,
+    heads=2,
+    grid_widths=(8, 8, 8),
+    grid_blocks=1,
+    grid_levels=4,
+)
+"""Small sizes of the second generation's restorer."""
+
+
 def restorer() -> Restorer:
     """The second generation's restorer, small and with random weights. It changes pictures by about 0.1."""
-    config = RestorerConfig(
-        widths=(8, 8, 16, 16),
-        encoder=(1, 1, 1),
-        middle=1,
-        decoder=(1, 1, 1),
-        condition_width=16,
-        heads=2,
-        grid_widths=(8, 8, 8),
-        grid_blocks=1,
-        grid_levels=4,
-    )
-    model = Restorer(config)
+    model = Restorer(RESTORER)
     initialise_restorer(model, 0)
     disturb(model, 0.05, 0)
     with torch.no_grad():

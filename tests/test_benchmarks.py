@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import disturb, flat_map, picture
+from small import RESTORER, disturb, flat_map, picture
 
 from adaqual_core.errors import PictureError
 from adaqual_core.evaluate import psnr
 from adaqual_core.imageio import read_picture, write_picture
 from adaqual_core.kinds import KINDS
-from adaqual_core.networks.restorer import Restorer, RestorerConfig, initialise
+from adaqual_core.networks.restorer import Restorer, initialise
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.quality.reference import reference_quality
@@ -37,19 +37,7 @@ def data(tmp_path):
 @pytest.fixture
 def second(tmp_path):
     """Options that name a small restorer and a small assessor of the second generation, with random weights."""
-    model = Restorer(
-        RestorerConfig(
-            widths=(8, 8, 16, 16),
-            encoder=(1, 1, 1),
-            middle=1,
-            decoder=(1, 1, 1),
-            condition_width=16,
-            heads=2,
-            grid_widths=(8, 8, 8),
-            grid_blocks=1,
-            grid_levels=4,
-        )
-    )
+    model = Restorer(RESTORER)
     initialise(model, 0)
     with torch.no_grad():  # what it does depends on the kinds that it is told
         model.denoiser.ending.weight.normal_(std=0.02, generator=torch.Generator().manual_seed(0))

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from small import estimator, picture
+from small import assessor, estimator, picture
 
+from adaqual_core.errors import NumericalError
 from adaqual_core.quality.bundled import estimate_quality
 
 NET = estimator()
@@ -52,3 +53,10 @@ def test_a_flat_picture_has_a_finite_gradient():
     net = estimator().requires_grad_(True)
     net(torch.full((1, 3, 32, 32), 0.5)).sum().backward()
     assert all(bool(torch.isfinite(p.grad).all()) for p in net.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("net", [estimator(), assessor()], ids=["second", "first"])
+def test_what_cannot_be_computed_names_the_type_it_was_computed_in(net):
+    next(net.parameters()).fill_(float("nan"))
+    with pytest.raises(NumericalError, match="tile .0, 0. in torch.bfloat16"):
+        estimate_quality(net.bfloat16(), picture(32, 32))

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small import assessor, denoiser, finish, official, save_lightning, save_weatherdiffusion, weather
+from small import RESTORER, assessor, denoiser, finish, official, save_lightning, save_weatherdiffusion, weather
 from torch import Tensor
 
 from adaqual_core.errors import CheckpointError
 from adaqual_core.networks.finish import load_finish
-from adaqual_core.networks.restorer import Restorer, RestorerConfig, initialise
+from adaqual_core.networks.restorer import Restorer, initialise
 from adaqual_core.published.golden import check_golden
 from adaqual_core.published.read import convert, load_restorer
 from adaqual_core.quality.assess import kind_of, open_assessor
@@ -60,19 +60,7 @@ ODD = (
 def sound(tmp_path_factory) -> dict[str, bytes]:
     """The bytes of a sound small file of every kind, by name."""
     folder = tmp_path_factory.mktemp("sound")
-    second = Restorer(
-        RestorerConfig(
-            widths=(8, 8, 16, 16),
-            encoder=(1, 1, 1),
-            middle=1,
-            decoder=(1, 1, 1),
-            condition_width=16,
-            heads=2,
-            grid_widths=(8, 8, 8),
-            grid_blocks=1,
-            grid_levels=4,
-        )
-    )
+    second = Restorer(RESTORER)
     initialise(second, 0)
     estimator = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1,), picture_width=8))
     models = {"denoiser": denoiser(), "second": second, "finish": finish(), "assessor": assessor(), "estimator": estimator}

@@ -127,10 +127,10 @@ class AssessorNet(nn.Module):
         return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.head(x).float())
 
 
-def _check_finite(found: Tensor, where: str) -> None:
+def _check_finite(found: Tensor, where: str, dtype: torch.dtype) -> None:
     if not bool(torch.isfinite(found).all()):
         raise NumericalError(
-            f"the assessor gave NaN or infinity {where} in {found.dtype}; "
+            f"the assessor gave NaN or infinity {where} in {dtype}; "
             "its file is damaged, or the device cannot compute in this type: use float32"
         )
 
@@ -138,7 +138,7 @@ def _check_finite(found: Tensor, where: str) -> None:
 def _in_tiles(
     compute: Callable[[Tensor], Tensor], picture: Tensor, step: int, context: int, like: Tensor, reached: Callable[[], None]
 ) -> Tensor:
-    """Return ``compute`` of a picture [1, 3, H, W], put together from tiles: [1, C, h, w], h and w in cells.
+    """Return ``compute`` of a picture [1, 3, H, W], clamped to [0, 1], put together from tiles: [1, C, h, w], h and w in cells.
 
     Tiles have ``step`` cells along a side, and ``compute`` sees ``context`` cells around them; beyond the picture its border is
     mirrored. Parts have the type and device of ``like``. ``reached`` is called after each tile.
@@ -151,8 +151,8 @@ def _in_tiles(
         left, right = max(0, x - context), min(columns, x + step + context)
         ys = mirrored(height, top * CELL, bottom * CELL)
         xs = mirrored(width, left * CELL, right * CELL)
-        found = compute(picture[0][:, ys][:, :, xs][None].to(like))
-        _check_finite(found, f"at tile ({x * CELL}, {y * CELL})")
+        found = compute(picture[0][:, ys][:, :, xs].clamp(0, 1)[None].to(like))
+        _check_finite(found, f"at tile ({x * CELL}, {y * CELL})", like.dtype)
         if not len(whole):
             whole = found.new_empty(1, found.shape[1], rows, columns)
         inner = found[..., y - top : min(y + step, rows) - top, x - left : min(x + step, columns) - left]
@@ -195,13 +195,13 @@ def estimate_quality(
             progress(next(done), steps)
 
     found = []
-    for one in picture[:, :3].clamp(0, 1).split(1):
-        known = levels_and_detail(one.cpu().float()).to(like)
+    for one in picture[:, :3].split(1):
+        known = levels_and_detail(one.cpu().float().clamp(0, 1)).to(like)
         with torch.inference_mode():
             if isinstance(net, QualityEstimator):
                 features = _in_tiles(net.features, one, step, context, like, reached)
                 found.append(torch.cat(net.scores_and_kinds(net.judge(features, known)), 1).cpu())
-                _check_finite(found[-1], "for a picture")
+                _check_finite(found[-1], "for a picture", like.dtype)
             else:
                 found.append(_in_tiles(lambda part, known=known: net(part, known), one, step, context, like, reached).cpu())
     cells = torch.cat(found)

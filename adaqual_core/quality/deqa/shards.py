@@ -150,7 +150,7 @@ def open_shards(path: Path) -> Shards:
         expected = {key: tuple(value.shape) for key, value in DeqaNet(config).state_dict().items()}
     lacking = sorted(set(expected) - set(found))
     if lacking:
-        raise CheckpointError(f"{start}: lacks {listed(sorted(lacking))}; download it and its config.json again")
+        raise CheckpointError(f"{start}: lacks {listed(lacking)}; download it and its config.json again")
     wrong = sorted(key for key in found if key not in expected or found[key][0] != expected[key])
     if wrong:
         key = wrong[0]
