@@ -149,9 +149,11 @@ def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Nam
     """The rows that workers make of ``pieces``, as they come.
 
     A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options and the number of
-    threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives no row.
+    threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives no row. Raises
+    RuntimeError where workers cannot be started at all.
     """
     import ray.data
+    from ray.exceptions import RayError
     from ray.util.annotations import RayDeprecationWarning
 
     with warnings.catch_warnings():
@@ -165,7 +167,13 @@ def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Nam
             max_task_retries=RETRIES,
             **pool.share,
         )
-    yield from rows.iter_rows()
+    try:
+        yield from rows.iter_rows()
+    except RayError as problem:
+        raise RuntimeError(
+            f"--cluster: the cluster started no worker that lives ({problem}); if Ray says that all references were removed, one side "
+            "uses token authentication and the other does not: set RAY_AUTH_MODE alike on every machine, and copy ~/.ray/auth_token"
+        ) from None
 
 
 class PictureWorker:

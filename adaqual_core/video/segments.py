@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import av
 from av import VideoFrame
 from av.video.frame import PictureType
 from torch import Tensor
@@ -24,7 +23,8 @@ from ..errors import PictureError
 from ..pictures.replacing import replace_file
 from ..sampling.settings import Preview
 from .clip import Chain, Shot, look, read_shot, restore_frame, write_shot
-from .container import Clip, Encoding, add_picture, check_target, frames_in, opened, read_clip
+from .container import Clip, frames_in, opened, read_clip
+from .encoding import Encoding, add_picture, check_target, segment
 from .joining import join_segments
 from .pixels import as_format, frame_of, picture_of
 
@@ -39,7 +39,7 @@ that is being restored, None when one is finished."""
 @dataclass(frozen=True)
 class ClipReport:
     """What was done to a clip: number of frames, mean quality found before (1 to 5), 64 px tiles in all and run, and a line for
-    each stream that could not be carried over."""
+    each thing in the source that was not carried over or not restored."""
 
     frames: int
     mean_quality_before: float
@@ -55,7 +55,7 @@ Result = tuple[VideoFrame, ClipReport, Shot]
 @dataclass(frozen=True)
 class Parts:
     """A clip that is being restored into the file ``target``: its ``encoding``, the ``folder`` of its segments, and a line for
-    each stream that cannot be carried over."""
+    each thing in the source that cannot be carried over."""
 
     clip: Clip
     encoding: Encoding
@@ -136,13 +136,13 @@ def join_parts(parts: Parts) -> ClipReport:
     :class:`PictureError`. The folder of segments goes."""
     reports = _finished(parts.folder)
     segments = [_segment(parts.folder, number) for number in range(len(reports))]
-    join_segments(parts.clip, parts.encoding, segments, parts.target)
+    cut_off = join_segments(parts.clip, parts.encoding, segments, parts.target)
     shutil.rmtree(parts.folder)
-    return replace(joined_reports(reports), left_out=parts.left_out)
+    return replace(joined_reports(reports), left_out=(*parts.left_out, *cut_off))
 
 
 def _segment(folder: Path, number: int) -> Path:
-    return folder / f"{number:06d}.nut"
+    return folder / f"{number:06d}.segment"
 
 
 def _memory(folder: Path, number: int) -> Path:
@@ -223,7 +223,7 @@ def _write_segment(parts: Parts, results: Iterable[Result], number: int) -> None
     """Encode frames into a segment, which appears whole or not at all, after its report and memory beside it."""
     path, reports, remembered = _segment(parts.folder, number), [], Shot()
     partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")  # of its own: a worker thought dead may still be writing
-    with av.open(str(partial), "w", format="nut") as container:
+    with segment(parts.encoding, parts.clip, partial) as container:
         stream = add_picture(container, parts.clip, parts.encoding)
         for frame, report, shot in results:
             remembered = shot
