@@ -157,7 +157,7 @@ def test_a_file_that_kills_every_worker_is_given_up_and_stops_no_other(address, 
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"number": batch["number"]}
 
-    monkeypatch.setattr(cluster_module, "RETRIES", 0)
+    monkeypatch.setattr(cluster_module, "TRIES", 1)
     with cluster_module.connected(address):
         pool = cluster_module.Pool(2, 1, 0)
         rows = cluster_module.worked(Suicidal, [{"number": number} for number in range(4)], None, pool)

@@ -25,8 +25,11 @@ from .jobs import Job
 from .messages import UsageError, message_of
 from .work import Outcome, Work, attempted, open_work, restore_file
 
-RETRIES = 3
-"""How often a file is given out again whose worker died: one that kills every worker must not be tried for ever."""
+ROUNDS, TRIES = 2, 2
+"""How often a file is given out whose worker dies: that many tries in each round, because one that kills every worker must not be
+tried for ever. The second round is for files of a machine that died: until the cluster has noticed that, which takes half a
+minute, Ray counts every failure to reach it as a try.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def connected(address: str) -> Iterator[None]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.max_errored_blocks = -1  # a file that kills every worker is reported as failed and stops nothing else
-        context.max_consecutive_actor_init_deaths = RETRIES
+        context.max_consecutive_actor_init_deaths = ROUNDS * TRIES
         context.execution_no_progress_timeout_s = -1  # a large picture may take longer than Ray Data waits
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         yield
@@ -148,31 +151,40 @@ def _try_out(args: argparse.Namespace, cores: int) -> None:
 def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
     """The rows that workers make of ``pieces``, as they come.
 
-    A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options and the number of
-    threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives no row. Raises
-    RuntimeError where workers cannot be started at all.
+    A piece is a row with a ``number`` of its own, which the row that is made of it has too, and is given out alone. ``worker`` is
+    constructed once in each process with the options and the number of threads, and is called with one piece as a batch of one
+    row. A piece whose workers died in all tries of all rounds gives no row. Raises RuntimeError where no worker can be started.
     """
+    ahead = {piece["number"]: dict(piece) for piece in pieces}
+    for _ in range(ROUNDS):
+        for row in _given_out(worker, list(ahead.values()), args, pool) if ahead else ():
+            del ahead[row["number"]]
+            yield row
+
+
+def _given_out(worker: type, pieces: list[dict[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
+    """One round of :func:`worked`."""
     import ray.data
     from ray.exceptions import RayError
     from ray.util.annotations import RayDeprecationWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_task_retries, which nothing else replaces in Ray 2.60
-        rows = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
+        rows = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
             worker,
             compute=ray.data.ActorPoolStrategy(size=min(pool.size, len(pieces)), max_tasks_in_flight_per_actor=1),
             batch_size=1,
             fn_constructor_args=(args, pool.cores),
             max_restarts=-1,
-            max_task_retries=RETRIES,
+            max_task_retries=TRIES - 1,
             **pool.share,
         )
     try:
         yield from rows.iter_rows()
     except RayError as problem:
         raise RuntimeError(
-            f"--cluster: the cluster started no worker that lives ({problem}); if Ray says that all references were removed, one side "
-            "uses token authentication and the other does not: set RAY_AUTH_MODE alike on every machine, and copy ~/.ray/auth_token"
+            f"--cluster: no worker stays alive ({problem}); where Ray says that references were removed, this process and the "
+            "cluster differ in token authentication: set RAY_AUTH_MODE alike on every machine"
         ) from None
 
 
@@ -211,5 +223,5 @@ def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterat
     for row in worked(PictureWorker, pieces, options, pool):
         yield missing.pop(row["number"]), Outcome(**json.loads(row["outcome"]))
     for job in missing.values():
-        problem = f"{job.header.path}: the worker that restored it died {RETRIES + 1} times, perhaps for want of memory"
+        problem = f"{job.header.path}: the worker that restored it died {ROUNDS * TRIES} times, perhaps for want of memory"
         yield job, Outcome(None, problem=f"{problem}; restore it alone, or with a smaller --tile")

@@ -18,7 +18,7 @@ from ..video.command import tell_clip, work_of
 from ..video.segments import Parts, join_parts, missing_segments, open_parts, remember_segments, restore_segments
 from .chain import peak_rss_mb
 from .clip import chain_of, decisive_files
-from .cluster import RETRIES, find_pool, on_one_worker, open_on_worker, whole_paths, worked
+from .cluster import ROUNDS, TRIES, find_pool, on_one_worker, open_on_worker, whole_paths, worked
 from .jobs import ClipJob
 from .messages import message_of
 from .work import Outcome
@@ -74,7 +74,7 @@ def restore_clip_on_cluster(job: ClipJob, args: argparse.Namespace) -> Outcome:
     parts, count, steps = on_one_worker(_remember, options, pool.cores, source, target, pool=pool)
     ahead = dict(enumerate(pieces_of(missing_segments(parts, count), pool.size)))
     pieces = [{"number": number, "parts": parts, "first": piece.start, "stop": piece.stop} for number, piece in ahead.items()]
-    problem = f"a worker died {RETRIES + 1} times, perhaps for want of memory; try a smaller --tile"
+    problem = f"a worker died {ROUNDS * TRIES} times, perhaps for want of memory; try a smaller --tile"
     done = count - sum(map(len, ahead.values()))
     with tqdm(desc=job.source.name, total=count, initial=done, unit="segment", leave=False, disable=None) as bar:
         for row in worked(ClipWorker, pieces, options, pool) if pieces else ():

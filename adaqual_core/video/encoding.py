@@ -36,6 +36,9 @@ _ENCODERS = {
 }
 """The encoder for each codec, with options that lose next to nothing (x264's 16 is hard to tell from the source)."""
 
+_OPAQUE = ("vp9", "hevc")
+"""Codecs whose encoders take transparency, though it gets lost here: it does not lie in the packets that segments hold."""
+
 _LOSSES = {
     PixFmtLoss.RESOLUTION: "resolution of colour",
     PixFmtLoss.DEPTH: "bits",
@@ -71,7 +74,7 @@ def choose_encoding(clip: Clip, target: Path) -> Encoding:
             continue
         name, options = _ENCODERS[codec]
         try:
-            formats = [one.name for one in Codec(name, "w").video_formats or ()]
+            formats = [one.name for one in Codec(name, "w").video_formats or () if codec not in _OPAQUE or not has_alpha(one)]
             encoding = Encoding(name, _nearest(clip.pixel_format, formats), options)
             for container in (_opened(io.BytesIO(), WRITTEN[target.suffix.lower()], {}), segment(encoding, clip, io.BytesIO())):
                 with container:
