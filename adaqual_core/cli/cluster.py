@@ -48,7 +48,7 @@ class Pool:
 
 def _check_answer(address: str) -> None:
     """Raise OSError where an address with a port does not answer within five seconds; Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
@@ -57,8 +57,14 @@ def _check_answer(address: str) -> None:
 def connected(address: str) -> Iterator[None]:
     """Connect this process to the Ray cluster at an address, or to a new one on this machine where it is ``local``.
 
-    Raises RuntimeError where Ray is not installed or no cluster answers.
+    Raises RuntimeError where Ray is not installed or no cluster answers, and UsageError for an address of Ray's client, through
+    which Ray Data hands out no work.
     """
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--cluster: {address}: Ray Data does not work through Ray's client; run the command on a machine of the "
+            "cluster and give auto"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -120,6 +126,21 @@ def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
     return whole
 
 
+def shared_files(args: argparse.Namespace) -> list[Path]:
+    """The files and folders of the options that are there on this machine, and must be on every other one."""
+    return [value for value in vars(args).values() if isinstance(value, Path) and value.exists()]
+
+
+def check_shared(paths: Sequence[Path]) -> None:
+    """Raise RuntimeError in a worker's process on whose machine one of the paths does not exist."""
+    for path in paths:
+        if not path.exists():
+            raise RuntimeError(
+                f"--cluster: {path}: is not there on the worker {socket.gethostname()}; put it into a folder that every machine "
+                "has at the same path"
+            )
+
+
 def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
     """The models and settings of the options in a worker's process, which computes with ``cores`` threads from then on."""
     torch.set_num_threads(cores)
@@ -128,8 +149,10 @@ def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
     return open_work(args, open_device(args.device))
 
 
-def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
+def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool, meanwhile: Callable[[], None] = lambda: None) -> Any:
     """What a function of these values gives on one worker. What it raises there is raised here.
+
+    ``meanwhile`` is called here twice a second until the worker is done.
 
     Raises RuntimeError where no worker can run it, for example because the package is missing on its machine.
     """
@@ -137,14 +160,22 @@ def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
     from ray.exceptions import RayError, RayTaskError
 
     try:
-        return ray.get(ray.remote(**pool.share)(task).remote(*values))
+        answer = ray.remote(**pool.share)(task).remote(*values)
+        while not ray.wait([answer], timeout=0.5)[0]:
+            meanwhile()
+        return ray.get(answer)
     except RayTaskError as problem:
-        raise problem.cause from None
+        said = str(problem.cause).strip()
+        if "failed to import" not in said:
+            raise problem.cause from None
+        failed = said.splitlines()[-1]  # the last line of a worker's traceback
     except RayError as problem:
-        raise RuntimeError(f"--cluster: no worker can start ({problem}); install the same packages on every machine") from None
+        failed = str(problem)
+    raise RuntimeError(f"--cluster: no worker can start ({failed}); install the same packages on every machine")
 
 
-def _try_out(args: argparse.Namespace, cores: int) -> None:
+def _try_out(args: argparse.Namespace, cores: int, shared: Sequence[Path]) -> None:
+    check_shared(shared)
     open_on_worker(args, cores)
 
 
@@ -217,7 +248,7 @@ def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterat
     if not jobs:
         return
     pool, options = find_pool(args.cluster, args.device), whole_paths(args)
-    on_one_worker(_try_out, options, pool.cores, pool=pool)
+    on_one_worker(_try_out, options, pool.cores, shared_files(options), pool=pool)
     missing = dict(enumerate(jobs))
     pieces = [{"number": number, "job": _with_whole_paths(job)} for number, job in missing.items()]
     for row in worked(PictureWorker, pieces, options, pool):

@@ -78,11 +78,24 @@ def restore_clip(
     return join_parts(parts)
 
 
+def parts_folder(target: Path) -> Path:
+    """The folder in which the segments of a clip lie until it is whole."""
+    return target.with_name(f".{target.name}.parts")
+
+
+def judged_segments(folder: Path) -> int:
+    """Return how many segments have been judged without a gap from the first one on: their memories lie in the folder."""
+    count = 0
+    while _memory(folder, count).is_file():
+        count += 1
+    return count
+
+
 def open_parts(source: Path, target: Path, work: dict[str, str]) -> Parts:
     """Check source and target, and make the folder of segments; arguments and errors as for :func:`restore_clip`."""
     clip = read_clip(source)
     encoding, left_out = check_target(clip, target)
-    folder = target.with_name(f".{target.name}.parts")
+    folder = parts_folder(target)
     _prepare(folder, clip, encoding, work)
     return Parts(clip, encoding, target, folder, tuple(left_out))
 
@@ -110,9 +123,7 @@ def remember_segments(chain: Chain, parts: Parts) -> int:
     Any segments can then be restored at the same time, each from the memory of the one before, as if they had been restored one
     after the other. A run that was stopped goes on behind the last memory.
     """
-    count = 0
-    while _memory(parts.folder, count).is_file():
-        count += 1
+    count = judged_segments(parts.folder)
     shot = _shot_before(parts.folder, count)
     frames = 0
     for frames, (_, _, picture) in enumerate(_pictures(parts, count * FRAMES), 1):
