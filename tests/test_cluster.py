@@ -9,13 +9,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -36,8 +33,9 @@ PICTURES = 9
 AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 
-def node(cores: int) -> dict[str, Any]:
-    """Arguments of a small node.
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a cluster of two cores, without the token that Ray may have left in this user's home.
 
     Its agents get their ports from here: Ray gives up after 15 seconds where they choose themselves and the machine is busy.
     """
@@ -46,26 +44,13 @@ def node(cores: int) -> dict[str, Any]:
         for one in sockets:
             one.bind(("", 0))
         ports = {name: one.getsockname()[1] for name, one in zip(AGENTS, sockets, strict=True)}
-    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False, "include_log_monitor": False}
-    return small | ports | {"num_cpus": cores}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A cluster of two cores, without the token that Ray may have left in this user's home: drivers must do as it does."""
+    small = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False, "include_log_monitor": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_worker_niceness", "0")  # as fast as everything else, where the machine is busy
-        found = Cluster(initialize_head=True, head_node_args=node(2))
-        yield found
+        found = Cluster(initialize_head=True, head_node_args=small | ports)
+        yield found.address
         found.shutdown()
-
-
-@pytest.fixture(scope="module")
-def address(cluster) -> Iterator[str]:
-    """The address of a cluster of two cores."""
-    yield cluster.address
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +83,13 @@ def adaqual(shelf, capsys, monkeypatch) -> Iterator[Callable[..., tuple[int, str
     torch.set_num_threads(threads)
 
 
-def workers() -> dict[int, float]:
-    """The processes of this machine's cluster that restore, with the seconds that each has worked."""
+def busiest_worker() -> int | None:
+    """The process of this machine's cluster that has worked longest on restoring; None where there is none yet."""
     found = {}
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
             if "MapWorker" in " ".join(process.cmdline()):
                 found[process.pid] = process.cpu_times().user
-    return found
-
-
-def busiest_worker() -> int | None:
-    """The process that has worked longest on restoring; None where there is none yet."""
-    found = workers()
     return max(found, key=found.get, default=None)
 
 
@@ -219,42 +198,3 @@ def test_what_a_worker_lacks_is_named(address, tmp_path, monkeypatch):
             cluster_module.on_one_worker(only_here.answer, pool=pool)
         with pytest.raises(RuntimeError, match="/nowhere/model: is not there on the worker .*folder that every machine has"):
             cluster_module.on_one_worker(cluster_module.check_shared, [Path("/nowhere/model")], pool=pool)
-
-
-def driver(shelf: Path, output: str, address: str) -> subprocess.Popen:
-    """The command line as a process of its own, in another working folder than the workers', with relative paths."""
-    models = ["--model", "model.safetensors", "--assessor", "assessor.safetensors", "--device", "cpu"]
-    command = [sys.executable, "-m", "adaqual_core", "restore", *models, "--cluster", address, "in", output]
-    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=shelf, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
-    """Wait until ``condition`` holds; fail where it does not."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_an_interrupt_leaves_whole_files_and_no_workers(adaqual, address, shelf):
-    running = driver(shelf, "stopped", address)
-    wait_until(lambda: list(shelf.glob("stopped/*.png")))
-    running.send_signal(signal.SIGINT)
-    out, _ = running.communicate(timeout=60)
-    assert running.returncode == 130 and out.splitlines()[-1] == "adaqual: interrupted", out
-    wait_until(lambda: not workers(), 30)
-    assert adaqual("in", "whole")[0] == 1  # one picture is cut off
-    stopped, whole = files(shelf / "stopped"), files(shelf / "whole")
-    assert stopped and stopped.items() <= whole.items()
-
-
-def test_every_picture_is_there_though_a_whole_machine_dies(adaqual, cluster, shelf):
-    second = cluster.add_node(**node(1))
-    running = driver(shelf, "survived", cluster.address)
-    wait_until(lambda: len(workers()) == 3 and len(list(shelf.glob("survived/*.png"))) >= 2)
-    cluster.remove_node(second, allow_graceful=False)
-    out, _ = running.communicate(timeout=300)
-    assert adaqual("in", "undisturbed")[0] == running.returncode == 1, out  # one picture is cut off
-    assert files(shelf / "survived") == files(shelf / "undisturbed") and len(files(shelf / "survived")) == PICTURES - 1
-    assert sum(line.startswith("survived/") for line in out.splitlines()) == PICTURES - 1
