@@ -1,10 +1,11 @@
-"""The bilateral grid's view: what the grid hears of the damage."""
+"""The bilateral grid: what it hears of the damage, and when it is used."""
 
 import pytest
 import torch
 
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.bilateral_grid import severity_where_present, view_of
+from adaqual_core.networks.tone import grid_gate
 
 
 def a_view(kinds: torch.Tensor) -> torch.Tensor:
@@ -30,3 +31,16 @@ def test_damage_of_a_part_is_as_severe_as_the_same_damage_everywhere(severity, s
     damage = torch.zeros(1, 1, 8, 8)
     damage[:, :, : 8 // share] = severity
     assert float(severity_where_present(damage)) == pytest.approx(severity, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_darkness_and_haze_change_the_tone(kind):
+    kinds = torch.zeros(1, len(KINDS), 6, 8)
+    kinds[:, KINDS.index(kind), 2:5] = 0.3
+    assert float(grid_gate(kinds)) == float(kind in ("low", "haze"))
+
+
+def test_faint_alarms_leave_the_tone_as_it_is():
+    kinds = torch.full((1, len(KINDS), 6, 8), 0.05)
+    assert float(grid_gate(kinds)) == 0
+    assert 0 < float(grid_gate(kinds * 2)) < 1
