@@ -120,7 +120,7 @@ def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
-    """Open the models and settings of the options in a worker's process, and let it compute with ``cores`` threads from then on."""
+    """Open the models and settings of the options in a worker's process, which computes with ``cores`` threads from then on."""
     torch.set_num_threads(cores)
     if args.max_megapixels is not None:
         allow_megapixels(args.max_megapixels)

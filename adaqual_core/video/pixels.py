@@ -34,7 +34,7 @@ def has_alpha(format: VideoFormat) -> bool:
 
 
 def as_format(frame: VideoFrame, name: str) -> VideoFrame:
-    """Return the frame in another pixel format of the same matrix and range, or the frame itself if it has that format already."""
+    """Return the frame in another pixel format of the same matrix and range, or the frame itself if it has that format."""
     if frame.format.name == name:
         return frame
     return frame.reformat(format=name, interpolation=_EXACT, dst_color_range=frame.color_range, threads=1)
