@@ -109,7 +109,9 @@ class Prompt:
 
 @float32_default()
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
-    """Return m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, and a smoothstep between."""
+    """Return m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, and a smoothstep
+    between.
+    """
     x = ((preserve - scores) / PRESERVE_RAMP).clamp(0, 1)
     return x * x * (3 - 2 * x)
 

@@ -42,7 +42,9 @@ def _first_line(problem: Exception) -> str:
 
 
 class _File:
-    """This class holds the tensors and the header of a golden file. What the file lacks is reported as :class:`CheckpointError`."""
+    """This class holds the tensors and the header of a golden file. What the file lacks is reported as
+    :class:`CheckpointError`.
+    """
 
     def __init__(self, path: Path):
         self.path = path

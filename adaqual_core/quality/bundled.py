@@ -43,7 +43,9 @@ class AssessorConfig:
 
 
 class _Residual(nn.Module):
-    """This block computes x + W2·GELU(W1·norm(x)), where W1 is a 3×3 convolution, depthwise and dilated if ``dilation`` is given."""
+    """This block computes x + W2·GELU(W1·norm(x)), where W1 is a 3×3 convolution, depthwise and dilated if ``dilation`` is
+    given.
+    """
 
     def __init__(self, width: int, operations, dilation: int = 0):
         super().__init__()
@@ -213,7 +215,9 @@ def estimate_quality(
 
 @float32_default()
 def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
-    """Return the embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    """Return the embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises
+    :class:`CheckpointError`.
+    """
     if kind_in(path) == QualityEstimator.file_kind:
         return build(path, *read(path, QualityEstimator.file_kind), QualityEstimator, EstimatorConfig, operations)
     return build(path, *read(path, "assessor"), AssessorNet, AssessorConfig, operations)

@@ -1,4 +1,6 @@
-"""This module finishes results of the first generation: it corrects detail window by window, then the tone of the whole picture."""
+"""This module finishes results of the first generation: it corrects detail window by window, then the tone of the whole
+picture.
+"""
 
 from collections.abc import Callable
 

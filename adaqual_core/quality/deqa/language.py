@@ -18,7 +18,9 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class _Multiway(nn.Module):
-    """This module applies two modules of one shape to x [B, T, W]: ``multiway.0`` to text and ``multiway.1`` to picture tokens."""
+    """This module applies two modules of one shape to x [B, T, W]: ``multiway.0`` to text and ``multiway.1`` to picture
+    tokens.
+    """
 
     def __init__(self, make):
         super().__init__()
