@@ -35,13 +35,15 @@ def make_pictures(folder: Path, count: int, side: int) -> None:
 
 
 def workers_seconds() -> float:
-    """Processor seconds of all worker processes below this one."""
+    """Return the processor seconds of all worker processes below this one."""
     found = [process for process in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(process.cmdline())]
     return sum(process.cpu_times().user + process.cpu_times().system for process in found)
 
 
 def measure(workers: int, source: Path, target: Path) -> dict[str, float]:
-    """Restore the folder ``source`` on a new cluster of ``workers`` cores; the figures that the module's text names."""
+    """Restore the folder ``source`` on a new cluster of ``workers`` cores, and return the figures that the module's text
+    names.
+    """
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": workers, "include_dashboard": False})
     args = parse(["restore", str(source), str(target), "--device", "cpu", "--cluster", cluster.address])
     began, times, peaks, computed = time.perf_counter(), [], [], 0.0

@@ -24,7 +24,7 @@ from .common import AdaQualAssessor, AdaQualModel, check_offered, offered, schem
 
 @dataclass(frozen=True)
 class Family:
-    """A family is one kind of model: its folder, the file that comes with the pack, endings of file names, and how a file is
+    """This class is one kind of model: its folder, the file that comes with the pack, endings of file names, and how a file is
     opened.
 
     ``open(path, device, offload, **options)`` returns a ModelPatcher that computes on ``device`` and rests on ``offload``. The
