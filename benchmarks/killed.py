@@ -22,6 +22,9 @@ from adaqual_core.pictures.writing import write_still
 
 ROOT = Path(__file__).resolve().parents[1]
 
+PICTURES, HEIGHT, WIDTH = 6, 400, 500
+"""How many pictures are restored, and their size in px."""
+
 
 def command(source: Path, target: Path, seed: int) -> list[str]:
     """Return the command line that restores a folder."""
@@ -58,8 +61,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as place:
         source, target, results = (Path(place) / name for name in ("in", "out", "results"))
         source.mkdir()
-        for number in range(6):
-            write_still(rng.integers(0, 256, (400, 500, 3), np.uint8), source / f"{number}.png")
+        for number in range(PICTURES):
+            write_still(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), source / f"{number}.png")
         originals, versions = contents(source), []
         for seed in (0, 1):
             start = time.monotonic()

@@ -12,7 +12,7 @@ damaged. Each is restored frame by frame and with a window of frames. Printed is
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -192,8 +192,8 @@ def measure(clip: MadeClip, frames: Tensor) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Measure and print."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure each clip before and after restoration, and print the table and the JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.video", description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER)
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR)
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--temporal", type=int, nargs="+", default=[TEMPORAL], help=f"frames of the window (default {TEMPORAL})")
     parser.add_argument("--frames", type=int, default=20, help="length of a clip (default 20)")
     parser.add_argument("--clip", nargs="+", help="only these, as pan-hazy")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     model = load_restorer(args.model).to(args.device)
     judge = partial(assess, open_assessor(args.assessor, args.device))
     wanted = [one for one in CLIPS if not args.clip or "-".join(one) in args.clip]
