@@ -10,7 +10,7 @@ from adaqual_core.grid import CELL
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.embedding import sinusoid
 from adaqual_core.networks.prompt_tokens import Guidance, PromptAttention
-from adaqual_core.networks.restorer import Denoiser, ResidualBlock, RestorerConfig, detail
+from adaqual_core.networks.restorer import Denoiser, ResidualBlock, RestorerConfig, seen_by_denoiser
 
 
 class GatedBlock(nn.Module):
@@ -84,7 +84,7 @@ class CoarseBody(nn.Module):
         guidance = Guidance(tokens, bias)
         condition = F.silu(about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype)))))
         noisy = self.precondition(noisy, alpha_cumprod)
-        seen = torch.cat((picture * 2 - 1, toned * 2 - 1, noisy * 4, detail(picture), detail(toned), 8 * (toned - picture)), 1)
+        seen = seen_by_denoiser(picture, toned, noisy)
         spread = F.interpolate(damage, scale_factor=CELL // 4, mode="bilinear", align_corners=False)
         x1 = self.intro(torch.cat((F.pixel_unshuffle(seen, 4), spread), 1).contiguous(memory_format=torch.channels_last))
         for block in self.before1:
