@@ -99,10 +99,6 @@ def read_recipe(path: Path) -> Recipe:
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
     schedule = recipe.schedule
-    if recipe.assessor is not None and not recipe.assessor.is_file():
-        raise ValueError(
-            f"{path}: assessor: no file {recipe.assessor}; train it first (recipes/assessor.toml), or remove the line"
-        )
     if recipe.scenes.size % 16 or schedule.crop % 16 or schedule.crop > recipe.scenes.size:
         raise ValueError(
             f"{path}: scenes.size {recipe.scenes.size}, schedule.crop {schedule.crop}; give multiples of 16, the crop no larger"

@@ -131,6 +131,8 @@ class RestorerTask:
     """This class says how the restorer is trained, measured and saved."""
 
     def __init__(self, recipe: Recipe, corpus: Path):
+        if recipe.assessor is not None and not recipe.assessor.is_file():
+            raise ValueError(f"assessor: no file {recipe.assessor}; train it first (recipes/assessor.toml), or remove the line")
         self.recipe = recipe
         sizes = dict(recipe.sizes)
         preset = PRESETS[sizes.pop("preset", "nano")]
