@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from small import RESTORER, assessor, denoiser, picture
+from small import assessor, denoiser, picture
 
 from adaqual_core import cli
 from adaqual_core.kinds import KINDS
-from adaqual_core.networks.restorer import Restorer, initialise
+from adaqual_core.networks.restorer import Restorer
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.bundled import load_assessor
@@ -23,8 +23,7 @@ from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import settings_for
 from adaqual_core.weight_files import save_model
 from adaqual_training import ablation
-from adaqual_training.held_out import GROUPS, held_out
-from adaqual_training.measure_restorer import CLEAN_BEST, measure
+from adaqual_training.held_out import GROUPS
 from adaqual_training.recipe import read_recipe
 from adaqual_training.restorer import RestorerTask
 from adaqual_training.ship import ship
@@ -104,16 +103,3 @@ def test_every_variant_is_a_restorer_that_differs_in_what_it_says(name, corpus):
     assert (set(network.state_dict()) != layers) == (name in ("without grid", "body: gated 4x4", "body: plain 4x4"))
     found = restored(network.eval().requires_grad_(False))
     assert found.shape == PIXELS.shape and bool(torch.isfinite(found).all())
-
-
-def test_a_restorer_that_changes_nothing_measures_no_gain_and_no_harm(corpus):
-    network = Restorer(RESTORER)
-    initialise(network, 0)
-    cases = list(held_out(corpus, read_recipe(RECIPES / "restorer.toml").scenes, 1))
-    found = measure(network.requires_grad_(False), cases, "kinds")
-    assert {group: found.values[group] for group in GROUPS} == dict.fromkeys(GROUPS, 0.0) | {"clean": CLEAN_BEST}
-    assert found.values["gain"] == found.values["worse"] == found.values["worst"] == found.score == 0
-    side = cases[0].scene["degraded"].shape[-1]
-    assert found.sheet.shape == (1, 3, 8 * side // 2, 3 * side // 2)
-    given, result, _ = found.sheet.chunk(3, 3)
-    assert torch.equal(given, result)
