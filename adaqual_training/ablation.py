@@ -27,7 +27,7 @@ from .run import Run
 
 
 class NoGrid(nn.Module):
-    """It takes the place of the bilateral grid and changes nothing."""
+    """This network takes the place of the bilateral grid and changes nothing."""
 
     def __init__(self, levels: int):
         super().__init__()
@@ -40,18 +40,22 @@ class NoGrid(nn.Module):
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table. ``loss``: fields of the loss settings that differ from the recipe's. ``change``: a function that
-    alters the new network."""
+    """This class is one row of the table. ``loss`` holds fields of the loss settings that differ from the recipe's, and
+    ``change`` alters the new network.
+    """
 
     loss: dict
     change: Callable[[Restorer], None] = lambda network: None
 
 
 def _without_grid(network: Restorer) -> None:
+    """Replace the bilateral grid of a new network by one that changes nothing."""
     network.grid = NoGrid(network.config.grid_levels)
 
 
 def _with_body(make: Callable) -> Callable[[Restorer], None]:
+    """Return a function that gives a new network the denoiser of ``make``, whose first output is zero."""
+
     def change(network: Restorer) -> None:
         torch.manual_seed(0)
         network.denoiser = make(network.config)

@@ -18,7 +18,7 @@ PRECISIONS = ("bfloat16", "float32")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network is trained (a recipe's table ``schedule``).
+    """This class says how long and how fast a network is trained (a recipe's table ``schedule``).
 
     ``seed``: seed of the first weights, the scenes and the noise. ``updates``: length of the run; the learning rate rises over
     ``warmup`` updates to ``rate`` and falls to zero along one cosine. ``batch``: samples in an update, over all processes
@@ -43,7 +43,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe: a network with its sizes, scenes, schedule and losses.
+    """This class is one recipe: a network with its sizes, scenes, schedule and losses.
 
     ``network``: "assessor" or "restorer". ``assessor``: file, relative to the working folder, of the assessor whose maps a
     restorer is told in a share of the samples. ``sizes``: fields of the network's configuration. ``loss``: fields of the
