@@ -58,7 +58,9 @@ TURNS = (
 
 @dataclass(frozen=True)
 class Reading:
-    """The server's resident memory in MB, the seconds since the first prompt, and whether all models had been unloaded."""
+    """This class holds the server's resident memory in MB, the seconds since the first prompt, and whether all models had been
+    unloaded.
+    """
 
     seconds: float
     megabytes: float

@@ -1,4 +1,4 @@
-"""Clips as files: what a file says of itself, and its frames in the order in which they are shown."""
+"""This module reads clip files: what a file says of itself, and its frames in the order in which they are shown."""
 
 import struct
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ _UNKEPT = {
     Type.DOVI_METADATA: "Dolby Vision",
     Type.A53_CC: "closed captions inside the picture",
 }
-"""What a frame can hold beside its pixels and no encoder here is given again, with its name for the user."""
+"""These are the things that a frame can hold beside its pixels and that get lost, each with its name for the user."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What is known of a clip before it is decoded.
+    """This class holds what is known of a clip before it is decoded.
 
     ``width`` and ``height`` in px; ``rate`` in frames per second; ``time_base`` in seconds; ``frames``: their number as far as
     the file tells, 0 if it does not; ``display``: the nine numbers of the matrix by which players turn or mirror it, as FFmpeg
@@ -54,7 +54,7 @@ class Clip:
 
 
 def opened(path: Path) -> InputContainer:
-    """The clip at ``path``, open for reading; raises :class:`PictureError`."""
+    """Open the clip at ``path`` for reading; raises :class:`PictureError`."""
     if not path.is_file():
         raise PictureError(f"{path}: no such file; give the path of a clip")
     try:
@@ -64,12 +64,14 @@ def opened(path: Path) -> InputContainer:
 
 
 def is_cover(stream: Stream) -> bool:
-    """Whether a stream is a single picture that stands for the file, as players show beside its name."""
+    """Return whether a stream is a cover: a single picture that players show for the file."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def main_stream(container: InputContainer) -> VideoStream:
-    """The stream that holds the moving picture: the first that is not a cover."""
+    """Return the stream that holds the moving picture, which is the first that is not a cover; raises :class:`PictureError` where
+    there is none.
+    """
     for stream in container.streams.video:
         if not is_cover(stream):
             return stream
@@ -85,7 +87,7 @@ def time_base_of(container: InputContainer) -> Fraction:
 
 
 def read_clip(path: Path) -> Clip:
-    """What the file at ``path`` says of itself and of its first frame; raises :class:`PictureError`."""
+    """Return what the file at ``path`` says of itself and of its first frame; raises :class:`PictureError`."""
     with opened(path) as container:
         stream = main_stream(container)
         first = next(frames_in(container, path), None)
@@ -128,7 +130,7 @@ def _unkept(stream: VideoStream, frame: VideoFrame) -> Iterator[str]:
 
 
 def frames_in(container: InputContainer, path: Path) -> Iterator[av.VideoFrame]:
-    """The frames of the moving picture, in the order in which they are shown, each with its time and matrix; raises
+    """Yield the frames of the moving picture in the order in which they are shown, each with its time and matrix; raises
     :class:`PictureError`.
 
     A matrix that the file does not name is BT.709 from 720 rows on and BT.601 below, as players assume. A frame that is not later

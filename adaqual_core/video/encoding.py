@@ -1,4 +1,4 @@
-"""How a restored clip is written: the encoder of its pictures, and copies of everything else that its file holds.
+"""This module writes restored clips: it chooses the encoder of the pictures, and copies everything else that the source holds.
 
 The picture is encoded as it came where an encoder for that exists: codec, pixel format (10 bit too), matrix, range, primaries,
 transfer, aspect ratio, rotation, frame rate and time base. Everything else is copied without decoding it: sound, subtitles,
@@ -56,7 +56,9 @@ _MIME_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "g
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pictures of a clip are encoded: FFmpeg's names of encoder and pixel format, and the encoder's options."""
+    """This class says how the pictures of a clip are encoded: FFmpeg's names of encoder and pixel format, and the encoder's
+    options.
+    """
 
     encoder: str
     pixel_format: str
@@ -64,7 +66,7 @@ class Encoding:
 
 
 def choose_encoding(clip: Clip, target: Path) -> Encoding:
-    """The encoding of the clip's own codec, or the nearest one that the target's format can hold.
+    """Return the encoding of the clip's own codec, or the nearest one that the target's format can hold.
 
     Every encoder is tried out on the clip's size, because some take only even numbers of rows. Raises :class:`PictureError`
     where none can be used.
@@ -87,13 +89,13 @@ def choose_encoding(clip: Clip, target: Path) -> Encoding:
 
 
 def _nearest(wanted: str, offered: list[str]) -> str:
-    """The pixel format that is ``wanted``, or the one of those ``offered`` that loses least of it."""
+    """Return the pixel format ``wanted`` if it is offered, otherwise the one of those ``offered`` that loses least of it."""
     found, _ = find_best_pix_fmt_of_list(offered, wanted, has_alpha(VideoFormat(wanted)))
     return wanted if found is None else found.name
 
 
 def written(source: InputContainer, target: Path, file: Path | io.BytesIO) -> OutputContainer:
-    """A container of the format that ``target`` names, open for writing into ``file`` what comes of ``source``.
+    """Open a container of the format that ``target`` names, to write into ``file`` what becomes of ``source``.
 
     No file appears before the first packet. FFmpeg's MP4 holds either a cover or tags of any name: a cover counts more.
     """
@@ -106,7 +108,7 @@ def written(source: InputContainer, target: Path, file: Path | io.BytesIO) -> Ou
 
 
 def segment(encoding: Encoding, clip: Clip, file: Path | io.BytesIO) -> OutputContainer:
-    """A container for a segment of the clip, open for writing. Its time stamps are exact.
+    """Open a container for a segment of the clip, for writing. Its time stamps are exact.
 
     NUT holds the pictures of all encoders here but ProRes, which goes into MOV.
     """
@@ -123,7 +125,7 @@ def _opened(file: Path | io.BytesIO, kind: str, options: dict[str, str]) -> Outp
 
 
 def add_picture(container: OutputContainer, clip: Clip, encoding: Encoding) -> VideoStream:
-    """The stream of the moving picture in a container that is written.
+    """Add the stream of the moving picture to a container that is open for writing, and return it.
 
     No frame is predicted from a later one (no B-frames), so that segments that were encoded separately follow each other without
     gaps; one thread encodes, so that the result does not depend on the machine.
@@ -144,8 +146,8 @@ def add_picture(container: OutputContainer, clip: Clip, encoding: Encoding) -> V
 
 
 def copied_streams(source: InputContainer, container: OutputContainer, target: Path) -> tuple[dict[int, Stream], list[str]]:
-    """Streams in ``container`` for all of ``source`` but the moving picture, by the source's index, and a line for each stream
-    that is left out or copied without being restored.
+    """Add to ``container`` a stream for each one of ``source`` but the moving picture. Return the new streams by the source's
+    index, and one line for each that is left out, or copied though it is a picture.
 
     Sound and subtitles that the format cannot hold raise :class:`PictureError`; covers that it cannot hold and data streams (time
     code, telemetry) are left out and named. Covers become attachments in Matroska, which knows no others.
@@ -193,7 +195,7 @@ def _other(target: Path) -> str:
 
 
 def copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterator[Packet]:
-    """The packets of the source's other streams, each assigned to its stream in the target.
+    """Yield the packets of the source's other streams, each assigned to its stream in the target.
 
     Packets without a time stamp cannot be written and are left out, except for covers.
     """
@@ -210,14 +212,16 @@ def copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterato
 
 
 def copied_tags(source: InputContainer, container: OutputContainer) -> None:
-    """Carry the clip's tags and chapters over, but for those that a format writes itself."""
+    """Copy the clip's tags and chapters, except for the tags that a format writes itself."""
     tags = {name: value for name, value in source.metadata.items() if name.lower() not in _OWN_TAGS}
     container.metadata.update(tags)
     container.set_chapters(source.chapters())
 
 
 def check_target(clip: Clip, target: Path) -> tuple[Encoding, list[str]]:
-    """How the clip will be encoded, and what will be left out; :class:`PictureError` for what ``target`` cannot hold."""
+    """Return how the clip will be encoded, and one line for each thing that will be left out. Raises :class:`PictureError`
+    unless ``target`` can be written and can hold the clip.
+    """
     if target.suffix.lower() not in WRITTEN:
         raise PictureError(f"{target}: clips are written as {', '.join(WRITTEN)}; end the name in one of these")
     if target.is_dir():

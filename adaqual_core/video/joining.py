@@ -1,4 +1,4 @@
-"""Joining the segments of a restored clip with what else its source holds: sound, subtitles, chapters, tags."""
+"""This module joins the segments of a restored clip with everything else its source holds: sound, subtitles, chapters, tags."""
 
 import heapq
 import os
@@ -45,7 +45,7 @@ def join_segments(clip: Clip, encoding: Encoding, segments: Sequence[Path], targ
 
 
 def _segment_packets(segments: Sequence[Path], last: Fraction) -> Iterator[Packet]:
-    """The packets of the segments, each lasting until the next one's time, the last one for ``last`` seconds."""
+    """Yield the packets of the segments. Each lasts until the time of the next one, the last one for ``last`` seconds."""
     before: Packet | None = None
     for path in segments:
         with av.open(str(path)) as container:
