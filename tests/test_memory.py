@@ -159,6 +159,14 @@ def restored(frames: list[Tensor], temporal: int) -> Tensor:
     return torch.cat(found)
 
 
+def test_a_ramp_of_exposure_that_is_known_to_be_undamaged_comes_back_bit_by_bit():
+    frames = [gain * view(3) for gain in (0.55, 0.7, 0.85, 1.0)]
+    steps, shot = Chain(denoiser(), lambda pixels: known_map(pixels, 5.0), PromptSettings(), RestoreSettings(), 3), Shot()
+    for frame in frames:
+        result, _, shot = restore_frame(steps, shot, frame)
+        assert torch.equal(result.picture, frame)
+
+
 def test_nothing_bleeds_over_a_cut():
     frames, others = clip(3), [view(9, i) for i in range(3)]
     assert torch.equal(restored(frames + others, 4)[3:], restored(others, 4))
