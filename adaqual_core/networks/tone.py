@@ -36,9 +36,9 @@ def grid_gate(kinds: Tensor) -> Tensor:
     """How much of the grid is used, [B, 1, 1, 1, 1] in [0, 1], for asked severities by kind [B, 8, h, w].
 
     What counts is :func:`severity_where_present` of darkness or haze, whichever is larger: up to 0.05, which may be a false alarm
-    of the assessor, the tone stays as it is, and from 0.2 on all of the grid is used. Rain and snow alone do not change it: streaks
-    and flakes make a picture brighter, and a grid that is told of them darkens it, by far too much where they are overestimated
-    (measured on Rain100L: docs/ablation.md).
+    of the assessor, the tone stays as it is, and from 0.2 on all of the grid is used. Rain and snow alone do not change the tone:
+    streaks and flakes make a picture brighter, and a grid that is told of them darkens it, by far too much where they are
+    overestimated (measured on Rain100L: docs/ablation.md).
     """
     strongest = severity_where_present(kinds[:, _TONAL]).amax(1, keepdim=True)
     x = ((strongest - _FAINT) / (_FULL - _FAINT)).clamp(0, 1)
