@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..video.command import tell_clip, work_of
+from ..video.command import decisive, tell_clip
 from ..video.segments import Parts, join_parts, missing_segments, open_parts, remember_segments, restore_segments
 from .chain import peak_rss_mb
 from .clip import chain_of, decisive_files
@@ -31,7 +31,7 @@ def _remember(args: argparse.Namespace, cores: int, source: Path, target: Path) 
     """Check the clip, judge its frames, and return its parts, the number of segments, and the number of diffusion steps."""
     work = open_on_worker(args, cores)
     chain = chain_of(work, args)
-    parts = open_parts(source, target, work_of(chain, decisive_files(work, args)))
+    parts = open_parts(source, target, decisive(chain, decisive_files(work, args)))
     return parts, remember_segments(chain, parts), chain.settings.steps
 
 
