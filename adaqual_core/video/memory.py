@@ -116,20 +116,18 @@ def remember(
     """Return the means of ``parts`` over the window that ends with ``picture`` [1, 3 or 4, H, W], and the memory for the next
     frame.
 
-    ``memory`` is that of the frame before, None for the first. ``temporal`` is at least 1. A shot whose first frame is blank
-    begins with a window of ``unknown``. While the exposure changes, ``fading`` (means before, parts now, whether it becomes
-    darker) gives what the window takes in.
+    ``memory`` is that of the frame before, None for the first. ``temporal`` is at least 1. A shot begins with a window that is
+    full of its first frame, or of ``unknown`` where that is blank: the second frame counts as little as every later one. While
+    the exposure changes, ``fading`` (means before, parts now, whether it becomes darker) gives what the window takes in.
     """
     seen = thumbnail(picture)
     if memory is None or is_cut(memory.thumbnail, seen):
-        frames = (unknown,) * temporal if is_blank(seen) else (parts,)
-    else:
-        frames = memory.frames
-        if is_blank(seen) or is_fading(memory.thumbnail, seen):
-            before = _means(frames)
-            frames = (before,) * (temporal - len(frames)) + frames  # a young window would let go at once
-            parts = fading(before, parts, bool(seen.mean() < memory.thumbnail.mean()))
-        frames = (*frames, parts)[-temporal:]
+        first = unknown if is_blank(seen) else parts
+        return first, Memory(seen, (first,) * temporal)
+    frames = memory.frames
+    if is_blank(seen) or is_fading(memory.thumbnail, seen):
+        parts = fading(_means(frames), parts, bool(seen.mean() < memory.thumbnail.mean()))
+    frames = (*frames[1:], parts)
     return _means(frames), Memory(seen, frames)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import av
 from av import VideoFrame
 from av.video.frame import PictureType
 from torch import Tensor
@@ -24,7 +23,8 @@ from ..errors import PictureError
 from ..pictures.replacing import replace_file
 from ..sampling.settings import Preview
 from .clip import Chain, Shot, look, read_shot, restore_frame, write_shot
-from .container import Clip, Encoding, add_picture, check_target, frames_in, opened, read_clip
+from .container import Clip, frames_in, opened, read_clip
+from .encoding import Encoding, add_picture, check_target, segment
 from .joining import join_segments
 from .pixels import as_format, frame_of, picture_of
 
@@ -39,7 +39,7 @@ that is being restored, None when one is finished."""
 @dataclass(frozen=True)
 class ClipReport:
     """This class says what was done to a clip: the number of frames, the mean quality before (1 to 5), how many 64 px tiles there
-    are and how many were run, and one line for each stream that could not be carried over.
+    are and how many were run, and one line for each thing in the source that was not carried over or not restored.
     """
 
     frames: int
@@ -56,7 +56,7 @@ Result = tuple[VideoFrame, ClipReport, Shot]
 @dataclass(frozen=True)
 class Parts:
     """This class describes a clip that is being restored into the file ``target``: its ``encoding``, the ``folder`` of its
-    segments, and one line for each stream that cannot be carried over.
+    segments, and one line for each thing in the source that cannot be carried over.
     """
 
     clip: Clip
@@ -80,11 +80,24 @@ def restore_clip(
     return join_parts(parts)
 
 
+def parts_folder(target: Path) -> Path:
+    """Return the folder in which the segments of a clip lie until it is whole."""
+    return target.with_name(f".{target.name}.parts")
+
+
+def judged_segments(folder: Path) -> int:
+    """Return how many segments have been judged without a gap from the first one on: their memories lie in the folder."""
+    count = 0
+    while _memory(folder, count).is_file():
+        count += 1
+    return count
+
+
 def open_parts(source: Path, target: Path, decisive: dict[str, str]) -> Parts:
     """Check source and target, and make the folder of segments; arguments and errors as for :func:`restore_clip`."""
     clip = read_clip(source)
     encoding, left_out = check_target(clip, target)
-    folder = target.with_name(f".{target.name}.parts")
+    folder = parts_folder(target)
     _prepare(folder, clip, encoding, decisive)
     return Parts(clip, encoding, target, folder, tuple(left_out))
 
@@ -112,9 +125,7 @@ def remember_segments(chain: Chain, parts: Parts) -> int:
     Any segments can then be restored at the same time, each from the memory of the one before, as if they had been restored one
     after the other. A run that was stopped goes on behind the last memory.
     """
-    count = 0
-    while _memory(parts.folder, count).is_file():
-        count += 1
+    count = judged_segments(parts.folder)
     shot = _shot_before(parts.folder, count)
     frames = 0
     for frames, (_, _, picture) in enumerate(_pictures(parts, count * FRAMES), 1):
@@ -139,14 +150,13 @@ def join_parts(parts: Parts) -> ClipReport:
     """
     reports = _finished(parts.folder)
     segments = [_segment(parts.folder, number) for number in range(len(reports))]
-    join_segments(parts.clip, parts.encoding, segments, parts.target)
+    cut_off = join_segments(parts.clip, parts.encoding, segments, parts.target)
     shutil.rmtree(parts.folder)
-    return replace(joined_reports(reports), left_out=parts.left_out)
+    return replace(joined_reports(reports), left_out=(*parts.left_out, *cut_off))
 
 
 def _segment(folder: Path, number: int) -> Path:
-    """Return the file of a segment's pictures."""
-    return folder / f"{number:06d}.nut"
+    return folder / f"{number:06d}.segment"
 
 
 def _memory(folder: Path, number: int) -> Path:
@@ -227,7 +237,7 @@ def _write_segment(parts: Parts, results: Iterable[Result], number: int) -> None
     """Encode frames into a segment, which appears whole or not at all, after its memory and its report."""
     path, reports, remembered = _segment(parts.folder, number), [], Shot()
     partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")  # of its own: a worker thought dead may still be writing
-    with av.open(str(partial), "w", format="nut") as container:
+    with segment(parts.encoding, parts.clip, partial) as container:
         stream = add_picture(container, parts.clip, parts.encoding)
         for frame, report, shot in results:
             remembered = shot
