@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..video.command import tell_clip, work_of
+from ..video.command import decisive, tell_clip
 from ..video.container import read_clip
 from ..video.segments import (
     FRAMES,
@@ -43,7 +43,7 @@ def _remember(args: argparse.Namespace, cores: int, shared: Sequence[Path], sour
     check_shared(shared)
     work = open_on_worker(args, cores)
     chain = chain_of(work, args)
-    parts = open_parts(source, target, work_of(chain, decisive_files(work, args)))
+    parts = open_parts(source, target, decisive(chain, decisive_files(work, args)))
     return parts, remember_segments(chain, parts), chain.settings.steps
 
 

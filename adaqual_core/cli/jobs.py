@@ -55,7 +55,7 @@ class Plan:
         return len(self.jobs) + len(self.clips) + len(self.failed)
 
     @property
-    def kinds(self) -> str:
+    def noun(self) -> str:
         """Return what messages call the files."""
         return "pictures and clips" if self.clips else "pictures"
 
@@ -246,7 +246,7 @@ def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
     """
     names = [*plan.failed, *failed]
     if names:
-        raise PictureError(f"{len(names)} of {plan.count} {plan.kinds} failed: {', '.join(names)}; {rest}")
+        raise PictureError(f"{len(names)} of {plan.count} {plan.noun} failed: {', '.join(names)}; {rest}")
 
 
 def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:

@@ -1,7 +1,7 @@
 """This module restores a clip file in segments, so that a killed run continues where it was.
 
 Each segment of 48 frames is encoded into a file of its own beside the target and is renamed when it is whole; what is remembered
-of its shot lies beside it. A run that finds whole segments of the same work goes on behind them. At the end the segments'
+of its shot lies beside it. A run that finds whole segments made in the same way continues after them. At the end the segments'
 packets and the source's other streams are written into the target, which appears whole or not at all. Memory does not depend on
 the clip's length.
 """
@@ -67,15 +67,15 @@ class Parts:
 
 
 def restore_clip(
-    chain: Chain, source: Path, target: Path, work: dict[str, str], progress: ClipProgress | None = None
+    chain: Chain, source: Path, target: Path, decisive: dict[str, str], progress: ClipProgress | None = None
 ) -> ClipReport:
     """Restore the clip ``source`` into the file ``target``.
 
-    ``work`` says in words what else decides the result (model, settings): segments of other work are thrown away. What
+    ``decisive`` says in words what else decides the result (model, settings): segments for which it differs are thrown away. What
     ``progress`` raises ends the run, which can be continued. Raises :class:`PictureError` before work starts for files that
     cannot be read or written, and later for clips that turn out damaged.
     """
-    parts = open_parts(source, target, work)
+    parts = open_parts(source, target, decisive)
     restore_segments(chain, parts, len(_finished(parts.folder)), progress=progress)
     return join_parts(parts)
 
@@ -93,12 +93,12 @@ def judged_segments(folder: Path) -> int:
     return count
 
 
-def open_parts(source: Path, target: Path, work: dict[str, str]) -> Parts:
+def open_parts(source: Path, target: Path, decisive: dict[str, str]) -> Parts:
     """Check source and target, and make the folder of segments; arguments and errors as for :func:`restore_clip`."""
     clip = read_clip(source)
     encoding, left_out = check_target(clip, target)
     folder = parts_folder(target)
-    _prepare(folder, clip, encoding, work)
+    _prepare(folder, clip, encoding, decisive)
     return Parts(clip, encoding, target, folder, tuple(left_out))
 
 
@@ -176,10 +176,10 @@ def _write_memory(shot: Shot, folder: Path, number: int) -> None:
     os.replace(partial, _memory(folder, number))
 
 
-def _prepare(folder: Path, clip: Clip, encoding: Encoding, work: dict[str, str]) -> None:
-    """Make the folder of segments, and empty it if it holds the segments of other work."""
+def _prepare(folder: Path, clip: Clip, encoding: Encoding, decisive: dict[str, str]) -> None:
+    """Make the folder of segments, and empty it if what decides their result has changed."""
     stat = clip.path.stat()
-    about = work | {"source": f"{clip.path.resolve()} {stat.st_size} {stat.st_mtime_ns}", "encoding": repr(encoding)}
+    about = decisive | {"source": f"{clip.path.resolve()} {stat.st_size} {stat.st_mtime_ns}", "encoding": repr(encoding)}
     note, text = folder / "work.json", json.dumps(about)
     try:
         if note.is_file() and note.read_text(encoding="utf-8") == text:
