@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adaqual_core.checks import check_picture
+from ..adaqual_core.checks import check_range
 from ..adaqual_core.prompt import restore_mask
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.placement import fitted
@@ -37,9 +37,7 @@ def _levels() -> io.Int.Input:
 
 
 def _one(image: Tensor, index: int) -> Tensor:
-    picture = frame(image, index if len(image) > 1 else 0)
-    check_picture(picture)
-    return picture
+    return frame(image, index if len(image) > 1 else 0)
 
 
 def _map_of(original: Tensor, quality: QualityMap) -> QualityMap:
@@ -235,6 +233,7 @@ class AdaQualScaleToMultiple(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, multiple: int) -> io.NodeOutput:
         """Scale frame by frame."""
+        check_range("multiple", multiple, 1, 256)
         image = checked_image("image", image)
         height, width = (max(multiple, side // multiple * multiple) for side in image.shape[1:3])
         if (height, width) == tuple(image.shape[1:3]):

@@ -6,6 +6,7 @@ from comfy.sd import CLIP
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adaqual_core.checks import check_range
 from ..adaqual_core.grid import severity_of
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import graded, latent_scores, merged
@@ -150,6 +151,8 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
         """Encode the text of the whole picture, and those of the bands that occur."""
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
+        check_range("strength_good", strength_good, 0, 10)
+        check_range("strength_bad", strength_bad, 0, 10)
         whole = global_text.strip()
         if not whole and min(strength_good, strength_bad) == 0:
             raise ValueError(
@@ -308,6 +311,9 @@ class AdaQualDenoiseMask(io.ComfyNode):
     @classmethod
     def execute(cls, samples: dict, quality: QualityMap, low: float, high: float, gamma: float) -> io.NodeOutput:
         """Grade the mask on the latent's cells."""
+        check_range("low", low, 0, 1)
+        check_range("high", high, 0, 1)
+        check_range("gamma", gamma, 0.1, 5)
         mask = graded(severity_of(latent_scores(quality, _latent(samples).shape)), low, high, gamma)
         if samples.get("noise_mask") is not None:
             mask = merged(mask, samples["noise_mask"].to("cpu", torch.float32))

@@ -188,7 +188,8 @@ def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, tempor
 
 
 def steady_maps(pictures: Iterable[Tensor], maps: Iterable[QualityMap], temporal: int) -> Iterator[QualityMap]:
-    """:func:`steady_map` for all frames of a clip in their order."""
+    """:func:`steady_map` for all frames of a clip in their order; ``temporal`` as :func:`check_temporal` demands."""
+    check_temporal(temporal)
     memory = None
     for picture, quality in zip(pictures, maps, strict=True):
         steady, memory = steady_map(memory, picture, quality, temporal)
@@ -196,7 +197,8 @@ def steady_maps(pictures: Iterable[Tensor], maps: Iterable[QualityMap], temporal
 
 
 def steady_prompts(pictures: Iterable[Tensor], prompts: Iterable[Prompt], temporal: int) -> Iterator[Prompt]:
-    """:func:`steady_prompt` for all frames of a clip in their order."""
+    """:func:`steady_prompt` for all frames of a clip in their order; ``temporal`` as :func:`check_temporal` demands."""
+    check_temporal(temporal)
     memory = None
     for picture, prompt in zip(pictures, prompts, strict=True):
         steady, memory = steady_prompt(memory, picture, prompt, temporal)

@@ -110,8 +110,7 @@ def check_wrong_images_are_refused_in_comfyuis_layout():
     }
     for message, image in wrong.items():
         for name, node in NODES.items():
-            if not (message == "holds NaN" and name == "Mask to Quality Map"):  # which reads sizes only
-                refused(message, lambda node=node, image=image: node(image))
+            refused(message, lambda node=node, image=image: node(image))
     refused("processed: shape", lambda: blended(good, good[0]))
     refused("image_2: shape", lambda: AdaQualBestPerRegion.execute(good, 3, good[0]))
 
