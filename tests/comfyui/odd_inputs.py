@@ -109,7 +109,7 @@ def check_wrong_images_are_refused_in_comfyuis_layout():
         "holds NaN": good / 0 * 0,
     }
     for message, image in wrong.items():
-        for name, node in NODES.items():
+        for node in NODES.values():
             refused(message, lambda node=node, image=image: node(image))
     refused("processed: shape", lambda: blended(good, good[0]))
     refused("image_2: shape", lambda: AdaQualBestPerRegion.execute(good, 3, good[0]))
