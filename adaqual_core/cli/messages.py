@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 
 class UsageError(ValueError):
@@ -9,8 +10,10 @@ class UsageError(ValueError):
 
 
 def _line(text: str) -> None:
+    """Write one line to stderr. Where that is full or closed nobody is there to hear it, and the work goes on."""
     encoding = sys.stderr.encoding or "utf-8"
-    print(" ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(" ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:

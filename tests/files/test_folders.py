@@ -71,7 +71,7 @@ def spoil(folder) -> list[str]:
     Image.fromarray(np.full((20, 20), np.nan, np.float32)).save(folder / "nan.tif")
     Image.fromarray(np.zeros((20, 20), np.int32)).save(folder / "deep.tif")
     os.symlink(folder / "nowhere.png", folder / "broken_link.png")
-    return ["cut.png", "deep.tif", "empty.jpg", "huge.png", "nan.tif", "text.png"]
+    return ["broken_link.png", "cut.png", "deep.tif", "empty.jpg", "huge.png", "nan.tif", "text.png"]
 
 
 def test_what_cannot_be_read_stops_nothing_and_is_listed(adaqual, tmp_path):
