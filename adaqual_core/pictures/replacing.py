@@ -23,8 +23,8 @@ def check_place(path: Path) -> None:
         raise PictureError(f"{path}: is write-protected; allow writing, or choose another name")
     if os.path.exists(path) and not os.path.isfile(path):
         raise PictureError(f"{path}: is a pipe or a device; give the name of a file")
-    real = Path(os.path.realpath(path)) if path.is_symlink() else path
-    if real.is_symlink():
+    real = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    if os.path.islink(real):
         raise PictureError(f"{path}: is a link that leads back to itself; remove it, or choose another name")
     place = real.parent
     while not os.path.exists(place) and place != place.parent:
@@ -81,7 +81,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
     A link stays one: what it points to is replaced. Raises OSError.
     """
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else path
     path.parent.mkdir(parents=True, exist_ok=True)
     new = _without_name(data, path.parent) or _with_name(data, path.parent)
     try:
