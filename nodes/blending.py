@@ -20,7 +20,7 @@ from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.steer.blend import align_all, aligned, best_per_region, blend
 from ..adaqual_core.visible import filled
 from .assessing import judged, ready
-from .common import AdaQualAssessor, AdaQualQuality, checked_image, frame, reporter, schema, stack
+from .common import AdaQualAssessor, AdaQualQuality, check_connected, checked_image, frame, reporter, schema, stack
 
 
 def _levels() -> io.Int.Input:
@@ -103,6 +103,7 @@ class AdaQualBlend(io.ComfyNode):
     @classmethod
     def execute(cls, original: Tensor, processed: Tensor, quality: QualityMap, preserve: float, levels: int) -> io.NodeOutput:
         """Blend frame by frame. The region that the processed pictures show is found in the first of them."""
+        check_connected(quality=(quality, QualityMap))
         original, processed = checked_image("original", original), checked_image("processed", processed)
         count = len(processed)
         for name, given in (("original", len(original)), ("quality", quality.batch)):
@@ -171,6 +172,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
     ) -> io.NodeOutput:
         """Judge and join picture by picture."""
         given = {"image_1": image_1, "image_2": image_2, "image_3": image_3, "image_4": image_4}
+        check_connected(image_1=(image_1, Tensor))
         versions = [checked_image(name, one) for name, one in given.items() if one is not None]
         if len(versions) == 1:
             versions = list(versions[0].split(1))

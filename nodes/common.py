@@ -82,6 +82,18 @@ def check_offered(**choices: tuple[object, Sequence[str]]) -> None:
         raise ValueError(answer)
 
 
+def check_connected(**given: tuple[object, type]) -> None:
+    """Raise ValueError, which names the input, unless each input's value (value, type) is of that type and not None.
+
+    ComfyUI lets nodes of other packs that give any type, such as switches, pass on nothing or something else.
+    """
+    for name, (value, kind) in given.items():
+        if value is None or not isinstance(value, kind):
+            raise ValueError(
+                f"{name}: {type(value).__name__} came through the connection; connect a node that gives what is needed"
+            )
+
+
 def checked_image(name: str, image: Tensor) -> Tensor:
     """Return an IMAGE [B, H, W, 1, 3 or 4] as [B, H, W, 3], or as [B, H, W, 4] with alpha; grey gets three equal channels.
 

@@ -11,7 +11,7 @@ from ..adaqual_core.grid import severity_of
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import graded, latent_scores, merged
 from ..adaqual_core.steer.text import DIRECTIVES, PRESERVE, band_masks, band_weights, compose_bands, describe
-from .common import AdaQualQuality, schema
+from .common import AdaQualQuality, check_connected, schema
 from .guider import QualityGuider
 
 _GAMMA = (
@@ -149,6 +149,7 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
         samples: dict | None = None,
     ) -> io.NodeOutput:
         """Encode the text of the whole picture, and those of the bands that occur."""
+        check_connected(quality=(quality, QualityMap))
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
         check_range("strength_good", strength_good, 0, 10)
@@ -261,6 +262,7 @@ class AdaQualGuider(io.ComfyNode):
         negative: list | None = None,
     ) -> io.NodeOutput:
         """Make the guider; it works when the sampler calls it."""
+        check_connected(model=(model, object), quality=(quality, QualityMap), positive=(positive, list))
         guider = QualityGuider(model, quality, low, high, gamma, preservation, preserve)
         guider.inner_set_conds({"positive": positive} | ({} if negative is None else {"negative": negative}))
         return io.NodeOutput(guider)
@@ -311,6 +313,7 @@ class AdaQualDenoiseMask(io.ComfyNode):
     @classmethod
     def execute(cls, samples: dict, quality: QualityMap, low: float, high: float, gamma: float) -> io.NodeOutput:
         """Grade the mask on the latent's cells."""
+        check_connected(samples=(samples, dict), quality=(quality, QualityMap))
         check_range("low", low, 0, 1)
         check_range("high", high, 0, 1)
         check_range("gamma", gamma, 0.1, 5)

@@ -20,7 +20,7 @@ from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL, written_suffix
 from .assessing import judged, namer_beside, ready
-from .common import assessor_input, model_input, reporter, schema, stop_if_cancelled, temporal_input
+from .common import assessor_input, check_connected, model_input, reporter, schema, stop_if_cancelled, temporal_input
 from .loaders import MODELS, open_network, use
 from .prompting import preserve_input
 from .restoration import judge_and_restore
@@ -99,6 +99,7 @@ class AdaQualRestoreVideo(io.ComfyNode):
         temporal: int = TEMPORAL,
     ) -> io.NodeOutput:
         """Restore a file as a stream, and frames that are in memory already as a batch."""
+        check_connected(video=(video, VideoInput))
         folder = Path(folder_paths.get_temp_directory())
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f"adaqual_{uuid.uuid4().hex}"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from inside import refused
 from pack.nodes import NODES
+from pack.nodes.video import AdaQualRestoreVideo
 from test_inside_environment import IMAGE, MASK, inputs_of
 
 NUMBERS = ("FLOAT", "INT")
@@ -53,3 +54,15 @@ def test_one_wrong_value_in_the_last_picture_is_found_before_work_starts(node, o
 @pytest.mark.parametrize("value", [[IMAGE], IMAGE.numpy(), "a.png", IMAGE.to_sparse(), MASK.to("meta")])
 def test_what_is_no_picture_is_refused_by_name(node, one, value):
     refused(f"{one.id}: ", lambda: run(node, one.id, value))
+
+
+WIRES = {"IMAGE", "MASK", "LATENT", "MODEL", "CLIP", "CONDITIONING", "ADAQUAL_MODEL", "ADAQUAL_QUALITY", "ADAQUAL_PROMPT"}
+
+
+@pytest.mark.parametrize("node, one", [case for case in cases(tuple(WIRES)) if not case.values[1].optional])
+def test_a_switch_that_passes_on_nothing_is_refused_by_name(node, one):
+    refused(f"{one.id}: ", lambda: run(node, one.id, None))
+
+
+def test_a_video_that_is_none_is_refused_by_name():
+    refused("video: NoneType came through the connection", lambda: AdaQualRestoreVideo.execute(None, 1.0, 4.5, 0, 1))
