@@ -68,10 +68,10 @@ test: setup lint
 	@$(BIN)/pytest
 
 # COMFYUI_PATH may name a ComfyUI 0.3.64 that is there already, FLOOR_PYTHON a Python 3.10. NEWER lists tests of what needs newer
-# packages or Python: training, benchmarks, publishing, clips and clusters.
+# packages or Python: training, benchmarks, publishing, scripts, clips and clusters.
 FLOOR_PYTHON ?= 3.10
 FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
-NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_benchmark_generations.py tests/test_cluster.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py tests/test_video.py
+NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_benchmark_generations.py tests/test_cluster.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py tests/test_scripts.py tests/test_video.py
 
 test-floor: venv browser
 	@test -d "$(FLOOR_APP)" || git clone -q --depth 1 --branch v0.3.64 https://github.com/comfyanonymous/ComfyUI .floor/ComfyUI

@@ -1,4 +1,5 @@
-"""Where one version of a picture lies in another: whole at some scale, a centre crop, or with a margin added (our definition).
+"""This module finds where one version of a picture lies in another: the whole at some scale, a centre crop, or the whole with a
+margin added (our definition).
 
 Autoencoders of diffusion models crop what they encode to multiples of 8 to 64 px around the centre (ComfyUI's VAE Encode: the
 remainder of each side, halved and rounded down, goes at the top and left). Other nodes scale to such multiples, pad to them, or
@@ -35,7 +36,7 @@ _COMPARED = 2**18
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle in px of a picture, which may reach beyond it."""
+    """This class is a rectangle in px of a picture. It may reach beyond the picture."""
 
     top: float
     left: float
@@ -43,12 +44,12 @@ class Region:
     width: float
 
     def within(self, other: "Region", size: tuple[int, int]) -> "Region":
-        """This region in px of a version of the picture that shows ``other`` and has ``size`` (height, width) px."""
+        """Return this region in px of a version of the picture that shows ``other`` and has ``size`` (height, width) px."""
         rows, columns = size[0] / other.height, size[1] / other.width
         return Region((self.top - other.top) * rows, (self.left - other.left) * columns, self.height * rows, self.width * columns)
 
     def excess(self, size: tuple[int, int]) -> float:
-        """Largest part of a side of a picture of ``size`` that this region lacks or adds."""
+        """Return the largest part of a side of a picture of ``size`` that this region lacks or adds."""
         return max(abs(self.height / size[0] - 1), abs(self.width / size[1] - 1))
 
 
@@ -58,19 +59,19 @@ def size_of(picture: Tensor) -> tuple[int, int]:
 
 
 def whole(size: tuple[float, float]) -> Region:
-    """All of a picture of that height and width."""
+    """Return the region that is all of a picture of ``size`` (height, width) px."""
     return Region(0, 0, *size)
 
 
 def proportional(size: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two sizes (height, width) differ by one factor, to within a pixel of the smaller."""
+    """Return whether two sizes (height, width) differ by one factor, to within a pixel of the smaller size."""
     small, large = sorted((size, other))
     factors = [(b / (a + 1), b / max(a - 1, 0.5)) for a, b in zip(small, large, strict=True)]
     return max(low for low, _ in factors) <= min(high for _, high in factors)
 
 
 def _integral(size: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether one of two sizes is a whole multiple of the other."""
+    """Return whether one of two sizes is a whole multiple of the other."""
     for (a, b), (c, d) in ((size, other), (other, size)):
         if c % a == 0 and d % b == 0 and c // a == d // b:
             return True
@@ -78,7 +79,7 @@ def _integral(size: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def _crops(size: tuple[int, int]) -> Iterator[Region]:
-    """The centre crops of a picture of that size to multiples, smallest loss first."""
+    """Yield the centre crops of a picture of that size to multiples of 8, 16, 32 and 64 px, smallest loss first."""
     for multiple in MULTIPLES:
         inner = [side // multiple * multiple for side in size]
         if inner != list(size) and 0 not in inner:
@@ -86,7 +87,9 @@ def _crops(size: tuple[int, int]) -> Iterator[Region]:
 
 
 def _scaled_crops(size: tuple[int, int], other: tuple[int, int]) -> Iterator[Region]:
-    """The picture scaled to any size (its sides rounded), then cropped around the centre to the next smaller multiples of 8."""
+    """Yield the regions that remain if the picture is scaled to any size, with rounded sides, and then cropped around the centre
+    to the next smaller multiples of 8.
+    """
     long = 0 if size[0] > size[1] else 1
     if any(side % MULTIPLES[0] for side in other):
         return
@@ -100,12 +103,14 @@ def _scaled_crops(size: tuple[int, int], other: tuple[int, int]) -> Iterator[Reg
 
 
 def similar(size: tuple[int, int], other: tuple[int, int], part: float = _SLIGHT) -> bool:
-    """Whether the sides of two sizes differ by at most that part of the first and by less than 64 px."""
+    """Return whether the sides of two sizes differ by at most ``part`` of the first size and by less than 64 px."""
     return all(abs(a - b) <= min(part * a, max(MULTIPLES) - 1) for a, b in zip(size, other, strict=True))
 
 
 def _near(size: tuple[int, int], other: tuple[int, int], part: float) -> Iterator[Region]:
-    """The same px with at most ``part`` of a side, and less than 64 px, cut off or added: around, or at the bottom and right."""
+    """Yield the regions of the same scale that lack or add at most ``part`` of a side and less than 64 px: first evenly on both
+    sides, then at the bottom and right alone.
+    """
     if similar(size, other, part):
         top, left = ((a - b) // 2 if a >= b else -((b - a) // 2) for a, b in zip(size, other, strict=True))
         yield Region(top, left, other[0], other[1])
@@ -113,14 +118,15 @@ def _near(size: tuple[int, int], other: tuple[int, int], part: float) -> Iterato
 
 
 def _covering(size: tuple[int, int], other: tuple[int, int]) -> Region:
-    """The largest centred region with the proportions of ``other``: ComfyUI's scaling with crop "center"."""
+    """Return the largest centred region with the proportions of ``other``, which ComfyUI's scaling with crop "center" keeps."""
     factor = min(size[0] / other[0], size[1] / other[1])
     top, left = (round((side - part * factor) / 2) for side, part in zip(size, other, strict=True))
     return Region(top, left, size[0] - 2 * top, size[1] - 2 * left)
 
 
 def possible_regions(size: tuple[int, int], other: tuple[int, int], part: float = _SLIGHT) -> list[Region]:
-    """Regions of a picture of ``size`` (height, width) that a version of it of ``other`` px may show, most plausible first.
+    """Return the regions of a picture of ``size`` (height, width) that a version of it of ``other`` px may show, most plausible
+    first.
 
     Whole multiples come before other factors, crops to multiples before crops of any number of px, and the whole picture
     slightly stretched comes last. At most ``part`` of a side may lack or be added, unless crops to multiples explain more. The
@@ -145,7 +151,7 @@ def possible_regions(size: tuple[int, int], other: tuple[int, int], part: float 
 
 
 def sampled(field: Tensor, size: tuple[int, int], region: Region, rows: int, columns: int) -> Tensor:
-    """A field [B, N, h, w] over a picture of ``size``, sampled on rows × columns of one of its regions: [B, N, rows, columns].
+    """Return a field [B, N, h, w] over a picture of ``size`` as sampled on rows × columns of one region: [B, N, rows, columns].
 
     Values are interpolated between the field's cells, repeat beyond the picture, and stay within their range.
     """
@@ -158,12 +164,13 @@ def sampled(field: Tensor, size: tuple[int, int], region: Region, rows: int, col
 
 
 def _detail(grey: Tensor) -> Tensor:
-    """Detail of a few px of a grey picture [1, H, W]: what shows a shift, and stays when tone changes."""
+    """Return the detail of a few px of a grey picture [1, H, W]. It shows a shift, and a change of tone leaves it as it is."""
     return box_filter(grey, 1) - box_filter(grey, 8)
 
 
 def _agreement(original: Tensor, other: Tensor, region: Region) -> float:
-    """Correlation in [0, 1] of the detail of grey ``original`` [1, h, w] and ``other`` [1, H, W], if that shows this region.
+    """Return how well grey ``original`` [1, h, w] and ``other`` [1, H, W] agree if the latter shows this region: the correlation
+    of their detail, in [0, 1].
 
     They are compared at the coarser of their scales and at no more than _COMPARED px.
     """
@@ -184,7 +191,7 @@ def _agreement(original: Tensor, other: Tensor, region: Region) -> float:
 
 
 def region_shown(original: Tensor, other: Tensor) -> Region | None:
-    """The region of ``original`` [3 or 4, h, w] that ``other`` [3 or 4, H, W], a version of it, shows; None if there is none.
+    """Return the region of ``original`` [3 or 4, h, w] that its version ``other`` [3 or 4, H, W] shows; None if there is none.
 
     Of the possible regions the most plausible is taken, unless the contents agree clearly better in another. A version that
     lacks or adds more than an eighth of a side must also agree with the original, or it counts as another picture.
@@ -204,7 +211,7 @@ def region_shown(original: Tensor, other: Tensor) -> Region | None:
 
 @float32_default()
 def mask_on_picture(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask [B, h, w] as one of a picture of that size, [B, height, width], where it is the mask of a crop or of a padded copy.
+    """Return a mask [B, h, w] of a crop or of a padded copy as a mask [B, height, width] of a picture of that size.
 
     Outside a crop the mask is 0. A mask of any other size comes back as it is: it is meant for the whole picture, stretched.
     Contents cannot tell, so a crop that lacks more than an eighth of a side is not considered.

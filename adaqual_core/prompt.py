@@ -1,4 +1,5 @@
-"""The adaptive prompt: what a quality map asks of the denoiser, region by region (paper section 3, method.md section 3).
+"""This module builds the adaptive prompt: what a quality map asks of the denoiser, region by region (paper section 3, method.md
+section 3).
 
 A prompt does not depend on the model's weights: it holds severity and soft prompt length per cell, the severity of each kind of
 damage, the global statistics that condition the global prompt, and the restore mask. The networks turn it into tokens.
@@ -24,7 +25,7 @@ MAX_LENGTH = 16.0
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """An artist's controls over the prompt.
+    """This class holds an artist's controls over the prompt. ValueError is raised for values outside the ranges given here.
 
     ``gamma`` (0.1 to 5): complexity C = severity^gamma; below 1 mild damage already gets complex prompts.
     ``min_length``, ``max_length`` (0 to 16 tokens): prompt length at C = 0 and C = 1.
@@ -64,7 +65,8 @@ PRESERVE_RAMP = 0.5
 
 @dataclass(frozen=True)
 class Prompt:
-    """The adaptive prompt of B pictures; all fields are float32 on the CPU and [B, 1, h, w] on the cell grid unless said.
+    """This class is the adaptive prompt of B pictures. All fields are float32 on the CPU and [B, 1, h, w] on the cell grid unless
+    said.
 
     ``quality``: the map that it was built from. ``severity`` in [0, 1]: overall severity of the damage that is to go. ``length``:
     soft length of the local prompts in tokens. ``restore_mask`` in [0, 1]: 0 = keep the picture, 1 = restore it. ``statistics``
@@ -85,19 +87,21 @@ class Prompt:
     view: Tensor | None = None
 
     def pixel_mask(self, picture: int) -> Tensor:
-        """How far each pixel of one picture of the batch is restored, [H, W] in [0, 1]; 0 = it is kept."""
+        """Return how far each pixel of one picture of the batch is restored, [H, W] in [0, 1], 0 where it is kept."""
         if self.painted is not None:
             return self.painted[picture, 0]
         return pixel_mask(self.restore_mask[picture, 0], self.quality.height, self.quality.width)
 
     def block_mask(self, picture: int, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """The same for a block of the picture, [1, bottom − top, right − left]; it may reach beyond as far as the last cells."""
+        """Return :meth:`pixel_mask` for a block of the picture, [1, bottom − top, right − left]. The block may reach beyond the
+        picture as far as the last cells do.
+        """
         if self.painted is not None:
             return block_of(self.painted[picture], top, bottom, left, right)
         return block_mask(self.restore_mask[picture : picture + 1], top, bottom, left, right)
 
     def index(self, picture: int) -> "Prompt":
-        """The prompt of one picture of the batch."""
+        """Return the prompt of one picture of the batch."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         parts = {name: value[picture : picture + 1] for name, value in parts.items() if isinstance(value, Tensor)}
         return replace(self, quality=self.quality.index(picture) if self.quality.batch > 1 else self.quality, **parts)
@@ -105,7 +109,8 @@ class Prompt:
 
 @float32_default()
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
-    """m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, a smoothstep between them.
+    """Return m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, and a smoothstep
+    between.
 
     Raises ValueError for a ``preserve`` outside 1 to 5.
     """
@@ -115,12 +120,13 @@ def restore_mask(scores: Tensor, preserve: float) -> Tensor:
 
 
 def prompt_length(severity: Tensor, settings: PromptSettings) -> Tensor:
-    """Soft length in tokens of the local prompts at places of this severity, any shape: L_min + s^γ·(L_max − L_min)."""
+    """Return the soft length in tokens of the local prompts for severities of any shape: L_min + s^γ·(L_max − L_min)."""
     return settings.min_length + severity**settings.gamma * (settings.max_length - settings.min_length)
 
 
 def asked_damage(severity: Tensor, kinds: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """The damage that is to go when each kind is asked for by a factor (our definition).
+    """Return the overall severity and the severities by kind of the damage that is to go, if each kind is asked for by a factor
+    (our definition).
 
     ``severity`` [B, 1, h, w] and ``kinds`` [B, 8, h, w] in [0, 1]; ``factors`` [B or 1, 8] in [0, 1]. Severities by kind are
     multiplied by their factors; the overall severity keeps the share 1 − Π(1 − f·s) of 1 − Π(1 − s). It stays as it is where all
@@ -136,7 +142,9 @@ def asked_damage(severity: Tensor, kinds: Tensor, factors: Tensor) -> tuple[Tens
 
 @float32_default()
 def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings = PromptSettings()) -> Prompt:
-    """The adaptive prompt for pictures [B, 3 or 4, H, W] in [0, 1] and their quality map (one map may serve all B)."""
+    """Return the adaptive prompt for pictures [B, 3 or 4, H, W] in [0, 1] and their quality map; one map may serve all B. Raises
+    ValueError for a map of another picture, and for factors below 1 with a map that names no kinds of damage.
+    """
     check_picture(picture)
     if tuple(picture.shape[-2:]) != (quality.height, quality.width):
         raise ValueError(
@@ -175,7 +183,7 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
 
 
 def _painted_mask(quality: QualityMap, settings: PromptSettings, cell_mask: Tensor, share: Tensor | None) -> Tensor | None:
-    """The restore mask per pixel [B, 1, H, W] of a map that an artist painted, None for all others.
+    """Return the restore mask per pixel [B, 1, H, W] of a map that an artist painted, or None for all other maps.
 
     ``cell_mask`` [B, 1, h, w] is the restore mask per cell without the damage that was set through masks, and ``share`` [B, 1, h,
     w] the part of each cell's severity that is to go, None for all of it.

@@ -1,4 +1,4 @@
-"""``adaqual train --recipe FILE``: train the network of a recipe.
+"""This module is ``adaqual train --recipe FILE``: it trains the network of a recipe.
 
 A run is resumed from its folder, and a file named ``stop`` in that folder ends it cleanly. ``accelerate launch -m
 adaqual_training`` or torchrun runs the same recipe in several processes, on one machine or many.

@@ -1,13 +1,15 @@
 """``python -m adaqual_training.ablation`` measures what each part of the restorer is worth, at an equal number of updates.
 
 Every variant is trained from the same seed on the same scenes, with the recipe's schedule shortened to ``--updates`` (its cosine
-reaches zero there), and measured on the held-out pictures with the true maps at two steps.
+reaches zero there), and measured on the held-out pictures at two steps, with the true maps and with those of the recipe's
+assessor.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor
 from adaqual_core.networks.restorer import Restorer
 
 from .bodies import coarse, gated
-from .held_out import GROUPS
+from .held_out import GROUPS, Case
 from .measure_restorer import measure
 from .recipe import Recipe, read_recipe
 from .restorer import RestorerTask
@@ -25,7 +27,7 @@ from .run import Run
 
 
 class NoGrid(nn.Module):
-    """It takes the place of the bilateral grid and changes nothing."""
+    """This network takes the place of the bilateral grid and changes nothing."""
 
     def __init__(self, levels: int):
         super().__init__()
@@ -38,18 +40,22 @@ class NoGrid(nn.Module):
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table. ``loss``: fields of the loss settings that differ from the recipe's. ``change``: a function that
-    alters the new network."""
+    """This class is one row of the table. ``loss`` holds fields of the loss settings that differ from the recipe's, and
+    ``change`` alters the new network.
+    """
 
     loss: dict
     change: Callable[[Restorer], None] = lambda network: None
 
 
 def _without_grid(network: Restorer) -> None:
+    """Replace the bilateral grid of a new network by one that changes nothing."""
     network.grid = NoGrid(network.config.grid_levels)
 
 
 def _with_body(make: Callable) -> Callable[[Restorer], None]:
+    """Return a function that gives a new network the denoiser of ``make``, whose first output is zero."""
+
     def change(network: Restorer) -> None:
         torch.manual_seed(0)
         network.denoiser = make(network.config)
@@ -84,6 +90,11 @@ def shortened(recipe: Recipe, updates: int, loss: dict) -> Recipe:
     return replace(recipe, schedule=schedule, loss=recipe.loss | loss)
 
 
+def with_true_map(case: Case) -> Case:
+    """Return a held-out case without the assessor's estimates, so that it is measured with its true map."""
+    return replace(case, scene={name: tensor for name, tensor in case.scene.items() if name != "estimated"})
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and measure the variants that are named, and print a table; each row is also written to table.jsonl."""
     parser = argparse.ArgumentParser(prog="python -m adaqual_training.ablation", description=__doc__)
@@ -101,12 +112,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         variant.change(task.network)
         run = Run(recipe, task, args.corpus, args.run / name.replace(" ", "-").replace(":", ""), args.device)
         run.train()
-        for steps in (1, 2, 4) if name in STEPPED else (2,):
-            found = measure(run.average.module, task.cases, task.loss.told, steps)
-            row = {"variant": name, "updates": run.update, "hours": round(run.hours, 3), "steps": steps, **found.values}
+        maps = {"true": [with_true_map(case) for case in task.cases]}
+        if recipe.assessor is not None:
+            maps["estimated"] = task.cases
+        for (kind, cases), steps in product(maps.items(), (1, 2, 4) if name in STEPPED else (2,)):
+            found = measure(run.average.module, cases, task.loss.told, steps).values
+            row = {"variant": name, "updates": run.update, "hours": round(run.hours, 3), "steps": steps, "maps": kind, **found}
             with (args.run / "table.jsonl").open("a") as table:
                 table.write(json.dumps(row) + "\n")
-            print(" | ".join([name, str(steps), *(f"{group} {found.values[group]:+.2f}" for group in GROUPS)]), flush=True)
+            print(" | ".join([name, kind, str(steps), *(f"{group} {found[group]:+.2f}" for group in GROUPS)]), flush=True)
 
 
 if __name__ == "__main__":

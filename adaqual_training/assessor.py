@@ -25,7 +25,7 @@ NAMED = 0.3
 
 @dataclass(frozen=True)
 class AssessorLoss:
-    """Weights of the losses (a recipe's table ``loss``).
+    """This class holds the weights of the losses (a recipe's table ``loss``).
 
     The overall severity has a Huber loss, which is quadratic below ``quality_delta``. The severities by kind have a
     cross-entropy.
@@ -37,7 +37,7 @@ class AssessorLoss:
 
 
 class Objective(nn.Module):
-    """The loss of the estimator on a batch.
+    """This module computes the loss of the estimator on a batch.
 
     Severities by kind are mostly 0, and an absolute error is then smallest if 0 is always predicted (measured). The cross-entropy
     avoids that.
@@ -73,7 +73,7 @@ def spearman(first: Tensor, second: Tensor) -> float:
 
 
 class AssessorTask:
-    """It gives batches to the estimator's training, and measures and saves the estimator."""
+    """This class gives batches to the estimator's training, and measures and saves the estimator."""
 
     def __init__(self, recipe: Recipe, corpus: Path):
         torch.manual_seed(recipe.schedule.seed)

@@ -10,12 +10,13 @@ from adaqual_core.grid import CELL
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.embedding import sinusoid
 from adaqual_core.networks.prompt_tokens import Guidance, PromptAttention
-from adaqual_core.networks.restorer import Denoiser, ResidualBlock, RestorerConfig, detail
+from adaqual_core.networks.restorer import Denoiser, ResidualBlock, RestorerConfig, seen_by_denoiser
 
 
 class GatedBlock(nn.Module):
-    """x + W2·(a·b) with (a, b) = W1·((1 + scale)·norm(x) + shift), where W1 is a 3×3 convolution: the first generation's
-    block."""
+    """This block computes x + W2·(a·b) with (a, b) = W1·((1 + scale)·norm(x) + shift), where W1 is a 3×3 convolution. It is the
+    first generation's block.
+    """
 
     def __init__(self, channels: int, condition: int, wide: bool, operations):
         super().__init__()
@@ -32,7 +33,7 @@ class GatedBlock(nn.Module):
 
 
 class CoarseBody(nn.Module):
-    """A U-Net whose finest level is at 4×4 px and whose blocks are all of one class, on three levels.
+    """This network is a U-Net whose finest level is at 4×4 px and whose blocks are all of one class, on three levels.
 
     ``widths``: channels at 1/4, 1/8 and 1/16. ``counts``: number of blocks at 1/4 (before and after), 1/8 (before and after) and
     1/16.
@@ -62,7 +63,7 @@ class CoarseBody(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing influences a pixel, rounded up to whole cells (an upper bound)."""
+        """Return the distance in px beyond which nothing influences a pixel, rounded up to whole cells (an upper bound)."""
         convolutions = 2 * len(self.before1) * 4 * 2 + 2 * len(self.before2) * 8 * 2 + len(self.middle) * CELL * 2 + 12
         return CELL * (-(-convolutions // CELL) + 1)
 
@@ -83,7 +84,7 @@ class CoarseBody(nn.Module):
         guidance = Guidance(tokens, bias)
         condition = F.silu(about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype)))))
         noisy = self.precondition(noisy, alpha_cumprod)
-        seen = torch.cat((picture * 2 - 1, toned * 2 - 1, noisy * 4, detail(picture), detail(toned), 8 * (toned - picture)), 1)
+        seen = seen_by_denoiser(picture, toned, noisy)
         spread = F.interpolate(damage, scale_factor=CELL // 4, mode="bilinear", align_corners=False)
         x1 = self.intro(torch.cat((F.pixel_unshuffle(seen, 4), spread), 1).contiguous(memory_format=torch.channels_last))
         for block in self.before1:

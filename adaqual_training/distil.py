@@ -34,15 +34,16 @@ HELD = 10
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled picture: uint8 pixels [3, H, W], the teacher's scores for its cells [ceil(H/16), ceil(W/16)] in [1, 5], and the
-    whole picture's statistics [LEVELS_AND_DETAIL]."""
+    """This class is a labelled picture: uint8 pixels [3, H, W], the teacher's scores for its cells [ceil(H/16), ceil(W/16)] in
+    [1, 5], and the whole picture's statistics [LEVELS_AND_DETAIL].
+    """
 
     pixels: Tensor
     scores: Tensor
     statistics: Tensor
 
     def picture(self) -> Tensor:
-        """The picture as assessors take it, [1, 3, H, W] in [0, 1]."""
+        """Return the picture as assessors take it, [1, 3, H, W] in [0, 1]."""
         return self.pixels[None].float() / 255
 
 

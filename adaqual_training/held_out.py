@@ -32,7 +32,9 @@ struck out, and undamaged pictures."""
 
 @dataclass(frozen=True)
 class Case:
-    """One held-out scene: its group, and the tensors of :func:`scenes.composed`, each with a batch dimension of 1."""
+    """This class is one held-out scene: its group, and the tensors of :func:`scenes.composed`, each with a batch
+    dimension of 1.
+    """
 
     group: str
     scene: dict[str, Tensor]

@@ -24,14 +24,14 @@ def update_average(average: nn.Module, model: nn.Module, iteration: int, decay: 
 
 @dataclass
 class Progress:
-    """How far a run has come: updates and hours, in all its sessions together."""
+    """This class says how far a run has come: updates and hours, in all its sessions together."""
 
     iteration: int = 0
     hours: float = 0.0
 
 
 class Run:
-    """A training run: its folder (state, log, newest weights), its networks, and its clock.
+    """This class is a training run: its folder (state, log, newest weights), its networks, and its clock.
 
     ``hours``: time that this session may take; or ``updates``: number of updates that it may make. A ``state.pt`` in the folder
     is resumed from. ``average`` holds the exponential moving average of ``model``'s weights, which is evaluated and shipped.
@@ -57,7 +57,7 @@ class Run:
         self.started, self.first = time.time(), self.done.iteration
 
     def spent(self) -> float:
-        """Share of this session's time or updates that is used up, 0 to 1."""
+        """Return the share of this session's time or updates that is used up, 0 to 1."""
         if self.updates is not None:
             return (self.done.iteration - self.first) / self.updates
         return (time.time() - self.started) / (3600 * self.hours) if self.hours else 1.0
@@ -74,7 +74,7 @@ class Run:
         update_average(self.average, self.model, self.done.iteration, decay)
 
     def finished(self) -> bool:
-        """Whether the session's share is used up, or a file named ``stop`` asks for the end."""
+        """Return whether the session's share is used up, or a file named ``stop`` asks for the end."""
         return self.spent() >= 1 or (self.folder / "stop").exists()
 
     def save(self, weights: str, **measured) -> None:
@@ -109,10 +109,3 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float, iteration: int, prog
     decay = min(1.0, max(0.05, 4 * (1 - progress)))
     for group in optimizer.param_groups:
         group["lr"] = rate * decay * min(1.0, (iteration + 1) / 200)
-
-
-def bfloat16_is_fast(device: torch.device) -> bool:
-    """Return whether bfloat16 arithmetic is native, as on accelerators and on processors with AVX-512 BF16."""
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -1,4 +1,4 @@
-"""A pool of scenes on disk that is renewed while training goes on.
+"""This module keeps a pool of scenes on disk, which is renewed while training goes on.
 
 Making a scene costs more than training on one crop of it, so every scene serves several crops. Scenes are made in shards by
 processes in the background. Which scene, and which crop of it, serves the n-th sample of a run is a pure function of the seed
@@ -28,7 +28,7 @@ _assessor: QualityEstimator | None = None
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """Sizes of the pool (a recipe's table ``pool``).
+    """This class holds the sizes of the pool (a recipe's table ``pool``).
 
     ``shard``: scenes in a shard. ``uses``: samples that a scene serves on average. ``window``: shards that are drawn from at a
     time. ``ahead``: shards that are made in advance. ``workers``: processes that make them.
@@ -59,7 +59,7 @@ def _make_shard(path: Path, settings: SceneSettings, seed: int, first: int, coun
 
 
 class Pool:
-    """The stream of samples of one run.
+    """This class is the stream of samples of one run.
 
     ``folder`` keeps the shards. ``corpus``: the corpus folder whose photos of split "train" are damaged. ``makes``: whether
     this process makes shards; others wait for the files. ``assessor``: file of the assessor whose maps the scenes are to hold.

@@ -18,7 +18,7 @@ PRECISIONS = ("bfloat16", "float32")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network is trained (a recipe's table ``schedule``).
+    """This class says how long and how fast a network is trained (a recipe's table ``schedule``).
 
     ``seed``: seed of the first weights, the scenes and the noise. ``updates``: length of the run; the learning rate rises over
     ``warmup`` updates to ``rate`` and falls to zero along one cosine. ``batch``: samples in an update, over all processes
@@ -43,7 +43,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe: a network with its sizes, scenes, schedule and losses.
+    """This class is one recipe: a network with its sizes, scenes, schedule and losses.
 
     ``network``: "assessor" or "restorer". ``assessor``: file, relative to the working folder, of the assessor whose maps a
     restorer is told in a share of the samples. ``sizes``: fields of the network's configuration. ``loss``: fields of the
@@ -99,10 +99,6 @@ def read_recipe(path: Path) -> Recipe:
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
     schedule = recipe.schedule
-    if recipe.assessor is not None and not recipe.assessor.is_file():
-        raise ValueError(
-            f"{path}: assessor: no file {recipe.assessor}; train it first (recipes/assessor.toml), or remove the line"
-        )
     if recipe.scenes.size % 16 or schedule.crop % 16 or schedule.crop > recipe.scenes.size:
         raise ValueError(
             f"{path}: scenes.size {recipe.scenes.size}, schedule.crop {schedule.crop}; give multiples of 16, the crop no larger"

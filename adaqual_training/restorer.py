@@ -29,7 +29,8 @@ from .run import Evaluation
 
 @dataclass(frozen=True)
 class RestorerLoss:
-    """These are the weights of the losses, and what the network is told in training (a recipe's table ``loss``; ours).
+    """This class holds the weights of the losses, and says what the network is told in training (a recipe's table ``loss``; our
+    definition).
 
     ``grid``, ``whole``, ``detail``: weights of the error after the grid, of the error after the denoiser, and of the
     high-passed part of the latter. ``floor``: mean squared error that is added to the error before, so that clean pictures
@@ -130,6 +131,8 @@ class RestorerTask:
     """This class says how the restorer is trained, measured and saved."""
 
     def __init__(self, recipe: Recipe, corpus: Path):
+        if recipe.assessor is not None and not recipe.assessor.is_file():
+            raise ValueError(f"assessor: no file {recipe.assessor}; train it first (recipes/assessor.toml), or remove the line")
         self.recipe = recipe
         sizes = dict(recipe.sizes)
         preset = PRESETS[sizes.pop("preset", "nano")]

@@ -40,7 +40,7 @@ STATE = "state"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of an evaluation.
+    """This class is the result of an evaluation.
 
     ``values``: numbers for the log. ``score``: higher is better; it decides which weights are kept as the best. ``sheet``: the
     worst pictures as one picture [1, 3, H, W] in [0, 1].
@@ -52,7 +52,7 @@ class Evaluation:
 
 
 class Task(Protocol):
-    """The parts of a training that differ from network to network."""
+    """This protocol holds the parts of a training that differ from network to network."""
 
     network: nn.Module
     objective: nn.Module
@@ -111,7 +111,7 @@ def begin_with(network: nn.Module, start: Path) -> dict[str, Any]:
 
 
 class Run:
-    """A run: its networks, its state, and its folder.
+    """This class is a run: its networks, its state, and its folder.
 
     ``folder`` holds ``state`` (the run is resumed from it), ``log.jsonl``, ``NETWORK.safetensors`` (the newest average),
     ``NETWORK.best.safetensors`` and ``worst.png``. A file named ``stop`` in it ends the run after the current update. A new run
@@ -153,7 +153,7 @@ class Run:
         return {"update": self.update, "hours": self.hours, "best": self.best, **self.begun}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from this state."""
+        """Continue from a state that :meth:`state_dict` returned."""
         self.update, self.hours, self.best = int(state["update"]), float(state["hours"]), float(state["best"])
         self.begun = {key: state[key] for key in state if key.startswith("start_")}
 
@@ -233,8 +233,9 @@ class Run:
         self._save_state()
 
     def train(self, *, hours: float | None = None, updates: int | None = None) -> None:
-        """Go on until the schedule ends, for at most ``hours`` or ``updates`` in this call, or until a file named ``stop``
-        appears."""
+        """Train until the schedule ends, for at most ``hours`` or ``updates`` in this call, or until a file named ``stop``
+        appears.
+        """
         schedule, main = self.recipe.schedule, self.accelerator.is_main_process
         self.folder.mkdir(parents=True, exist_ok=True)
         stop = self.folder / "stop"

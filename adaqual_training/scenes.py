@@ -53,7 +53,7 @@ CAMERA = (
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """How scenes are drawn (our definition; a recipe's table ``scenes`` holds it).
+    """This class says how scenes are drawn (our definition; a recipe's table ``scenes`` holds it).
 
     ``size``: side of a scene in px, a multiple of 16. ``clean``, ``single``, ``weather``, ``camera``: shares of undamaged
     scenes, of one kind alone, of compositions of weather, and of compositions of camera damage; the remaining scenes are
@@ -79,8 +79,9 @@ class SceneSettings:
 
 
 class Photos:
-    """The photos of one split of a corpus folder. They are drawn by weight; their pixels are decoded when first needed, then
-    kept."""
+    """This class holds the photos of one split of a corpus folder. They are drawn by weight; their pixels are decoded when first
+    needed, then kept.
+    """
 
     def __init__(self, folder: Path, split: str):
         manifest = folder / "manifest.json"

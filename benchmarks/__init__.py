@@ -1,0 +1,1 @@
+"""This package holds the benchmarks. Each is run as ``python -m benchmarks.NAME``, and its text says what it measures."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.assessor --corpus DIR --public DIR``: what an assessor of either generation is worth.
+"""``python -m benchmarks.assessor --corpus DIR --public DIR`` measures what an assessor of either generation is worth.
 
 Rank correlation with the true quality on held-out photos and on the public set, the share of pictures whose kind of damage is
 named, agreement with 19 kinds of corruption beside BRISQUE, damaged regions, and how much of a photo that is damaged in one
@@ -51,7 +51,7 @@ LEAST_TILES = 0.4
 
 
 def held_out_figures(net: Assessor, corpus: Path, per_group: int) -> dict:
-    """What the map says of ``per_group`` held-out scenes of each group of damage.
+    """Return what the map says of ``per_group`` held-out scenes of each group of damage.
 
     "correlation": Spearman's with the true quality, over all cells. Where kinds are named also "named": the share of the singly
     damaged pictures of true mean severity of at least NAMED in which the kind of the largest mean severity is the true one; that
@@ -79,7 +79,7 @@ def held_out_figures(net: Assessor, corpus: Path, per_group: int) -> dict:
 
 
 def repeated(picture: Tensor, height: int, width: int) -> Tensor:
-    """[1, 3, h, w] mirrored and repeated to [3, height, width]."""
+    """Return a picture [1, 3, h, w] mirrored and repeated to [3, height, width]."""
     picture = torch.cat((picture, picture.flip(-1)), -1)
     picture = torch.cat((picture, picture.flip(-2)), -2)
     rows, columns = -(-height // picture.shape[-2]), -(-width // picture.shape[-1])
@@ -87,14 +87,14 @@ def repeated(picture: Tensor, height: int, width: int) -> Tensor:
 
 
 def quarter_mask(side: int) -> Tensor:
-    """[1, side, side], 1 in one quarter."""
+    """Return a mask [1, side, side] that is 1 in one quarter and 0 elsewhere."""
     mask = torch.zeros(1, side, side)
     mask[:, : side // 2, : side // 2] = 1
     return mask
 
 
 def held_out_quarters(net: Assessor, corpus: Path, side: int, count: int | None = None) -> dict[str, float]:
-    """How much of the corpus' held-out photos (the first ``count``, or all) would be restored if one quarter is damaged.
+    """Return how much of the corpus' held-out photos (the first ``count``, or all) would be restored if one quarter is damaged.
 
     Each is made ``side`` px wide and high and damaged by haze and noise of severity 0.7. "median": the median share of tiles;
     "few": the share of the photos that stay at LEAST_TILES.
@@ -110,7 +110,9 @@ def held_out_quarters(net: Assessor, corpus: Path, side: int, count: int | None 
 
 
 def against_target(net: Assessor, public: Path) -> dict[str, list[float]]:
-    """Rank and linear correlation over cells with the reference quality, for each class of the public set and over all."""
+    """Return the rank and linear correlation over cells with the reference quality, for each class of the public set and over
+    all.
+    """
     pairs: dict[str, list] = defaultdict(list)
     for file in sorted((public / "degraded").glob("*/*.png")):
         picture, clean = read_picture(file)[:, :3], read_picture(public / "clean" / file.name)[:, :3]
@@ -122,7 +124,9 @@ def against_target(net: Assessor, public: Path) -> dict[str, list[float]]:
 
 
 def localisation(net: Assessor) -> dict[str, float]:
-    """Area under the ROC curve with which a cell's score tells damaged from untouched cells of one picture."""
+    """Return, by damage, the area under the ROC curve with which a cell's score tells damaged from untouched cells of one
+    picture.
+    """
     folder, found = Path(skimage.data.__file__).parent, {}
     for kinds in REGIONS:
         areas = []
@@ -141,12 +145,12 @@ def localisation(net: Assessor) -> dict[str, float]:
 
 
 def _old_gaussian(image: np.ndarray, sigma: float, multichannel: bool = False, **settings) -> np.ndarray:
-    """scikit-image's Gaussian filter as it was called up to version 0.18, for which imagecorruptions was written."""
+    """Call scikit-image's Gaussian filter as it was called up to version 0.18, for which imagecorruptions was written."""
     return gaussian(image, sigma, channel_axis=-1 if multichannel else None, **settings)
 
 
 def corruption_names() -> list[str]:
-    """All kinds of the package imagecorruptions, which is imported and made to work with today's scikit-image here."""
+    """Return all kinds of the package imagecorruptions, which is imported and made to work with today's scikit-image here."""
     np.float_ = np.float64  # the package was written for NumPy 1
     import imagecorruptions.corruptions
 
@@ -155,7 +159,7 @@ def corruption_names() -> list[str]:
 
 
 def brisque_score() -> Callable[[np.ndarray], float]:
-    """A function uint8 [H, W, 3] → BRISQUE (0 best), of the package brisque."""
+    """Return the function of the package brisque that gives the BRISQUE of a picture uint8 [H, W, 3], 0 for the best."""
     from brisque import BRISQUE
 
     class Scorer(BRISQUE):
@@ -166,8 +170,9 @@ def brisque_score() -> Callable[[np.ndarray], float]:
 
 
 def against_levels(net: Assessor, other: Callable[[np.ndarray], float]) -> dict[str, list[float]]:
-    """Rank correlation with the level 0 to 5 of every kind of imagecorruptions, and over all: of −(mean quality), and of
-    ``other``, a function uint8 [H, W, 3] → score (0 best). Five photos of 256×256 px."""
+    """Return, for every kind of imagecorruptions and over all, two rank correlations with the level 0 to 5: of −(mean quality),
+    and of ``other``, a function that scores uint8 [H, W, 3] (0 best). Five photos of 256×256 px are used.
+    """
     folder = Path(skimage.data.__file__).parent
     photos = [np.asarray(Image.open(folder / name).convert("RGB"))[20:276, 60:316] for name in PHOTOS]
     rows: dict[str, list[tuple[int, float, float]]] = {}
@@ -187,19 +192,19 @@ def against_levels(net: Assessor, other: Callable[[np.ndarray], float]) -> dict[
 
 
 def above(levels: dict[str, list[float]]) -> int:
-    """The number of kinds of corruption on which the assessor's correlation is above BRISQUE's."""
+    """Return the number of kinds of corruption on which the assessor's correlation is above BRISQUE's."""
     return sum(ours > theirs for kind, (ours, theirs) in levels.items() if kind != "all kinds")
 
 
 def lines(title: str, head: Sequence[str], rows: dict[str, list[float]]) -> list[str]:
-    """A table in Markdown under a title."""
+    """Return a table in Markdown under a title."""
     cells = [" | ".join(f"{value:.3f}" for value in values) for values in rows.values()]
     body = [f"| {name} | {row} |" for name, row in zip(rows, cells, strict=True)]
     return ["", title, "", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *body]
 
 
 def described(found: dict) -> list[str]:
-    """The figures of :func:`main`'s JSON as tables and sentences in Markdown."""
+    """Return the figures of :func:`main`'s JSON as tables and sentences in Markdown."""
     text: list[str] = []
     if "held_out" in found:
         held = found["held_out"]

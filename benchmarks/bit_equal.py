@@ -1,4 +1,4 @@
-"""Whether two commits compute the same, bit for bit: ``python -m benchmarks.bit_equal FILE [--photos DIR]``.
+"""``python -m benchmarks.bit_equal FILE [--photos DIR]`` tests whether two commits compute the same, bit for bit.
 
 The first call writes FILE (safetensors): twenty damaged crops of the photos in DIR, and what the shipped weights, small random
 networks of the published families and the command line make of them. A call at another commit takes the crops from FILE, compares
@@ -24,7 +24,7 @@ DAMAGE = ((("haze", "noise"), 0.6), (("low", "rain", "jpeg"), 0.5))
 
 
 def found_at(*places: str):
-    """The first of the places "module:name" in adaqual_core that this checkout has.
+    """Return the first of the places "module:name" in adaqual_core that this checkout has.
 
     Files decide, because an editable installation of another checkout would lend its modules where this one has none.
     """
@@ -47,7 +47,7 @@ def check_checkout() -> None:
 
 
 def crops(folder: Path) -> dict[str, Tensor]:
-    """Two damaged crops [1, 3, H, W] of each of the first ten photos in ``folder``, of odd sizes from 97 to 159 px."""
+    """Return two damaged crops [1, 3, H, W] of each of the first ten photos in ``folder``, of odd sizes from 97 to 159 px."""
     read_picture = found_at("imageio:read_picture")
     degrade = found_at("degrade:degrade", "damage:degrade")
     found = {}
@@ -63,7 +63,7 @@ def crops(folder: Path) -> dict[str, Tensor]:
 
 
 def by_command_line(name: str, picture: Tensor, folder: Path) -> Tensor:
-    """What ``adaqual restore`` writes for a picture, as 8-bit values / 255."""
+    """Return what ``adaqual restore`` writes for a picture, as 8-bit values / 255."""
     source, target = folder / f"{name}.png", folder / f"{name}-restored.png"
     found_at("imageio:write_picture")(picture, source)
     if found_at("cli:main")(["restore", str(source), str(target), "--device", "cpu"]):
@@ -72,7 +72,7 @@ def by_command_line(name: str, picture: Tensor, folder: Path) -> Tensor:
 
 
 def outputs(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Everything that is compared, by name."""
+    """Return everything that is compared, by name."""
     import small
 
     estimate_quality = found_at("quality.bundled:estimate_quality", "assessor:estimate_quality")

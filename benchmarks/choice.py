@@ -1,4 +1,5 @@
-"""``python -m benchmarks.choice --corpus DIR``: whether striking out one kind of damage keeps it, and removes the other kind.
+"""``python -m benchmarks.choice --corpus DIR`` measures whether striking out one kind of damage keeps it, and removes the other
+kind.
 
 Sixty crops of the corpus' held-out photos are damaged by two kinds. Each is restored in the product's own way (estimated map,
 factors, prompt, two steps): once with both kinds removed, and once with either kind struck out. The truth is known, because the
@@ -62,8 +63,9 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Doubled:
-    """A picture with two kinds of damage, [1, 3, H, W] in [0, 1] at 8 bits: ``clean``, ``degraded`` by both, and ``alone``: by
-    each kind of ``kinds`` alone, in their order."""
+    """This class is a picture with two kinds of damage, [1, 3, H, W] in [0, 1] at 8 bits: ``clean``, ``degraded`` by both, and
+    ``alone`` by each kind of ``kinds`` alone, in their order.
+    """
 
     kinds: tuple[str, str]
     clean: Tensor
@@ -73,7 +75,7 @@ class Doubled:
 
 @dataclass(frozen=True)
 class Choice:
-    """What striking out one kind of one picture gave; the module's text defines the figures."""
+    """This class holds what striking out one kind of one picture gave; the module's text defines the figures."""
 
     picture: int
     kept_kind: str
@@ -87,27 +89,29 @@ class Choice:
 
     @property
     def keeps(self) -> bool:
-        """Whether the kind that was struck out is as strong as it was, within TOLERANCE."""
+        """Return whether the kind that was struck out is as strong as it was, within TOLERANCE."""
         return abs(self.kept - 1) <= TOLERANCE
 
     @property
     def removes(self) -> bool:
-        """Whether the other kind is removed as far as SHARE of what removing both does, which must be something."""
+        """Return whether the other kind is removed as far as SHARE of what removing both does, which must be something."""
         return self.removed_by_both > 0 and self.removed >= SHARE * self.removed_by_both
 
     @property
     def met(self) -> bool:
-        """Whether the one kind is kept and the other removed."""
+        """Return whether the one kind is kept and the other removed."""
         return self.keeps and self.removes
 
     @property
     def shortfall(self) -> float:
-        """How far the result is from what is asked of it: by the strength of what is kept, or by the share that is removed."""
+        """Return how far the result is from what is asked of it: by the strength of what is kept, or by the share that is
+        removed.
+        """
         return max(abs(self.kept - 1) - TOLERANCE, SHARE * self.removed_by_both - self.removed)
 
 
 def doubled(photos: Photos, settings: SceneSettings, number: int) -> Doubled:
-    """Picture ``number`` of the set, the same at every call."""
+    """Return picture ``number`` of the set, the same at every call."""
     rng, kinds = random.Random(f"choice/{number}"), PAIRS[number % len(PAIRS)]
     clean = random_crop(photos.pixels(photos.draw(kinds, rng)), settings, rng)
     asked = {kind: rng.uniform(LOWEST, HIGHEST) for kind in kinds}
@@ -119,7 +123,7 @@ def doubled(photos: Photos, settings: SceneSettings, number: int) -> Doubled:
 
 
 def strengths(result: Tensor, clean: Tensor, first: Tensor, degraded: Tensor) -> tuple[float, float]:
-    """How strong each of two kinds of damage is in ``result``, as multiples of their true strengths (least squares).
+    """Return how strong each of two kinds of damage is in ``result``, as multiples of their true strengths (least squares).
 
     ``first`` holds the first kind alone, ``degraded`` both; all are [1, 3, H, W].
     """
@@ -129,7 +133,7 @@ def strengths(result: Tensor, clean: Tensor, first: Tensor, degraded: Tensor) ->
 
 
 def read_severity(assessor: QualityEstimator, picture: Tensor, kind: str) -> float:
-    """Mean severity of a kind that the assessor sees in a picture [1, 3, H, W]."""
+    """Return the mean severity of a kind that the assessor sees in a picture [1, 3, H, W]."""
     kinds = assess(assessor, picture).kinds
     assert kinds is not None
     return float(kinds[:, KINDS.index(kind)].mean())
@@ -138,7 +142,7 @@ def read_severity(assessor: QualityEstimator, picture: Tensor, kind: str) -> flo
 def choices(
     model: torch.nn.Module, assessor: QualityEstimator, number: int, one: Doubled
 ) -> Iterator[tuple[Choice, tuple[Tensor, Tensor, Tensor]]]:
-    """The two choices that a picture offers, each with the pictures to show: input, result, and what it should be."""
+    """Yield the two choices that a picture offers, each with the pictures to show: input, result, and what it should be."""
     quality = assess(assessor, one.degraded)
     both = restored(model, one.degraded, quality)
     gain_of_both = float(psnr(both, one.clean) - psnr(one.degraded, one.clean))
@@ -162,7 +166,7 @@ def choices(
 
 
 def table(rows: list[Choice]) -> str:
-    """A Markdown table by the kind that was struck out, and over all."""
+    """Return a Markdown table by the kind that was struck out, and over all."""
     lines = [
         "| struck out | choices | kept | within 20 % | other removed | by removing both | at least 80 % of it | met "
         "| gain, dB | of removing both | kept, as read |",
@@ -184,7 +188,7 @@ def table(rows: list[Choice]) -> str:
 
 
 def described(row: Choice) -> str:
-    """One choice in words."""
+    """Return one choice in words."""
     return (
         f"picture {row.picture}: {row.kept_kind} struck out, kept {row.kept:.2f}; {row.removed_kind} removed "
         f"{row.removed:.2f}, by removing both {row.removed_by_both:.2f}; {row.gain:+.2f} dB"

@@ -35,26 +35,26 @@ def make_pictures(folder: Path, count: int, side: int) -> None:
 
 
 def workers_seconds() -> float:
-    """Processor seconds of all worker processes below this one."""
+    """Return the processor seconds of all worker processes below this one."""
     found = [process for process in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(process.cmdline())]
     return sum(process.cpu_times().user + process.cpu_times().system for process in found)
 
 
-def measure(workers: int, source: Path, target: Path) -> dict[str, float]:
-    """Restore the folder ``source`` on a new cluster of ``workers`` cores; the figures that the module's text names."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": workers, "include_dashboard": False})
-    args = parse(["restore", str(source), str(target), "--device", "cpu", "--cluster", cluster.address])
+def measure(address: str, source: Path, target: Path) -> dict[str, float]:
+    """Restore the folder ``source`` on the cluster at ``address``, and return the figures that the module's text names.
+
+    The cluster's worker processes must run below this process. Raises RuntimeError where a picture cannot be restored.
+    """
+    args = parse(["restore", str(source), str(target), "--device", "cpu", "--cluster", address])
     began, times, peaks, computed = time.perf_counter(), [], [], 0.0
-    with connected(cluster.address):
+    with connected(address):
         for _, outcome in restored_on_cluster(args, plan_restore(source, target, False, False).jobs):
             if outcome.report is None:
                 raise RuntimeError(outcome.problem)
             times.append(time.perf_counter())
             peaks.append(outcome.peak_rss_mb or 0.0)
             computed = max(computed, workers_seconds())
-    cluster.shutdown()
     return {
-        "workers": workers,
         "start": round(times[0] - began, 1),
         "rate": round((len(times) - 1) / (times[-1] - times[0]), 3),
         "processor": round(computed / len(times), 2),
@@ -69,12 +69,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=24, help="pictures to restore, at least 2 (default 24)")
     parser.add_argument("--side", type=int, default=512, help="px of a side, at most 512 (default 512)")
     args = parser.parse_args(argv)
+    if args.pictures < 2:
+        parser.error(f"--pictures: {args.pictures}; give at least 2, because the rate is that from the first to the last")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         make_pictures(Path(folder) / "in", args.pictures, args.side)
         for workers in args.workers:
-            print(json.dumps(measure(workers, Path(folder) / "in", Path(folder) / f"out{workers}")), flush=True)
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": workers, "include_dashboard": False})
+            figures = measure(cluster.address, Path(folder) / "in", Path(folder) / f"out{workers}")
+            cluster.shutdown()
+            print(json.dumps({"workers": workers} | figures), flush=True)
 
 
 if __name__ == "__main__":

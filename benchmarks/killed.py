@@ -1,4 +1,4 @@
-"""Kills ``adaqual restore`` at random moments: ``python -m benchmarks.killed [--kills 50] [--seed 0]``.
+"""``python -m benchmarks.killed [--kills 50] [--seed 0]`` kills ``adaqual restore`` at random moments.
 
 A folder of six pictures is restored over the results of an earlier run with another seed of the noise, and killed (SIGKILL) at a
 moment drawn from the seconds that the whole run takes. After every kill each output must be, byte by byte, the earlier or the new
@@ -22,26 +22,29 @@ from adaqual_core.pictures.writing import write_still
 
 ROOT = Path(__file__).resolve().parents[1]
 
+PICTURES, HEIGHT, WIDTH = 6, 400, 500
+"""How many pictures are restored, and their size in px."""
+
 
 def command(source: Path, target: Path, seed: int) -> list[str]:
-    """The command line that restores a folder."""
+    """Return the command line that restores a folder."""
     options = ["--seed", str(seed), "--steps", "1", "--preserve", "5", "--device", "cpu"]
     return [sys.executable, "-m", "adaqual_core", "restore", str(source), str(target), *options]
 
 
 def started(*arguments) -> subprocess.Popen:
-    """The command line as a process of this checkout, without output."""
+    """Start the command line as a process of this checkout, without output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too."""
+    """Return every file of a folder by name, hidden ones too."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the kills; returns the exit status."""
+    """Run the kills, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
@@ -58,8 +61,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as place:
         source, target, results = (Path(place) / name for name in ("in", "out", "results"))
         source.mkdir()
-        for number in range(6):
-            write_still(rng.integers(0, 256, (400, 500, 3), np.uint8), source / f"{number}.png")
+        for number in range(PICTURES):
+            write_still(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), source / f"{number}.png")
         originals, versions = contents(source), []
         for seed in (0, 1):
             start = time.monotonic()

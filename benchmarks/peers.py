@@ -1,4 +1,5 @@
-"""``python -m benchmarks.peers``: what a restoration costs, ours beside the networks that ComfyUI users load through spandrel.
+"""``python -m benchmarks.peers`` measures what a restoration costs, ours beside the networks that ComfyUI users load through
+spandrel.
 
 Seconds per megapixel and peak memory in one run on one machine. Ours is the whole pipeline with the product's own settings (map,
 prompt, two steps; every tile is run) on weights from files. The others are their networks alone, with random weights of the
@@ -93,7 +94,7 @@ LARGEST = {"SwinIR (denoising)": 256, "Restormer": 512}
 
 
 def ours(model: Path, assessor: Path, device: str) -> tuple[Callable[[Tensor], object], int]:
-    """The whole pipeline of a restorer's file as a function of a picture [1, 3, H, W], and its number of parameters."""
+    """Return the whole pipeline of a restorer's file as a function of a picture [1, 3, H, W], and its number of parameters."""
     net, judge = load_restorer(model).to(device), open_assessor(assessor, device)
 
     def run(picture: Tensor) -> object:
@@ -105,7 +106,7 @@ def ours(model: Path, assessor: Path, device: str) -> tuple[Callable[[Tensor], o
 
 
 def peer(name: str, device: str) -> tuple[Callable[[Tensor], object], int]:
-    """A peer's network as a function of a picture [1, 3, H, W], and its number of parameters."""
+    """Return a peer's network as a function of a picture [1, 3, H, W], and its number of parameters."""
     net = PEERS[name]().eval().to(device)
 
     def run(picture: Tensor) -> object:
@@ -122,8 +123,9 @@ def peer(name: str, device: str) -> tuple[Callable[[Tensor], object], int]:
 
 
 def peak_memory(device: str) -> float:
-    """Most memory in GB (10⁹ bytes): what torch held on a graphics card, elsewhere what the whole process held, with Python,
-    libraries and weights."""
+    """Return the most memory in GB (10⁹ bytes): what torch held on a graphics card, elsewhere what the whole process held, with
+    Python, libraries and weights.
+    """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
@@ -131,7 +133,7 @@ def peak_memory(device: str) -> float:
 
 
 def measure(name: str, side: int, runs: int, model: Path, assessor: Path, device: str) -> dict:
-    """Seconds per megapixel (median of the runs), peak memory in GB, and millions of parameters, of a peer or of ours.
+    """Return the seconds per megapixel (median of the runs), peak memory in GB, and millions of parameters, of a peer or of ours.
 
     ``name``: one of PEERS; any other is taken for ours, with ``model`` and ``assessor``. ``side``: of the square picture, in px.
     """

@@ -1,4 +1,4 @@
-"""Measures what the README promises beside picture quality: ``python -m benchmarks.promises [--large]``.
+"""``python -m benchmarks.promises [--large]`` measures what the README promises beside picture quality.
 
 Prints one JSON object, and writes it to runs/benchmarks: seconds for 1024², tiles against whole, repetition, a quarter-damaged
 picture, flat maps, and with --large the memory that a 6000×4000 picture needs.
@@ -35,12 +35,12 @@ from .published import digest, surroundings
 
 
 def photo(height: int, width: int, name: str = "astronaut.png") -> torch.Tensor:
-    """A real photo [3, height, width]: one of scikit-image's, mirrored and repeated to the size."""
+    """Return a real photo [3, height, width]: one of scikit-image's, mirrored and repeated to the size."""
     return repeated(read_picture(Path(skimage.data.__file__).parent / name), height, width)
 
 
 def timed(function) -> tuple[float, object]:
-    """Seconds and result of the quicker of two calls."""
+    """Return the seconds and the result of the quicker of two calls."""
     best, result = float("inf"), None
     for _ in range(2):
         start = time.perf_counter()

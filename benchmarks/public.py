@@ -1,4 +1,4 @@
-"""``python -m benchmarks.public --data DIR``: a restorer of any generation and classical methods on the public set.
+"""``python -m benchmarks.public --data DIR`` measures a restorer of any generation and classical methods on the public set.
 
 ``python -m benchmarks.public_set`` makes the set. Gains in PSNR and SSIM of every picture, for the product's own way (estimated
 map, two steps), for variants of it, and for the methods of benchmarks.classical; what undamaged pictures come back as; and what
@@ -50,19 +50,21 @@ SHEETS = "evaluation"
 
 
 def to_bytes(picture: torch.Tensor) -> np.ndarray:
-    """[1, 3, H, W] in [0, 1] → uint8 [H, W, 3]."""
+    """Return a picture [1, 3, H, W] in [0, 1] as uint8 [H, W, 3]."""
     return (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 @cache
 def networks(model: Path, assessor: Path) -> tuple[torch.nn.Module, Assessor]:
-    """The networks in these files, loaded once per process."""
+    """Return the networks in these files, loaded once per process."""
     return load_restorer(model), open_assessor(assessor)
 
 
 @cache
 def sampler_alone(model: Path) -> torch.nn.Module | None:
-    """The restorer of the first generation in this file without its finish, loaded once per process; None for all others."""
+    """Return the restorer of the first generation in this file without its finish, loaded once per process; None for all
+    others.
+    """
     net = load_restorer(model)
     if getattr(net, "finish", None) is None:
         return None
@@ -71,8 +73,10 @@ def sampler_alone(model: Path) -> torch.nn.Module | None:
 
 
 def compare(pair: Pair, model: Path, assessor: Path) -> dict[str, tuple[float, float]]:
-    """(PSNR gain in dB, SSIM gain) on one picture: of the product's own way, and unless the picture is undamaged of it with 1 and
-    4 steps, without preservation, without the finish where there is one, and of each method."""
+    """Return the gain in PSNR (dB) and in SSIM on one picture, by the name of the way it was restored. There is the product's own
+    way and, unless the picture is undamaged, the same with 1 and 4 steps, without preservation, without the finish where there is
+    one, and each classical method.
+    """
     net, judge = networks(model, assessor)
     clean, damaged = read_picture(pair.clean)[:, :3], read_picture(pair.degraded)[:, :3]
     prompt = build_prompt(damaged, assess(judge, damaged))
@@ -93,7 +97,7 @@ def compare(pair: Pair, model: Path, assessor: Path) -> dict[str, tuple[float, f
 
 
 def compared(data: Path, model: Path, assessor: Path, processes: int) -> list[tuple[Pair, dict[str, tuple[float, float]]]]:
-    """:func:`compare` on every picture of the public set, in this process or in several of one thread each."""
+    """Return :func:`compare` of every picture of the public set, computed in this process or in several of one thread each."""
     pairs, work = find_pairs(data / "clean", data / "degraded"), partial(compare, model=model, assessor=assessor)
     with ExitStack() as stack:
         context = get_context("spawn")
@@ -103,8 +107,9 @@ def compared(data: Path, model: Path, assessor: Path, processes: int) -> list[tu
 
 
 def sheet(rows: list[tuple[Pair, dict]], net: torch.nn.Module, judge: Assessor, path: Path) -> list[str]:
-    """Write the pictures of middle and of least gain of a class as a sheet (damaged, quality map, restored, original); returns
-    what they are."""
+    """Write the pictures of middle and of least gain of a class as a sheet (damaged, quality map, restored, original), and return
+    what they are.
+    """
     ranked = sorted(rows, key=lambda row: row[1][OURS][0])
     strips, said = [], []
     for pair, row in (ranked[len(ranked) // 2], ranked[0]):
@@ -122,7 +127,7 @@ def sheet(rows: list[tuple[Pair, dict]], net: torch.nn.Module, judge: Assessor, 
 
 
 def costs(net: torch.nn.Module, judge: Assessor) -> dict[str, list[float]]:
-    """Parameters, billions of multiply-accumulates and seconds of both networks on a damaged photo of 512×512 px."""
+    """Return the parameters, billions of multiply-accumulates and seconds of both networks on a damaged photo of 512×512 px."""
     picture = read_picture(Path(skimage.data.__file__).parent / "astronaut.png")[:, :3, :512, :512]
     damaged = degrade(picture[0], ["haze", "noise"], 0.7, seed=1).picture[None]
     prompt, found = build_prompt(damaged, assess(judge, damaged)), {}

@@ -56,7 +56,7 @@ CLASSES = {
 
 
 def corrupted(pixels: np.ndarray, kind: str, level: int) -> np.ndarray:
-    """A corruption of the package imagecorruptions, which is imported when it is first needed; uint8 [H, W, 3]."""
+    """Corrupt uint8 [H, W, 3] by the package imagecorruptions, which is imported when it is first needed."""
     np.float_ = np.float64  # the package was written for NumPy 1
     from imagecorruptions import corrupt
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.published --data DIR``: our restorers on the field's published test sets.
+"""``python -m benchmarks.published --data DIR`` measures our restorers on the field's published test sets.
 
 Mean RGB PSNR and SSIM, the worst picture, and the share of pictures made worse, each with the map that the assessor estimates
 and with the true one: the difference is the assessor's share. Results go to runs/benchmarks as JSON, a sheet of the three worst
@@ -54,7 +54,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class TestSet:
-    """A published test set.
+    """This class is a published test set.
 
     ``folder`` holds ``target`` and, where the damage is not made here, ``input``. ``damage`` makes the input from the clean 8-bit
     pixels [H, W, 3] and numpy's random numbers. ``kind``: which kind of damage it is. ``level``: its strength in that protocol.
@@ -67,12 +67,12 @@ class TestSet:
 
 
 def add_noise(clean: np.ndarray, sigma: float, numbers: np.random.RandomState) -> np.ndarray:
-    """Gaussian noise as AirNet and PromptIR make it: added, clipped to 0-255, truncated to 8 bits."""
+    """Add Gaussian noise as AirNet and PromptIR do: the sum is clipped to 0-255 and truncated to 8 bits."""
     return np.clip(clean + numbers.randn(*clean.shape) * sigma, 0, 255).astype(np.uint8)
 
 
 def as_jpeg(clean: np.ndarray, quality: float, numbers: np.random.RandomState) -> np.ndarray:
-    """JPEG by Pillow at this quality, with Pillow's own subsampling."""
+    """Compress pixels as JPEG by Pillow at this quality, with Pillow's own subsampling, and return them decoded."""
     buffer = io.BytesIO()
     Image.fromarray(clean).save(buffer, "JPEG", quality=int(quality))
     return np.asarray(Image.open(buffer).convert("RGB"))
@@ -91,7 +91,7 @@ SETS = {
 
 
 def as_tensor(pixels: np.ndarray) -> Tensor:
-    """8-bit pixels [H, W, 3] as a picture [1, 3, H, W] in [0, 1]."""
+    """Return 8-bit pixels [H, W, 3] as a picture [1, 3, H, W] in [0, 1]."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
@@ -101,7 +101,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def find_set(data: Path, chosen: TestSet) -> list[tuple[Path, Path | None]]:
-    """(truth, input) of every picture of a set by name; no input where the damage is made here.
+    """Return (truth, input) of every picture of a set by name. There is no input where the damage is made here.
 
     Raises :class:`PictureError` where a folder is missing or empty, or a truth has no input of the same name.
     """
@@ -116,7 +116,7 @@ def find_set(data: Path, chosen: TestSet) -> list[tuple[Path, Path | None]]:
 
 
 def pictures(chosen: TestSet, files: list[tuple[Path, Path | None]]) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(name, input, truth) of every picture of a set, both [1, 3, H, W] in [0, 1], one at a time."""
+    """Yield (name, input, truth) of every picture of a set, both pictures [1, 3, H, W] in [0, 1]."""
     numbers = np.random.RandomState(SEED)
     for target, given in files:
         clean = _pixels(target)
@@ -125,8 +125,9 @@ def pictures(chosen: TestSet, files: list[tuple[Path, Path | None]]) -> Iterator
 
 
 def true_severity(chosen: TestSet, degraded: Tensor, clean: Tensor) -> Tensor:
-    """Severity [1, 1, H, W] of the set's kind of damage, by the definitions of :mod:`adaqual_core.damage` as far as they can be
-    told from input and truth: rain and haze are read off their difference."""
+    """Return the severity [1, 1, H, W] of the set's kind of damage, by the definitions of :mod:`adaqual_core.damage` as far as
+    they can be told from input and truth: rain and haze are read off their difference.
+    """
     if chosen.kind == "noise":
         return severity_map(clean[0], degraded[0])[None]
     if chosen.kind == "jpeg":
@@ -140,7 +141,7 @@ def true_severity(chosen: TestSet, degraded: Tensor, clean: Tensor) -> Tensor:
 
 
 def true_map(chosen: TestSet, degraded: Tensor, clean: Tensor) -> QualityMap:
-    """The map of a perfect assessor: the reference quality, and the severity of the set's kind of damage."""
+    """Return the map of a perfect assessor: the reference quality, and the severity of the set's kind of damage."""
     height, width = clean.shape[-2:]
     severity = torch.nn.functional.avg_pool2d(
         true_severity(chosen, degraded, clean), CELL, CELL, ceil_mode=True, count_include_pad=False
@@ -151,14 +152,16 @@ def true_map(chosen: TestSet, degraded: Tensor, clean: Tensor) -> QualityMap:
 
 
 def restored(model: torch.nn.Module, degraded: Tensor, quality: QualityMap, prompts: PromptSettings | None = None) -> Tensor:
-    """The restored picture, rounded to 8 bits as it would be written."""
+    """Return the restored picture, rounded to 8 bits as it would be written."""
     prompt = build_prompt(degraded, quality, prompts or PromptSettings())
     found = restore(model, degraded, prompt, settings_for(model)).picture
     return (found.clamp(0, 1) * 255).round() / 255
 
 
 def sheet_row(title: str, cells: Sequence[Tensor]) -> np.ndarray:
-    """A row of a sheet, uint8 [h, w, 3]: pictures [1, 3, H, W] in [0, 1] of equal size side by side, above them a title."""
+    """Return a row of a sheet, uint8 [h, w, 3]: pictures [1, 3, H, W] in [0, 1] of equal size side by side, above them a
+    title.
+    """
     row = (torch.cat(list(cells), 3)[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     head = Image.new("RGB", (row.shape[1], 16))
     ImageDraw.Draw(head).text((4, 2), title, fill="white")
@@ -173,7 +176,7 @@ def write_sheet(rows: Sequence[np.ndarray], path: Path) -> None:
 
 
 def measure(files: list[tuple[Path, Path | None]], name: str, model: torch.nn.Module, assessor: Assessor, sheet: Path) -> dict:
-    """What a set shows: means, worst picture and share made worse, for the estimated and the true map.
+    """Return what a set shows: means, worst picture and share made worse, for the estimated and the true map.
 
     Writes the sheet of the pictures that lose most with the estimated map: input, result, truth.
     """
@@ -196,7 +199,7 @@ def measure(files: list[tuple[Path, Path | None]], name: str, model: torch.nn.Mo
 
 
 def summary(rows: list[dict]) -> dict:
-    """Means over pictures; for each map the worst gain, its picture, and the share made worse."""
+    """Return the means over pictures; for each map also the worst gain, its picture, and the share made worse."""
     found: dict = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "name"}
     for key in ("estimated", "true"):
         gains = [row[f"psnr_{key}"] - row["psnr_input"] for row in rows]
@@ -206,7 +209,9 @@ def summary(rows: list[dict]) -> dict:
 
 
 def table(results: dict[str, dict]) -> str:
-    """A Markdown table of the sets measured: in each pair of figures, the estimated map's is before that of the true map."""
+    """Return a Markdown table of the sets measured: in each pair of figures, the estimated map's is before that of the
+    true map.
+    """
     lines = [
         "| set | pictures | input | restored (true map) | SSIM input | restored (true map) "
         "| worst picture, dB (true map) | made worse (true map) |",
@@ -224,7 +229,9 @@ def table(results: dict[str, dict]) -> str:
 
 
 def comparison_row(title: str, results: dict[str, dict]) -> str:
-    """A row for the table of published numbers in docs/benchmarks.md: mean RGB PSNR with the estimated map, – where unknown."""
+    """Return a row for the table of published numbers in docs/benchmarks.md: mean RGB PSNR with the estimated map, – where
+    unknown.
+    """
 
     def cell(*names: str) -> str:
         return " / ".join(f"{results[name]['psnr_estimated']:.2f}" if name in results else "–" for name in names)
@@ -234,12 +241,14 @@ def comparison_row(title: str, results: dict[str, dict]) -> str:
 
 
 def stem_of(name: str) -> str:
-    """The name of a set in file names."""
+    """Return the name of a set in file names."""
     return name.lower().replace(" ", "-")
 
 
 def read_results(out: Path) -> dict[str, dict[str, dict]]:
-    """Results by model and set of all JSON files that this script wrote into a folder; PictureError where there are none."""
+    """Return the results by model and set of all JSON files that this script wrote into a folder; PictureError where there are
+    none.
+    """
     found: dict[str, dict[str, dict]] = {}
     for name in SETS:
         for path in sorted(out.glob(f"*-{stem_of(name)}.json")):
@@ -250,7 +259,7 @@ def read_results(out: Path) -> dict[str, dict[str, dict]]:
 
 
 def surroundings(device: str) -> dict[str, str]:
-    """Versions and machine, as far as figures can depend on them."""
+    """Return versions and machine, as far as figures can depend on them."""
     card = f", {torch.cuda.get_device_name(device)}" if torch.device(device).type == "cuda" else ""
     return {
         "python": platform.python_version(),
@@ -263,7 +272,7 @@ def surroundings(device: str) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or the path of a folder."""
+    """Return the SHA-256 of a file, or the path of a folder."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 

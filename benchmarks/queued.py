@@ -84,8 +84,9 @@ NODE_CLASS_MAPPINGS = {}
 
 @dataclass(frozen=True)
 class Reading:
-    """The server's ``resident`` memory and its memory ``in_use`` in MB, the ``seconds`` since the first prompt, and whether all
-    models had been ``unloaded``."""
+    """This class holds the server's ``resident`` memory and its memory ``in_use`` in MB, the ``seconds`` since the first prompt,
+    and whether all models had been ``unloaded``.
+    """
 
     seconds: float
     resident: float

@@ -1,5 +1,5 @@
-"""``python -m benchmarks.real --data DIR``: real damaged photos, for which no truth exists: a sheet to look at, and four
-figures.
+"""``python -m benchmarks.real --data DIR`` restores real damaged photos, for which no truth exists, and gives a sheet to look at
+and four figures.
 
 The sheet shows, for every photo, the input, the result, and the map of each kind of damage that is present (or the overall map
 where the assessor names no kinds). The figures compare input and result; none of them says that a picture looks good. Sheet and
@@ -36,7 +36,7 @@ PRESENT = 0.1
 
 
 def lifted_shadows(before: Tensor, after: Tensor) -> float:
-    """Mean luma of the darker half of a photo, as a multiple of the input's; pictures are [1, 3, H, W] in [0, 1].
+    """Return the mean luma of the darker half of a photo, as a multiple of the input's; pictures are [1, 3, H, W] in [0, 1].
 
     The darker half are the pixels whose luma (BT.601) is at most the input's median; the same pixels are taken of the result.
     """
@@ -46,12 +46,12 @@ def lifted_shadows(before: Tensor, after: Tensor) -> float:
 
 
 def dark_channel(picture: Tensor) -> float:
-    """Mean over the picture [1, 3, H, W] of the least value of any colour within 15×15 px (He et al., CVPR 2009)."""
+    """Return the mean over the picture [1, 3, H, W] of the least value of any colour within 15×15 px (He et al., CVPR 2009)."""
     return float(-F.max_pool2d(-picture.amin(1, keepdim=True), 15, 1, 7).mean())
 
 
 def thinned_haze(before: Tensor, after: Tensor) -> float:
-    """Mean dark channel of the result as a multiple of the input's; pictures are [1, 3, H, W] in [0, 1]."""
+    """Return the mean dark channel of the result as a multiple of the input's; pictures are [1, 3, H, W] in [0, 1]."""
     return dark_channel(after) / max(1e-3, dark_channel(before))
 
 
@@ -60,13 +60,14 @@ EVEN_RANGE, EVEN_SHARE = 4.0, 0.01
 
 
 def _range(picture: Tensor) -> Tensor:
-    """Range in levels of 255 of luma, averaged over 4×4 px, over distances of up to 24 px; [1, 1, h, w]."""
+    """Return the range in levels of 255 of luma, averaged over 4×4 px, over distances of up to 24 px; [1, 1, h, w]."""
     coarse = F.avg_pool2d(luma(picture) * 255, 4)
     return F.max_pool2d(coarse, 7, 1) + F.max_pool2d(-coarse, 7, 1)
 
 
 def added_unevenness(before: Tensor, after: Tensor) -> float | None:
-    """Unevenness added where the photo is even, in levels of 255 (our definition); None where hardly any of it is even.
+    """Return the unevenness added where the photo is even, in levels of 255 (our definition); None where hardly any of it is
+    even.
 
     Pictures are [1, 3, H, W] in [0, 1], at least 28 px on both sides. Luma is averaged over 4×4 px, so that grain does not count.
     The range (maximum − minimum) of these means over 24 px in both directions is taken at every place. Even places are those
@@ -81,7 +82,7 @@ def added_unevenness(before: Tensor, after: Tensor) -> float | None:
 
 
 def _spread(field: Tensor, side: int) -> Tensor:
-    """Standard deviation [1, 1, h, w] in blocks of ``side`` px."""
+    """Return the standard deviation [1, 1, h, w] in blocks of ``side`` px."""
     mean = F.avg_pool2d(field, side)
     return (F.avg_pool2d(field * field, side) - mean * mean).clamp_min(0).sqrt()
 
@@ -91,7 +92,7 @@ CLIPPED = 0.05
 
 
 def kept_grain(before: Tensor, after: Tensor) -> float | None:
-    """Fine contrast left in the evenest blocks of a noisy photo, as a multiple of the input's (our definition).
+    """Return the fine contrast left in the evenest blocks of a noisy photo, as a multiple of the input's (our definition).
 
     Pictures are [1, 3, H, W] in [0, 1]. Fine contrast is the standard deviation, in blocks of 16×16 px, of luma minus its 5×5
     mean. Of the blocks that are neither black nor white in the input, the evenest are the tenth in which the input's luma,
@@ -113,8 +114,9 @@ def kept_grain(before: Tensor, after: Tensor) -> float | None:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of input and result, its target in words, the beginning of the names of the photos that it is taken of, and when
-    the target is met."""
+    """This class is a figure of input and result: its target in words, the beginning of the names of the photos that it is taken
+    of, how it is measured, and when the target is met.
+    """
 
     title: str
     target: str
@@ -132,14 +134,14 @@ FIGURES = (
 
 
 def shown(picture: Tensor) -> Tensor:
-    """A picture [1, 3, H, W] made SIDE px long."""
+    """Return a picture [1, 3, H, W] with its longer side SIDE px long."""
     scale = SIDE / max(picture.shape[-2:])
     size = [round(side * scale) for side in picture.shape[-2:]]
     return F.interpolate(picture, size, mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def maps_of(quality: QualityMap) -> list[tuple[str, Tensor]]:
-    """Name and picture [1, 3, H, W] of each map to show, of a map of one picture.
+    """Return the name and picture [1, 3, H, W] of each map to show, of a map of one picture.
 
     Kinds are grey (white = severity 1), the worst first, and left out where they stay below PRESENT everywhere. The overall map
     is in the colours of the heatmap, and shown where no kinds are known.
@@ -153,13 +155,13 @@ def maps_of(quality: QualityMap) -> list[tuple[str, Tensor]]:
 
 
 def figures_of(stem: str, before: Tensor, after: Tensor) -> dict[str, float]:
-    """The figures of a photo by title: those of its kind, and its unevenness where it has even places."""
+    """Return the figures of a photo by title: those of its kind, and its unevenness where it has even places."""
     found = {one.title: one.measure(before, after) for one in FIGURES if stem.startswith(one.photos)}
     return {title: value for title, value in found.items() if value is not None}
 
 
 def counts(rows: list[dict]) -> str:
-    """A Markdown table: of how many photos each figure meets its target, and where it does worst and best."""
+    """Return a Markdown table: of how many photos each figure meets its target, and where it does worst and best."""
     lines = ["| figure | target | met by | of | least | most |", "| --- | --- | --- | --- | --- | --- |"]
     for one in FIGURES:
         values = [row["figures"][one.title] for row in rows if one.title in row["figures"]]

@@ -1,4 +1,4 @@
-"""Our samplers beside the authors' code on the same random weights, noise and picture, in one run.
+"""This benchmark runs our samplers beside the authors' code on the same random weights, noise and picture.
 
 ``python -m benchmarks.reference_models [--adaqual DIR] [--weatherdiffusion DIR]`` with checkouts of sxvvv/AdaQual-Diff
 (needs diffusers and einops; 512², 2 steps) and IGITUGraz/WeatherDiffusion (192², r = 16, 5 steps). Prints one JSON object
@@ -35,7 +35,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 def randomise(network: nn.Module) -> None:
-    """Gates that start at zero would make most of the network the identity."""
+    """Give random values to the gates. They start at zero, which would make most of the network the identity."""
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -44,13 +44,13 @@ def randomise(network: nn.Module) -> None:
 
 
 def ours(network: nn.Module, steps: int, picture: Tensor) -> Tensor:
-    """Everything damaged, so that nothing is skipped."""
+    """Restore a picture as if everything in it were damaged, so that nothing is skipped."""
     prompt = build_prompt(picture, quality_from_severity(torch.ones(1, *picture.shape[-2:])))
     return restore(network, picture, prompt, settings_for(network, steps=steps)).picture
 
 
 def official(folder: Path, device: torch.device) -> tuple[Run, Run, list[nn.Module]]:
-    """The authors' SR3Sampler with the 61 M network, and ours, 2 steps."""
+    """Return the authors' SR3Sampler with the 61 M network, and ours, both with 2 steps, and the two networks."""
     sys.path.insert(0, str(folder))
     from diffusion_pl.pipeline import SR3Sampler, SR3scheduler
     from models_prompt.modules.DenoisingNAFNet_arch import NAFNet
@@ -80,7 +80,9 @@ def official(folder: Path, device: torch.device) -> tuple[Run, Run, list[nn.Modu
 
 
 def weatherdiffusion(folder: Path, device: torch.device) -> tuple[Run, Run, list[nn.Module]]:
-    """The authors' generalized_steps_overlapping with WeatherDiff64's network, r = 16, and ours, 5 steps."""
+    """Return the authors' generalized_steps_overlapping with WeatherDiff64's network, r = 16, and ours, both with 5 steps, and
+    the two networks.
+    """
     sys.path.insert(0, str(folder))
     from models.unet import DiffusionUNet
     from utils.sampling import generalized_steps_overlapping
@@ -125,15 +127,17 @@ KINDS = {"adaqual": (official, 512, 64), "weatherdiffusion": (weatherdiffusion, 
 
 
 def photo(side: int) -> Tensor:
+    """Return a random picture [1, 3, side, side] in [0, 1], the same at every call."""
     return torch.rand((1, 3, side, side), generator=torch.Generator().manual_seed(2))
 
 
 def resident() -> int:
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def peak_memory(kind: str, folder: Path, device: str, side: str) -> float:
-    """MiB above weights and inputs while one of the two restores."""
+    """Return the MiB above weights and inputs while one of the two restores."""
     build, size, small = KINDS[kind]
     theirs, own, networks = build(folder, torch.device(device))
     run = theirs if side == "theirs" else own
@@ -162,7 +166,7 @@ def peak_memory(kind: str, folder: Path, device: str, side: str) -> float:
 
 
 def compare(kind: str, folder: Path, device: str, pairs: int) -> dict:
-    """Both in turn on one picture; a first call of each on a small picture is not counted."""
+    """Return times and difference of both, run in turn on one picture. A first call of each on a small picture is not counted."""
     build, size, small = KINDS[kind]
     theirs, own, _ = build(folder, torch.device(device))
     for run in (theirs, own):
@@ -195,6 +199,7 @@ def compare(kind: str, folder: Path, device: str, pairs: int) -> dict:
 
 
 def main() -> None:
+    """Compare with each checkout that is given, and print one JSON object for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for kind in KINDS:
         parser.add_argument(f"--{kind}", type=Path, metavar="DIR", help="folder with the authors' code")

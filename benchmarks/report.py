@@ -41,7 +41,9 @@ def _row(name: str, means: dict[str, float], places: int) -> str:
 
 
 def restoration(columns: dict[str, targets.Results]) -> list[str]:
-    """Tables of the gains per class of the public set: ours of every column, the classical methods, and variants of the last."""
+    """Return tables of the gains per class of the public set: ours of every column, the classical methods, and variants of the
+    last.
+    """
     last = list(columns.values())[-1]["public"]["classes"]
     groups = {name: rows for name, rows in last.items() if name != CLEAN}
     ways = next(iter(groups.values()))[0]["gains"]
@@ -79,7 +81,7 @@ def sheets(results: targets.Results, folder: Path, out: Path) -> list[str]:
 
 
 def costs(results: targets.Results) -> list[str]:
-    """A table of what both networks cost."""
+    """Return a table of what both networks cost."""
     lines = ["| network | parameters | GMAC at 512² | seconds |", "| --- | --- | --- | --- |"]
     rows = results["public"]["costs"].items()
     return lines + [f"| {name} | {round(count):,} | {gmac:.1f} | {seconds:.2f} |" for name, (count, gmac, seconds) in rows]

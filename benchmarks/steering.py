@@ -54,6 +54,7 @@ def run_workflow(server: c.Server) -> dict:
 
 
 def main() -> None:
+    """Measure the workflow and the guiders, and print one JSON object."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         c.prepare_base(base)

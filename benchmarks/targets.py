@@ -1,4 +1,5 @@
-"""``python -m benchmarks.targets NAME=DIR …``: what a restorer and its assessor are asked to reach, and what they reached.
+"""``python -m benchmarks.targets NAME=DIR …`` tabulates what a restorer and its assessor are asked to reach, and what they
+reached.
 
 Every folder holds the JSON files of one restorer and one assessor, as the commands beside the figures left them there (--out);
 columns are named by NAME. What was not measured is a dash, and nothing is measured here.
@@ -27,7 +28,7 @@ KINDS_OF_RESULTS = (*map(stem_of, SETS), "public", "real", "choice", "assessor",
 
 
 def read_results(folder: Path) -> Results:
-    """The results in a folder; ValueError where it is empty or holds those of several networks."""
+    """Return the results in a folder. Raises ValueError where it is empty or holds those of several networks."""
     found: Results = {}
     for kind in KINDS_OF_RESULTS:
         paths = sorted(folder.glob(f"*-{kind}.json"))
@@ -46,7 +47,9 @@ def read_results(folder: Path) -> Results:
 
 
 def gains_of(results: Results) -> list[float]:
-    """The gain in dB of every damaged picture of all published sets and of the public set, as far as they were measured."""
+    """Return the gain in dB of every damaged picture of all published sets and of the public set, as far as they were
+    measured.
+    """
     rows = [row for name in SETS for row in results.get(stem_of(name), {}).get("pictures", [])]
     gains = [row["psnr_estimated"] - row["psnr_input"] for row in rows]
     public = results.get("public", {}).get("pictures", [])
@@ -54,7 +57,7 @@ def gains_of(results: Results) -> list[float]:
 
 
 def mean_gain(results: Results, group: str, way: str) -> float:
-    """Mean gain in dB of one way of restoring over a class of the public set."""
+    """Return the mean gain in dB of one way of restoring over a class of the public set."""
     return float(np.mean([row["gains"][way][0] for row in results["public"]["classes"][group]]))
 
 
@@ -63,20 +66,20 @@ VARIANTS = (OURS, "1 step", "4 steps", "everywhere", "no finish")
 
 
 def best_classical(results: Results, group: str) -> tuple[float, str]:
-    """The largest mean gain of a classical method over a class of the public set, and the method's name."""
+    """Return the largest mean gain of a classical method over a class of the public set, and the method's name."""
     ways = results["public"]["classes"][group][0]["gains"]
     return max((mean_gain(results, group, way), way) for way in ways if way not in VARIANTS)
 
 
 def met_by(results: Results, title: str) -> float:
-    """The share of real photos that meet a figure of benchmarks.real."""
+    """Return the share of real photos that meet a figure of benchmarks.real."""
     figure = next(one for one in FIGURES if one.title == title)
     values = [row["figures"][title] for row in results["real"]["photos"] if title in row["figures"]]
     return float(np.mean([figure.met(value) for value in values]))
 
 
 def slowest_margin(results: Results) -> float:
-    """Our seconds per megapixel, as a multiple of those of the fastest other network in the same run."""
+    """Return our seconds per megapixel, as a multiple of those of the fastest other network in the same run."""
     rows = results["peers"]["rows"]
     ours = [row["seconds_per_megapixel"] for row in rows if row["name"].startswith("ours")]
     return max(ours) / min(row["seconds_per_megapixel"] for row in rows if not row["name"].startswith("ours"))
@@ -86,7 +89,7 @@ SECONDS = "seconds 1024², 2 steps, map included"
 
 
 def most_seam(results: Results) -> float:
-    """The largest difference between a picture restored in tiles and the same restored whole, × 255."""
+    """Return the largest difference between a picture restored in tiles and the same restored whole, × 255."""
     return max(value for key, value in results["promises"].items() if key.startswith("tile "))
 
 
@@ -101,7 +104,7 @@ def _holds(results: Results, need: str) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is asked for.
+    """This class is a figure that is asked for.
 
     ``needs``: the results that it is computed from, or parts of them ("assessor/levels"). ``least``: whether ``asked`` is the
     least value, otherwise the largest.
@@ -117,11 +120,11 @@ class Target:
     least: bool = True
 
     def value(self, results: Results) -> float | None:
-        """The figure, None where it was not measured."""
+        """Return the figure, or None where it was not measured."""
         return self.figure(results) if all(_holds(results, need) for need in self.needs) else None
 
     def met(self, value: float) -> bool:
-        """Whether a value is what is asked for, or better."""
+        """Return whether a value is what is asked for, or better."""
         return value >= self.asked if self.least else value <= self.asked
 
 
@@ -275,7 +278,7 @@ TARGETS: tuple[Target, ...] = (
 
 
 def table(columns: dict[str, Results]) -> str:
-    """A Markdown table of all targets; values that meet theirs are bold."""
+    """Return a Markdown table of all targets; values that meet theirs are bold."""
     lines = ["| figure | asked | " + " | ".join(columns) + " | measured by |", "| --- " * (3 + len(columns)) + "|"]
     for target in TARGETS:
         cells = []
@@ -289,7 +292,7 @@ def table(columns: dict[str, Results]) -> str:
 
 
 def read_columns(given: Sequence[str]) -> dict[str, Results]:
-    """The results of every NAME=DIR, by name; ValueError for other words and for folders without results."""
+    """Return the results of every NAME=DIR by name. Raises ValueError for other words and for folders without results."""
     found = {}
     for word in given:
         name, equals, folder = word.partition("=")

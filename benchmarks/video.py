@@ -1,4 +1,4 @@
-"""``python -m benchmarks.video [--temporal N] [--frames N] [--clip NAME ...]``: flicker of restored clips whose truth is known.
+"""``python -m benchmarks.video`` measures flicker and fidelity of restored clips whose truth is known.
 
 The clips are made from photos of scikit-image: a camera that pans, zooms or stands, fades, exposure ramps and cuts, clean or
 damaged. Each is restored frame by frame and with a window of frames. Printed is a Markdown table, and one JSON object:
@@ -12,7 +12,7 @@ damaged. Each is restored frame by frame and with a window of frames. Printed is
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -44,7 +44,9 @@ View = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Motion:
-    """``view`` and ``gain`` (exposure) by the time from 0 to 1; after ``cut`` another scene is seen."""
+    """This class says how the camera moves: ``view`` and ``gain`` (exposure) by the time from 0 to 1; after ``cut`` another scene
+    is seen.
+    """
 
     view: Callable[[float], View] = lambda time: (200.0, 240.0, 1.0)
     gain: Callable[[float], float] = lambda time: 1.0
@@ -83,7 +85,9 @@ FRESH = {"rainy": "rain", "noisy": "noise"}
 
 @dataclass(frozen=True)
 class MadeClip:
-    """``truth`` and ``damaged`` frames [N, 3, H, W] in [0, 1], the ``views`` of the camera, and the first frame after a cut."""
+    """This class holds ``truth`` and ``damaged`` frames [N, 3, H, W] in [0, 1], the ``views`` of the camera, and the first frame
+    after a cut.
+    """
 
     truth: Tensor
     damaged: Tensor
@@ -93,7 +97,7 @@ class MadeClip:
 
 @cache
 def scene(name: str, damage: str | None = None) -> Tensor:
-    """A photo [3, 400, 480], clean or with damage that stays with the scene."""
+    """Return a photo [3, 400, 480], clean or with damage that stays with the scene."""
     photo = read_picture(Path(skimage.data.__file__).parent / name)[0]
     photo = F.interpolate(photo[None], (400, 480), mode="bilinear", antialias=True)[0]
     return photo if damage is None else degrade(photo, [damage], 0.6, seed=4).picture
@@ -101,20 +105,21 @@ def scene(name: str, damage: str | None = None) -> Tensor:
 
 @cache
 def layer(kind: str) -> Tensor:
-    """What rain or noise adds to a grey surface, [3, 400, 480]."""
+    """Return what rain or noise adds to a grey surface, [3, 400, 480]."""
     grey = torch.full((3, 400, 480), 0.35)
     return degrade(grey, [kind], 0.5, seed=4).picture - grey
 
 
 def moving(kind: str, index: int) -> Tensor:
-    """What rain or noise adds to frame number ``index``, [3, HEIGHT, WIDTH]: streaks that fall, and grain that is new in every
-    frame, always equally strong."""
+    """Return what rain or noise adds to frame number ``index``, [3, HEIGHT, WIDTH]: streaks that fall, and grain that is new in
+    every frame, always equally strong.
+    """
     shift = (37 * index, 3 * index) if kind == "rain" else (131 * index, 77 * index)
     return layer(kind).roll(shift, (1, 2))[:, :HEIGHT, :WIDTH]
 
 
 def seen(picture: Tensor, view: View) -> Tensor:
-    """What a camera sees of a scene, [3, HEIGHT, WIDTH]."""
+    """Return what a camera sees of a scene, [3, HEIGHT, WIDTH]."""
     row, column, scale = view
     y = row + scale * (torch.arange(HEIGHT) + 0.5 - HEIGHT / 2)
     x = column + scale * (torch.arange(WIDTH) + 0.5 - WIDTH / 2)
@@ -123,7 +128,7 @@ def seen(picture: Tensor, view: View) -> Tensor:
 
 
 def card(count: int) -> MadeClip:
-    """A grey card over which a red box moves."""
+    """Return a clip of a grey card over which a red box moves."""
     frames = torch.full((count, 3, HEIGHT, WIDTH), 0.6)
     for index in range(count):
         left = 20 + 8 * index
@@ -132,7 +137,7 @@ def card(count: int) -> MadeClip:
 
 
 def make_clip(motion: str, damage: str, count: int) -> MadeClip:
-    """The clip of a motion and a damage, ``count`` frames long."""
+    """Return the clip of a motion and a damage, ``count`` frames long."""
     if motion == "card":
         return card(count)
     path, truth, damaged, views, cut = MOTIONS[motion], [], [], [], None
@@ -152,7 +157,7 @@ def make_clip(motion: str, damage: str, count: int) -> MadeClip:
 
 
 def moved(frame: Tensor, before: View, after: View) -> tuple[Tensor, Tensor]:
-    """``frame`` [3, H, W] of the view ``before`` as seen from the view ``after``, and where [H, W] it is known."""
+    """Return ``frame`` [3, H, W] of the view ``before`` as seen from the view ``after``, and where [H, W] it is known."""
     ratio = after[2] / before[2]
     y = HEIGHT / 2 + (after[0] - before[0]) / before[2] + ratio * (torch.arange(HEIGHT) + 0.5 - HEIGHT / 2)
     x = WIDTH / 2 + (after[1] - before[1]) / before[2] + ratio * (torch.arange(WIDTH) + 0.5 - WIDTH / 2)
@@ -162,7 +167,7 @@ def moved(frame: Tensor, before: View, after: View) -> tuple[Tensor, Tensor]:
 
 
 def restored(model: nn.Module, judge: Callable, clip: MadeClip, temporal: int) -> Tensor:
-    """The damaged frames restored in their order."""
+    """Return the damaged frames restored in their order."""
     chain, shot, frames = Chain(model, judge, PromptSettings(), settings_for(model), temporal), Shot(), []
     for frame in clip.damaged:
         result, _, shot = restore_frame(chain, shot, frame[None])
@@ -171,7 +176,7 @@ def restored(model: nn.Module, judge: Callable, clip: MadeClip, temporal: int) -
 
 
 def measure(clip: MadeClip, frames: Tensor) -> dict[str, float]:
-    """The figures of the table for restored ``frames``."""
+    """Return the figures of the table for restored ``frames``."""
     pairs = [i for i in range(1, len(frames)) if i != clip.cut]
     means = [255 * one.mean((1, 2, 3)) for one in (frames, clip.truth)]
     steps = torch.stack([((means[0][i] - means[0][i - 1]) - (means[1][i] - means[1][i - 1])).abs() for i in pairs])
@@ -187,8 +192,8 @@ def measure(clip: MadeClip, frames: Tensor) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Measure and print."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure each clip before and after restoration, and print the table and the JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.video", description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER)
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR)
@@ -196,7 +201,7 @@ def main() -> None:
     parser.add_argument("--temporal", type=int, nargs="+", default=[TEMPORAL], help=f"frames of the window (default {TEMPORAL})")
     parser.add_argument("--frames", type=int, default=20, help="length of a clip (default 20)")
     parser.add_argument("--clip", nargs="+", help="only these, as pan-hazy")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     model = load_restorer(args.model).to(args.device)
     judge = partial(assess, open_assessor(args.assessor, args.device))
     wanted = [one for one in CLIPS if not args.clip or "-".join(one) in args.clip]

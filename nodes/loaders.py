@@ -1,7 +1,7 @@
 """This module finds model files and loads their networks under ComfyUI's memory management."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from .common import AdaQualAssessor, AdaQualModel, check_offered, offered, schem
 
 @dataclass(frozen=True)
 class Family:
-    """A family is one kind of model: its folder, the file that comes with the pack, endings of file names, and how a file is
+    """This class is one kind of model: its folder, the file that comes with the pack, endings of file names, and how a file is
     opened.
 
     ``open(path, device, offload, **options)`` returns a ModelPatcher that computes on ``device`` and rests on ``offload``. The
@@ -164,11 +164,19 @@ def judge_of(patcher: ModelPatcher) -> Any:
 
 
 def _changed(family: Family, name: str) -> str:
+    """Return a text that changes when the choice's path or its file changes."""
     path = find(family, name)
     return f"{path} {_stamp(path)}"
 
 
-def _valid(family: Family, name: str | None) -> bool | str:
+def _valid(family: Family, name: str | None, **others: tuple[object, Sequence[str]]) -> bool | str:
+    """Return True if the family has a file of that name and every other input has one of its options, otherwise a message.
+
+    A name of None is not looked for, because its input is linked. ``others`` are as for :func:`offered`.
+    """
+    answer = offered(**others)
+    if answer is not True:
+        return answer
     try:
         if name is not None:
             find(family, name)
@@ -221,8 +229,7 @@ class AdaQualLoadModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model_name: str | None = None, mode: str | None = None) -> bool | str:
         """Name folder, file and remedy when the chosen file is not there; refuse an unknown mode."""
-        answer = offered(mode=(mode, list(PUBLISHED_MODES)))
-        return _valid(MODELS, model_name) if answer is True else answer
+        return _valid(MODELS, model_name, mode=(mode, list(PUBLISHED_MODES)))
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, mode: str = "as published") -> str:
@@ -282,8 +289,7 @@ class AdaQualLoadAssessor(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, assessor_name: str | None = None, weights: str | None = None) -> bool | str:
         """Name folder, file and remedy when the chosen file is not there; refuse an unknown choice of weights."""
-        answer = offered(weights=(weights, list(BITS)))
-        return _valid(ASSESSORS, assessor_name) if answer is True else answer
+        return _valid(ASSESSORS, assessor_name, weights=(weights, list(BITS)))
 
     @classmethod
     def fingerprint_inputs(cls, assessor_name: str, weights: str = "as in the files") -> str:

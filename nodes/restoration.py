@@ -62,6 +62,19 @@ def judge_and_restore(
     return pictures, join_maps(maps)
 
 
+def chain_inputs(temporal: int = 0) -> list[io.Input]:
+    """Return the inputs of the nodes that are the whole chain, all but the picture or clip; ``temporal`` is its default."""
+    return [
+        strength_input(),
+        preserve_input(),
+        seed_input(),
+        steps_input(),
+        model_input(),
+        assessor_input(),
+        temporal_input(temporal),
+    ]
+
+
 class AdaQualRestore(io.ComfyNode):
     """This node is the whole chain: it judges pictures, builds their prompts and restores them."""
 
@@ -85,13 +98,7 @@ class AdaQualRestore(io.ComfyNode):
                         "of 0 hides do not count."
                     ),
                 ),
-                strength_input(),
-                preserve_input(),
-                seed_input(),
-                steps_input(),
-                model_input(),
-                assessor_input(),
-                temporal_input(),
+                *chain_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored pictures, as large as the input."),

@@ -20,11 +20,9 @@ from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL, written_suffix
 from .assessing import judged, namer_beside, ready
-from .common import assessor_input, check_connected, model_input, reporter, schema, stop_if_cancelled, temporal_input
+from .common import check_connected, reporter, schema, stop_if_cancelled
 from .loaders import MODELS, open_network, use
-from .prompting import preserve_input
-from .restoration import judge_and_restore
-from .sampling import seed_input, steps_input, strength_input
+from .restoration import chain_inputs, judge_and_restore
 
 
 def _file_of(video: VideoInput, beside: Path) -> Path | None:
@@ -72,13 +70,7 @@ class AdaQualRestoreVideo(io.ComfyNode):
             search_aliases=["video restoration", "denoise video", "deflicker", "dehaze", "low light"],
             inputs=[
                 io.Video.Input("video", tooltip="The clip to restore, from Load Video or any other node."),
-                strength_input(),
-                preserve_input(),
-                seed_input(),
-                steps_input(),
-                model_input(),
-                assessor_input(),
-                temporal_input(TEMPORAL),
+                *chain_inputs(TEMPORAL),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The restored clip, for Save Video."),

@@ -1,4 +1,6 @@
-"""Draws a sheet of one kind of damage, to be looked at: ``python scripts/damage_sheet.py KIND --photos FOLDER --out FILE.png``.
+"""This script draws a sheet of one kind of damage, to be looked at.
+
+    python scripts/damage_sheet.py KIND --photos FOLDER --out FILE.png
 
 Each row is one generator of the kind, on a photo of the folder (the next one in each row); the columns are the clean photo and
 the severities 0.2, 0.5, 0.8 and 1.0. Under each picture stand the severity asked for, and the mean and peak of the map returned.
@@ -6,6 +8,7 @@ the severities 0.2, 0.5, 0.8 and 1.0. Under each picture stand the severity aske
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -63,7 +66,7 @@ def draw_sheet(kind: str, photos: list[torch.Tensor], seed: int) -> Image.Image:
     return sheet
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the arguments, draw the sheet and write it."""
     parser = argparse.ArgumentParser(description="draw a sheet of one kind of damage")
     parser.add_argument("kind", choices=KINDS)
@@ -71,7 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     parser.add_argument("--side", type=int, default=384, help="px of each picture (default 384)")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not args.photos.is_dir():
         raise SystemExit(f"--photos: {args.photos} is not a folder")
     draw_sheet(args.kind, read_photos(args.photos, args.side, count=12), args.seed).save(args.out)

@@ -54,8 +54,26 @@ def sheet(panels: list[tuple[str, Image.Image]], width: int = 640) -> Image.Imag
     return page
 
 
+def restore_photo(server: Server, output: Path) -> tuple[float, float]:
+    """Run the workflow, write its pictures into the folder ``output``, and return the mean quality before and after."""
+    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    outputs = run(server.address, to_prompt(workflow, get_json(server.address, "/object_info")))
+    restored, heatmap = (saved_picture(server, outputs, prefix) for prefix in (RESTORED, HEATMAP))
+    restored.save(output / "restored.png")
+    heatmap.save(output / "heatmap.png")
+    shutil.copyfile(PHOTO, output / "before.png")
+    before, after = mean_quality(output / "before.png"), mean_quality(output / "restored.png")
+    panels = [
+        (f"before: quality {before:.2f}", Image.open(PHOTO)),
+        ("quality map (1 destroyed, 5 clean)", heatmap),
+        (f"after: quality {after:.2f}", restored),
+    ]
+    sheet(panels).save(output / "before_after.png")
+    return before, after
+
+
 def demo() -> None:
-    """Start ComfyUI, run the workflow, write the pictures and the report."""
+    """Start ComfyUI, restore the photo, and print what was done."""
     for needed in (WORKFLOW, PHOTO):
         if not needed.is_file():
             raise ServerError(f"{needed} is missing; get it back with `git checkout -- {needed}`.")
@@ -64,27 +82,15 @@ def demo() -> None:
     with tempfile.TemporaryDirectory() as base, running(Path(base)) as server:
         print(f"Restoring {PHOTO.name} with {WORKFLOW.name} at {server.address} …", flush=True)
         began = time.monotonic()
-        workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-        outputs = run(server.address, to_prompt(workflow, get_json(server.address, "/object_info")))
-        seconds = time.monotonic() - began
-        restored, heatmap = (saved_picture(server, outputs, prefix) for prefix in (RESTORED, HEATMAP))
-        restored.save(OUTPUT / "restored.png")
-        heatmap.save(OUTPUT / "heatmap.png")
-    shutil.copyfile(PHOTO, OUTPUT / "before.png")
-    before, after = mean_quality(OUTPUT / "before.png"), mean_quality(OUTPUT / "restored.png")
-    panels = [
-        (f"before: quality {before:.2f}", Image.open(PHOTO)),
-        ("quality map (1 destroyed, 5 clean)", heatmap),
-        (f"after: quality {after:.2f}", restored),
-    ]
-    sheet(panels).save(OUTPUT / "before_after.png")
-    print(f"The workflow took {seconds:.1f} s. Mean quality, 1 (destroyed) to 5 (clean):")
+        before, after = restore_photo(server, OUTPUT)
+    print(f"It took {time.monotonic() - began:.1f} s. Mean quality, 1 (destroyed) to 5 (clean):")
     print(f"  before {before:.2f}, after {after:.2f}")
     for name in ("restored.png", "heatmap.png", "before_after.png"):
         print(f"  output/{name}")
 
 
 def main() -> None:
+    """Run the demonstration; a problem ends it with one message."""
     try:
         demo()
     except (ServerError, WorkflowError) as error:

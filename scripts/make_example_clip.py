@@ -1,4 +1,4 @@
-"""Makes pictures/example.mp4 from the shipped photo: ``.venv/bin/python scripts/make_example_clip.py``.
+"""This script makes pictures/example.mp4 from the shipped photo: ``.venv/bin/python scripts/make_example_clip.py``.
 
 Three seconds: a camera pans over the clean photo while a bank of haze drifts through it and rain falls everywhere.
 """
@@ -19,25 +19,25 @@ FRAMES, RATE, SIDE, SCENE = 30, 10, 224, 256
 
 
 def scene() -> Tensor:
-    """The clean photo, [3, SCENE, SCENE] in [0, 1]."""
+    """Return the clean photo, [3, SCENE, SCENE] in [0, 1]."""
     photo = read_picture(REPOSITORY / "pictures" / "example_clean.png")[:, :3]
     return F.interpolate(photo, (SCENE, SCENE), mode="bilinear", antialias=True)[0]
 
 
 def seen(picture: Tensor, index: int) -> Tensor:
-    """What the camera sees of a scene in frame number ``index``, [3, SIDE, SIDE]."""
+    """Return what the camera sees of a scene in frame number ``index``, [3, SIDE, SIDE]."""
     left = round((SCENE - SIDE) * index / (FRAMES - 1))
     return picture[:, 16 : 16 + SIDE, left : left + SIDE]
 
 
 def true_frames() -> Tensor:
-    """The frames without damage, [FRAMES, 3, SIDE, SIDE] in [0, 1]."""
+    """Return the frames without damage, [FRAMES, 3, SIDE, SIDE] in [0, 1]."""
     photo = scene()
     return torch.stack([seen(photo, index) for index in range(FRAMES)])
 
 
 def damaged_frames() -> Tensor:
-    """The frames of the clip, [FRAMES, 3, SIDE, SIDE] in [0, 1]."""
+    """Return the frames of the clip, [FRAMES, 3, SIDE, SIDE] in [0, 1]."""
     photo = scene()
     hazy = degrade(photo, ["haze"], 0.7, seed=3).picture
     grey = torch.full_like(photo, 0.35)

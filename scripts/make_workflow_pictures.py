@@ -1,8 +1,8 @@
-"""Makes workflows/NAME.jpg after new weights: ``.venv/bin/python scripts/make_workflow_pictures.py [NAME ...]``.
+"""This script makes workflows/NAME.jpg after new weights: ``.venv/bin/python scripts/make_workflow_pictures.py [NAME ...]``.
 
-From real results, square: left half the input, right half the result, a white line between, the quality map inset where
-the workflow saves one; of a workflow that sorts, what is kept above what is rejected. Workflows that need a model to be
-downloaded show their graph instead, as the front end draws it.
+Pictures are square and show real results: the left half of the input, the right half of the result, a white line between, and the
+quality map in a corner where the workflow saves one. A workflow that sorts shows what is kept above what is rejected. Workflows
+that need a model to be downloaded show their graph instead, as the front end draws it.
 """
 
 import base64
@@ -57,6 +57,7 @@ def graph(server: c.Server, workflow: dict) -> Image.Image:
 
 
 def square(picture: Image.Image) -> Image.Image:
+    """Return the largest centred square of a picture, SIDE px a side."""
     short = min(picture.size)
     left, top = (picture.width - short) // 2, (picture.height - short) // 2
     return picture.convert("RGB").crop((left, top, left + short, top + short)).resize((SIDE, SIDE), Image.LANCZOS)
@@ -73,7 +74,7 @@ def sheet(*rows: list[Image.Image]) -> Image.Image:
 
 
 def picture(data: bytes, name: str) -> Image.Image:
-    """A picture file, or the middle frame of a clip."""
+    """Return the picture in a file, or the middle frame of a clip."""
     if not name.endswith(".mp4"):
         return Image.open(io.BytesIO(data))
     with av.open(io.BytesIO(data)) as clip:
@@ -87,9 +88,9 @@ def needs_files(prompt: dict) -> bool:
     return any(node["class_type"] in LOADERS for node in prompt.values()) or not all(map(SHIPPED, restorers))
 
 
-with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
-    source = server.base / "input" / "adaqual_example.png"
-    before = Image.open(source).convert("RGB")
+def paint_inputs(server: c.Server) -> None:
+    """Write the painted pictures that some workflows load into the server's input folder, from the example photo."""
+    before = Image.open(server.base / "input" / "adaqual_example.png").convert("RGB")
     w, h = before.size
     for stem, (left, top, right, bottom) in PAINTED.items():
         painted, alpha = before.copy(), Image.new("L", before.size, 255)
@@ -97,41 +98,65 @@ with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
         ImageDraw.Draw(alpha).ellipse(box, fill=0)  # transparent = painted in LoadImage
         painted.putalpha(alpha)
         painted.save(server.base / "input" / f"{stem}.png")
-    info = c.get_json(server.address, "/object_info")
-    for path in sorted((c.REPOSITORY / "workflows").glob("*.json")):
-        if sys.argv[1:] and path.stem not in sys.argv[1:]:
+
+
+def saved_by(server: c.Server, stem: str, prompt: dict) -> dict[str, list[Image.Image]]:
+    """Run a workflow's prompt and return the pictures that it saves, by the name that they are saved under."""
+    for node in prompt.values():
+        if node["class_type"] == "LoadImage" and stem in PAINTED:
+            node["inputs"]["image"] = f"{stem}.png"
+        if node["class_type"] in ("SaveImage", "SaveVideo"):  # apart, as ComfyUI saves nothing twice
+            node["inputs"]["filename_prefix"] = f"{stem}/{node['inputs']['filename_prefix']}"
+    saved: dict[str, list[Image.Image]] = {}
+    for image in c.images(c.run(server.address, prompt, 1200)):
+        if image["type"] == "output":
+            name = image["filename"].rsplit("_", 2)[0]
+            saved.setdefault(name, []).append(picture(c.fetch(server.address, image), image["filename"]))
+    return saved
+
+
+def before_and_after(before: Image.Image, saved: dict[str, list[Image.Image]]) -> Image.Image:
+    """Return the left half of the input beside the right half of the result, with what INSETS names in a corner."""
+    (after,) = saved.get("adaqual_restored") or saved["adaqual_upscaled"]
+    page = square(before)
+    page.paste(square(after).crop((SIDE // 2, 0, SIDE, SIDE)), (SIDE // 2, 0))
+    pen = ImageDraw.Draw(page)
+    pen.line((SIDE // 2, 0, SIDE // 2, SIDE), fill="white", width=4)
+    for name, wide in INSETS.items():
+        if name not in saved:
             continue
-        workflow = json.loads(path.read_text(encoding="utf-8"))
-        prompt = to_prompt(workflow, info)
-        if needs_files(prompt):
-            graph(server, workflow).save(path.with_suffix(".jpg"), quality=88)
-            continue
-        for node in prompt.values():
-            if node["class_type"] == "LoadImage" and path.stem in PAINTED:
-                node["inputs"]["image"] = f"{path.stem}.png"
-            if node["class_type"] in ("SaveImage", "SaveVideo"):  # apart, as ComfyUI saves nothing twice
-                node["inputs"]["filename_prefix"] = f"{path.stem}/{node['inputs']['filename_prefix']}"
-        saved: dict[str, list[Image.Image]] = {}
-        for image in c.images(c.run(server.address, prompt, 1200)):
-            if image["type"] == "output":
-                name = image["filename"].rsplit("_", 2)[0]
-                saved.setdefault(name, []).append(picture(c.fetch(server.address, image), image["filename"]))
-        if "adaqual_kept" in saved:
-            sheet(saved["adaqual_kept"], saved["adaqual_rejected"]).save(path.with_suffix(".jpg"), quality=88)
-            continue
-        (after,) = saved.get("adaqual_restored") or saved["adaqual_upscaled"]
-        clips = [node["inputs"]["file"] for node in prompt.values() if node["class_type"] == "LoadVideo"]
-        page = square(picture((server.base / "input" / clips[0]).read_bytes(), clips[0]) if clips else before)
-        page.paste(square(after).crop((SIDE // 2, 0, SIDE, SIDE)), (SIDE // 2, 0))
-        pen = ImageDraw.Draw(page)
-        pen.line((SIDE // 2, 0, SIDE // 2, SIDE), fill="white", width=4)
-        for name, wide in INSETS.items():
-            if name not in saved:
-                continue
-            inset = saved[name][0].convert("RGB")
-            inset = inset.resize((wide, round(inset.height * wide / inset.width)), Image.LANCZOS)
-            corner = (16, SIDE - inset.height - 16)
-            pen.rectangle((corner[0] - 3, corner[1] - 3, corner[0] + inset.width + 2, corner[1] + inset.height + 2), fill="white")
-            page.paste(inset, corner)
-        page.save(path.with_suffix(".jpg"), quality=88)
-        print(path.with_suffix(".jpg"))
+        inset = saved[name][0].convert("RGB")
+        inset = inset.resize((wide, round(inset.height * wide / inset.width)), Image.LANCZOS)
+        corner = (16, SIDE - inset.height - 16)
+        pen.rectangle((corner[0] - 3, corner[1] - 3, corner[0] + inset.width + 2, corner[1] + inset.height + 2), fill="white")
+        page.paste(inset, corner)
+    return page
+
+
+def draw(server: c.Server, path: Path, info: dict) -> Image.Image:
+    """Return the picture of the workflow in ``path``; ``info`` is the server's /object_info. Inputs must be painted already."""
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    prompt = to_prompt(workflow, info)
+    if needs_files(prompt):
+        return graph(server, workflow)
+    saved = saved_by(server, path.stem, prompt)
+    if "adaqual_kept" in saved:
+        return sheet(saved["adaqual_kept"], saved["adaqual_rejected"])
+    clips = [node["inputs"]["file"] for node in prompt.values() if node["class_type"] == "LoadVideo"]
+    name = clips[0] if clips else "adaqual_example.png"
+    return before_and_after(picture((server.base / "input" / name).read_bytes(), name), saved)
+
+
+def main(names: list[str]) -> None:
+    """Draw the workflows of these names, or all."""
+    with tempfile.TemporaryDirectory() as folder, c.running(Path(folder)) as server:
+        paint_inputs(server)
+        info = c.get_json(server.address, "/object_info")
+        for path in sorted((c.REPOSITORY / "workflows").glob("*.json")):
+            if not names or path.stem in names:
+                draw(server, path, info).save(path.with_suffix(".jpg"), quality=88)
+                print(path.with_suffix(".jpg"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

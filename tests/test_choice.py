@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import small
 import torch
+from painted import HEIGHT, WIDTH, check_exact, stroke
 
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
@@ -16,7 +17,6 @@ from adaqual_core.sampling.settings import settings_for
 from adaqual_core.video.clip import Chain, Shot, look
 
 HAZE, RAIN = KINDS.index("haze"), KINDS.index("rain")
-HEIGHT, WIDTH = 150, 210
 
 
 def clean_map(batch: int = 1, named: bool = True, height: int = HEIGHT, width: int = WIDTH) -> QualityMap:
@@ -32,13 +32,6 @@ def seen_map(seed: int = 0) -> QualityMap:
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.rand((2, len(KINDS), 10, 14), generator=generator)
     return QualityMap(5 - 4 * torch.rand((2, 1, 10, 14), generator=generator), HEIGHT, WIDTH, "test", kinds)
-
-
-def stroke(height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
-    """A mask [1, H, W] whose borders lie inside cells."""
-    mask = torch.zeros(1, height, width)
-    mask[:, 37:91, 53:140] = 1
-    return mask
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -165,12 +158,7 @@ def test_every_painted_map_acts_to_the_pixel(name, paint):
     quality = paint(mask)
     if name == "second":
         quality = set_damage(quality, "haze", 0.5, mask)
-    prompt = build_prompt(picture, quality)
-    assert torch.equal(prompt.pixel_mask(0), mask[0])
-    found = restore(model, picture, prompt, settings_for(model, steps=1)).picture
-    outside = mask[0] == 0
-    assert torch.equal(found[..., outside], picture[..., outside])
-    assert (found - picture)[..., ~outside].abs().mean() > 0.005
+    check_exact(model, quality, mask)
     again = edit_quality(quality, gain=0.9)
     assert torch.equal(build_prompt(picture, again).pixel_mask(0) > 0, mask[0] > 0)
     assert torch.equal(quality.resized(HEIGHT, WIDTH) < 5, mask[None] > 0)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import benchmark_package  # noqa: F401  makes the benchmarks importable
 import psutil
 import pytest
 import ray
@@ -25,6 +26,7 @@ from adaqual_core import cli
 from adaqual_core.cli import cluster as cluster_module
 from adaqual_core.imageio import write_picture
 from adaqual_core.weight_files import save_model
+from benchmarks import cluster as benchmark
 
 PICTURES = 9
 
@@ -182,3 +184,16 @@ def test_what_workers_cannot_do_is_said_before_work(adaqual, address, shelf, mon
     found, _, err = adaqual("in", "never", "--cluster", address)
     assert found == 1 and err.endswith("install it with pip install 'adaqual[cluster]'\n")
     assert not (shelf / "never").exists() and not ray.is_initialized()
+
+
+def test_the_benchmark_measures_a_cluster(address, tmp_path, capsys):
+    benchmark.make_pictures(tmp_path / "in", 3, 64)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    figures = benchmark.measure(address, tmp_path / "in", tmp_path / "out")
+    torch.set_num_threads(threads)
+    assert sorted(files(tmp_path / "out")) == ["000.png", "001.png", "002.png"]
+    assert figures["start"] > 0 and figures["rate"] > 0 and figures["processor"] > 0 and figures["worker_mb"] > 100
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.main(["--pictures", "1"])
+    assert "--pictures: 1; give at least 2" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import small
 import torch
+from painted import HEIGHT, WIDTH, check_exact, stroke
 
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
@@ -9,11 +10,8 @@ from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
 from adaqual_core.quality.naming import lacks_kinds, open_namer, with_kinds
 from adaqual_core.quality.set_damage import set_damage
-from adaqual_core.sampling.restore import restore
-from adaqual_core.sampling.settings import settings_for
 
 HAZE, RAIN = KINDS.index("haze"), KINDS.index("rain")
-HEIGHT, WIDTH = 150, 210
 
 
 def clean_map() -> QualityMap:
@@ -24,13 +22,6 @@ def clean_map() -> QualityMap:
 def named_map() -> QualityMap:
     """A map of an assessor that names kinds."""
     return QualityMap(torch.full((1, 1, 10, 14), 3.0), HEIGHT, WIDTH, "test", torch.full((1, len(KINDS), 10, 14), 0.5))
-
-
-def stroke() -> torch.Tensor:
-    """A mask [1, H, W] whose borders lie inside cells."""
-    mask = torch.zeros(1, HEIGHT, WIDTH)
-    mask[:, 37:91, 53:140] = 1
-    return mask
 
 
 def test_kinds_are_supplied_to_maps_that_name_none():
@@ -52,12 +43,7 @@ def test_a_painted_mask_with_supplied_kinds_acts_to_the_pixel():
     """A mask alone restores what is painted, with the kinds that the namer sees; a kind that is struck out is asked for less."""
     model, picture, mask = small.restorer(), small.picture(HEIGHT, WIDTH), stroke()
     quality = with_kinds(quality_from_severity(mask), picture, small.estimator())
-    prompt = build_prompt(picture, quality)
-    assert torch.equal(prompt.pixel_mask(0), mask[0])
-    found = restore(model, picture, prompt, settings_for(model, steps=1)).picture
-    outside = mask[0] == 0
-    assert torch.equal(found[..., outside], picture[..., outside])
-    assert (found - picture)[..., ~outside].abs().mean() > 0.005
+    check_exact(model, quality, mask)
     kept = build_prompt(picture, quality, PromptSettings(factors=(0.0,) * len(KINDS)))
     assert float(kept.pixel_mask(0).max()) == 0 and float(kept.kinds.max()) == 0
 

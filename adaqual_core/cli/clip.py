@@ -30,7 +30,7 @@ def check_clip(job: ClipJob) -> None:
 
 
 def chain_of(work: Work, args: argparse.Namespace) -> Chain:
-    """How every frame of a clip is restored."""
+    """Return how every frame of a clip is restored."""
     cache = ScoreCache(cache_folder())
 
     def judge(picture: Tensor) -> QualityMap:
@@ -41,7 +41,7 @@ def chain_of(work: Work, args: argparse.Namespace) -> Chain:
 
 
 def decisive_files(work: Work, args: argparse.Namespace) -> list[object]:
-    """What decides the result beside settings and clip: the files of models and mask, and how they are read."""
+    """Return what decides the result beside settings and clip: the files of models and mask, and how they are read."""
     decisive = [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
     decisive += [] if work.mask is None else [args.assume_mask]
     return decisive + ([] if work.models.namer is None else [SHIPPED_ASSESSOR])

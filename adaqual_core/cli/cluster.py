@@ -1,4 +1,4 @@
-"""``adaqual restore --cluster``: the pictures of a call on the machines of a Ray cluster.
+"""This module restores pictures for ``adaqual restore --cluster`` on the machines of a Ray cluster.
 
 Ray Data starts one worker process with its own models for each device or share of cores, hands the files out one by one, starts a
 worker anew that died, and gives out its file again. Every machine reads and writes the same paths: only names and reports travel.
@@ -31,7 +31,9 @@ RETRIES = 3
 
 @dataclass(frozen=True)
 class Pool:
-    """The workers of a cluster: how many it has room for, and the cores and GPUs that each one has for itself."""
+    """This class describes the workers of a cluster: how many it has room for, and the cores and GPUs that each one has for
+    itself.
+    """
 
     size: int
     cores: int
@@ -39,7 +41,7 @@ class Pool:
 
     @property
     def share(self) -> dict[str, Any]:
-        """What Ray is asked to keep free for each worker."""
+        """Return what Ray is asked to keep free for each worker."""
         return {"num_cpus": 1 if self.gpus else self.cores, "num_gpus": self.gpus}
 
 
@@ -83,7 +85,7 @@ def connected(address: str) -> Iterator[None]:
 
 
 def find_pool(address: str, device: str) -> Pool:
-    """The workers that the cluster has room for, on ``device``.
+    """Return the workers that the cluster has room for, on ``device``.
 
     Where the device may be a GPU and the cluster has any, a worker is one GPU; else it is as many cores as this process computes
     with, because the last bits of a sum depend on the number of threads. Raises UsageError where there is no room for one.
@@ -109,7 +111,7 @@ def find_pool(address: str, device: str) -> Pool:
 
 
 def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
-    """The options with paths that do not depend on the folder that a process works in."""
+    """Return the options with absolute paths, which mean the same in every process."""
     whole = copy(args)
     for name, value in vars(args).items():
         if isinstance(value, Path):
@@ -118,7 +120,7 @@ def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
-    """The models and settings of the options in a worker's process, which computes with ``cores`` threads from then on."""
+    """Open the models and settings of the options in a worker's process, which computes with ``cores`` threads from then on."""
     torch.set_num_threads(cores)
     if args.max_megapixels is not None:
         allow_megapixels(args.max_megapixels)
@@ -126,7 +128,7 @@ def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
 
 
 def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
-    """What a function of these values gives on one worker. What it raises there is raised here.
+    """Return what ``task(*values)`` returns on one worker, and raise here what it raises there.
 
     Raises RuntimeError where no worker can run it, for example because the package is missing on its machine.
     """
@@ -142,11 +144,12 @@ def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
 
 
 def _try_out(args: argparse.Namespace, cores: int) -> None:
+    """Open the models on a worker, so that what is wrong with them is raised before any picture is restored."""
     open_on_worker(args, cores)
 
 
 def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
-    """The rows that workers make of ``pieces``, as they come.
+    """Yield the rows that workers make of ``pieces``, in the order in which they finish.
 
     A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options and the number of
     threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives no row.
@@ -169,13 +172,13 @@ def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Nam
 
 
 class PictureWorker:
-    """Restores picture files in a process of its own, with models that are opened once."""
+    """This worker restores picture files in a process of its own, with models that are opened once."""
 
     def __init__(self, args: argparse.Namespace, cores: int):
         self.work = open_on_worker(args, cores)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list]:
-        """Restore the one file of a batch; its number, and its outcome as JSON."""
+        """Restore the one file of a batch, and return its number and its outcome as JSON."""
         (number,), (job,) = batch["number"], batch["job"]
         try:
             outcome = attempted(restore_file, self.work, job)
@@ -185,12 +188,14 @@ class PictureWorker:
 
 
 def _with_whole_paths(job: Job) -> Job:
+    """Return the job with absolute paths."""
     header = replace(job.header, path=job.header.path.absolute())
     return replace(job, header=header, targets=tuple(target.absolute() for target in job.targets))
 
 
 def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    """Restore pictures on the cluster that this process is connected to, and give what became of each, as they come.
+    """Restore pictures on the cluster that this process is connected to, and yield each job with its outcome, in the order in
+    which they finish.
 
     Raises what opening the models raises, before any picture is restored.
     """

@@ -1,4 +1,4 @@
-"""``adaqual restore --cluster`` of a clip.
+"""This module restores a clip for ``adaqual restore --cluster``.
 
 One worker judges the frames in their order, because what is remembered of a shot may reach back to its first frame, and keeps the
 memory after each segment. From these memories all workers restore segments at the same time, as one machine would have done one
@@ -28,7 +28,7 @@ SHARES = 4
 
 
 def _remember(args: argparse.Namespace, cores: int, source: Path, target: Path) -> tuple[Parts, int, int]:
-    """Check the clip and judge its frames: its parts, the number of segments, and the diffusion steps that will be taken."""
+    """Check the clip, judge its frames, and return its parts, the number of segments, and the number of diffusion steps."""
     work = open_on_worker(args, cores)
     chain = chain_of(work, args)
     parts = open_parts(source, target, work_of(chain, decisive_files(work, args)))
@@ -36,13 +36,15 @@ def _remember(args: argparse.Namespace, cores: int, source: Path, target: Path) 
 
 
 class ClipWorker:
-    """Restores segments of a clip in a process of its own, with models that are opened once."""
+    """This worker restores segments of a clip in a process of its own, with models that are opened once."""
 
     def __init__(self, args: argparse.Namespace, cores: int):
         self.chain = chain_of(open_on_worker(args, cores), args)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list]:
-        """Restore the segments of the one piece in a batch; its number, and what went wrong, empty for nothing."""
+        """Restore the segments of the one piece in a batch, and return its number and the problem in words, which is empty if
+        there was none.
+        """
         (number,), (parts,), (first,), (stop,) = (batch[key] for key in ("number", "parts", "first", "stop"))
         try:
             restore_segments(self.chain, parts, int(first), int(stop))

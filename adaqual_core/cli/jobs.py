@@ -51,12 +51,12 @@ class Plan:
 
     @property
     def count(self) -> int:
-        """The number of pictures and clips, without the skipped ones."""
+        """Return the number of pictures and clips, without the skipped ones."""
         return len(self.jobs) + len(self.clips) + len(self.failed)
 
     @property
     def kinds(self) -> str:
-        """What messages call the files."""
+        """Return what messages call the files."""
         return "pictures and clips" if self.clips else "pictures"
 
 

@@ -6,11 +6,14 @@ from contextlib import suppress
 
 
 class UsageError(ValueError):
-    """An argument is wrong in itself: no picture or model could make it right."""
+    """This error is raised for an argument that is wrong in itself: no picture or model could make it right."""
 
 
 def _line(text: str) -> None:
-    """Write one line to stderr. Where that is full or closed nobody is there to hear it, and the work goes on."""
+    """Print a text to stderr as one line; characters that its encoding lacks are escaped.
+
+    Where stderr is full or closed nobody is there to hear it, and the work goes on.
+    """
     encoding = sys.stderr.encoding or "utf-8"
     with suppress(OSError):
         print(" ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
@@ -22,7 +25,7 @@ def note(text: str) -> None:
 
 
 def message_of(problem: BaseException) -> str:
-    """What went wrong, in words; errors that only a mistake in the program can cause ask to be reported."""
+    """Return what went wrong, in words. An error that only a mistake in the program can cause asks to be reported."""
     message = str(problem)
     if not isinstance(problem, (ValueError, OSError, RuntimeError, MemoryError)):
         frame = problem.__traceback__

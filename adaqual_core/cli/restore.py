@@ -1,4 +1,4 @@
-"""``adaqual restore``: a picture, a clip, or all pictures and clips of a folder, on this machine or on a cluster."""
+"""This module is ``adaqual restore``: it restores a picture, a clip, or a folder of both, here or on a cluster."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from .work import Outcome, attempted, open_work, prompts_from, restore_file
 
 
 def _restored(args: argparse.Namespace, jobs: Sequence[Job], clips: Sequence[ClipJob]) -> Iterator[tuple[Job | ClipJob, Outcome]]:
-    """Restore the files and give what became of each: in their order on this machine, as they come from a cluster."""
+    """Restore the files and yield each job with its outcome: in their order on this machine, as they finish on a cluster."""
     if not jobs and not clips:
         return
     if args.cluster is not None:
@@ -36,7 +36,7 @@ def _restored(args: argparse.Namespace, jobs: Sequence[Job], clips: Sequence[Cli
 
 
 def _summary(reports: Sequence[dict], outcomes: Sequence[Outcome]) -> dict:
-    """Sums and means over the pictures, for the JSON object."""
+    """Return sums and means over the pictures, for the JSON object."""
     summary = {"seconds": round(sum(report["seconds"] for report in reports), 3)} | _process(outcomes)
     peak = summary.pop("peak_rss_mb")
     for key in ("mean_quality_before", "mean_quality_after"):
@@ -47,14 +47,16 @@ def _summary(reports: Sequence[dict], outcomes: Sequence[Outcome]) -> dict:
 
 
 def _process(outcomes: Sequence[Outcome]) -> dict:
-    """The diffusion steps that were taken, and the most memory that a process which restored has held."""
+    """Return the number of diffusion steps, and the most memory in MiB that a process which restored has held."""
     peaks = [outcome.peak_rss_mb for outcome in outcomes if outcome.peak_rss_mb is not None]
     steps = next((outcome.steps for outcome in outcomes if outcome.steps is not None), None)
     return {"steps": steps, "peak_rss_mb": max(peaks, default=peak_rss_mb())}
 
 
 def _tell(job: Job | ClipJob, outcome: Outcome) -> None:
-    """Say what became of a file: one line on stdout, or an error on stderr. What was done to a clip has been said already."""
+    """Print what became of a file: one line on stdout, or an error on stderr. For clips, the line is printed by
+    :func:`adaqual_core.video.command.tell_clip`.
+    """
     if outcome.report is None:
         complain(RuntimeError(outcome.problem))
     elif isinstance(job, Job):

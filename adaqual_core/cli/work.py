@@ -1,4 +1,4 @@
-"""What ``adaqual restore`` does to one picture file, on this machine or on a worker of a cluster."""
+"""This module does what ``adaqual restore`` does to one picture file, on this machine or on a worker of a cluster."""
 
 import argparse
 import time
@@ -24,7 +24,7 @@ SAMPLING = ("steps", "seed", "schedule", "strength", "tile", "overlap", "stride"
 
 @dataclass(frozen=True)
 class Work:
-    """The models and settings with which every file of a call is restored.
+    """This class holds the models and settings with which every file of a call is restored.
 
     ``assumed``: severities by kind of damage that every picture has at least, in the region of ``mask`` [1, h, w] in [0, 1] only
     where there is one. ``quality``: of the lossy files that are written, 1 to 100, or None for the default.
@@ -40,7 +40,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: its ``report``, or the ``problem`` in words; the other of the two is None.
+    """This class says what became of one file: it holds the ``report``, or the ``problem`` in words; the other of the two is
+    None.
 
     ``lost``: phrases that say what reading or writing the file lost. ``peak_rss_mb``: most memory that the process which restored
     it has held so far, in MiB, None where the system does not tell. ``steps``: the diffusion steps that were taken.
@@ -54,13 +55,17 @@ class Outcome:
 
 
 def prompts_from(args: argparse.Namespace) -> PromptSettings:
-    """The settings of prompts that the options name; raises UsageError where they or the sampler's are impossible."""
+    """Return the settings of prompts that the options name; raises :class:`UsageError` where they or the sampler's are
+    impossible.
+    """
     settings_from(RestoreSettings, args, *SAMPLING)
     return settings_from(PromptSettings, args, "preserve", "factors")
 
 
 def open_work(args: argparse.Namespace, device: torch.device) -> Work:
-    """The models of the options on ``device``, with all settings. Raises ValueError for models that cannot do what is asked."""
+    """Open the models of the options on ``device``, and return them with all settings. Raises ValueError for models that cannot
+    do what is asked.
+    """
     prompts, mask = prompts_from(args), read_mask(args.assume_mask)
     models = open_models(args, device)
     settings = settings_for(models.restorer, **given(args, *SAMPLING))
@@ -68,7 +73,9 @@ def open_work(args: argparse.Namespace, device: torch.device) -> Work:
 
 
 def restore_file(work: Work, job: Job) -> Outcome:
-    """Restore every frame of a file; ``seconds`` are those of assessing and restoring, not of files and the second score."""
+    """Restore every frame of a file. The report's ``seconds`` are those of assessing and restoring, without reading, writing and
+    the second score.
+    """
     frames, before, after, seconds, tiles_total, tiles_run = [], 0.0, 0.0, 0.0, 0, 0
     for number, frame in enumerate(read_frames(job.header), 1):
         label = shown(job.header.path) + (f" {number}/{job.header.frames}" if job.header.frames > 1 else "")
@@ -97,7 +104,9 @@ def restore_file(work: Work, job: Job) -> Outcome:
 
 
 def attempted(restore: Callable[..., Outcome], *values: Any) -> Outcome:
-    """The outcome of restoring one file; what goes wrong becomes its ``problem``. Mistakes in program and usage are raised."""
+    """Return the outcome of restoring one file; an error of file or model becomes its ``problem``. Mistakes in program and usage
+    are raised.
+    """
     try:
         return restore(*values)
     except UsageError:

@@ -1,9 +1,12 @@
 """A bilateral grid of colour transforms, predicted once per picture from a view of the whole (our definition).
 
 Darkness, haze and colour casts change a picture slowly from place to place, over distances that no finite receptive field spans.
-A small network sees the whole picture on 32×32 cells together with the severity of each kind of damage that is to go, and
-predicts an affine colour transform for each place and brightness (bilateral grid: Chen et al. 2007; learnt: Gharbi et al. 2017).
-Everything global goes through this view, so a picture restored in tiles equals the picture restored whole.
+A small network sees the whole picture on 32×32 cells and hears how severe each kind of damage is that is to go. It predicts an
+affine colour transform for each place and brightness (bilateral grid: Chen et al. 2007; learnt: Gharbi et al. 2017). Everything
+global goes through this view, so a picture restored in tiles equals the picture restored whole.
+
+The network hears one severity of each kind for the whole picture. Told the severity of every cell, it follows the assessor's
+errors, and even skies come out in blotches (measured on real hazy photos: docs/ablation.md).
 """
 
 import torch
@@ -35,10 +38,21 @@ def _quads(picture: Tensor) -> Tensor:
     return torch.stack(parts, 2)
 
 
+def severity_where_present(damage: Tensor) -> Tensor:
+    """Return one severity [B, C, 1, 1] for each of the C kinds of ``damage`` [B, C, h, w], both in [0, 1] (our definition).
+
+    It is Σs²/Σs over the cells: the mean in which each cell counts by its own severity. Damage that fills a part of the picture
+    is as severe by this measure as the same damage all over it. It is 0 where no cell is damaged.
+    """
+    damage = damage.float()
+    return damage.square().sum((2, 3), keepdim=True) / damage.sum((2, 3), keepdim=True).clamp_min(1e-6)
+
+
 def view_of(picture: Tensor, severity: Tensor, kinds: Tensor) -> Tensor:
     """What the grid is predicted from, [B, 19, 32, 32] of order 1.
 
-    ``picture`` [B, 3, H, W] in [0, 1]; ``severity`` [B, 1, h, w] and ``kinds`` [B, 8, h, w] in [0, 1] on the picture's cells.
+    ``picture`` [B, 3, H, W] in [0, 1]; ``severity`` [B, 1, h, w] and ``kinds`` [B, 8, h, w] in [0, 1] on the picture's cells. The
+    view holds :func:`severity_where_present` of both.
     """
     quads = _quads(picture).clamp(0, 1)
     side = _PLACES // VIEW
@@ -46,7 +60,7 @@ def view_of(picture: Tensor, severity: Tensor, kinds: Tensor) -> Tensor:
     least, greatest = -F.max_pool2d(-quads.amin(2), side), F.max_pool2d(quads.amax(2), side)
     a, b, c, d = luma(quads.movedim(1, 2)).squeeze(2).unbind(1)
     detail = torch.log(F.avg_pool2d((a - b - c + d).abs()[:, None] / 2, side) + 1e-3) / 3 + 1.5
-    damage = F.interpolate(torch.cat((severity, kinds), 1).float(), (VIEW, VIEW), mode="bilinear", antialias=True)
+    damage = severity_where_present(torch.cat((severity, kinds), 1)).expand(-1, -1, VIEW, VIEW)
     return torch.cat((2 * mean - 1, 2 * least - 1, 2 * greatest - 1, detail, 2 * damage), 1)
 
 

@@ -92,6 +92,15 @@ def detail(picture: Tensor) -> Tensor:
     return 8 * (picture - F.avg_pool2d(picture, 5, 1, 2, count_include_pad=False))
 
 
+def seen_by_denoiser(picture: Tensor, toned: Tensor, noisy: Tensor) -> Tensor:
+    """Return what the denoiser sees of each pixel, [B, 18, H, W] of order 1.
+
+    ``picture`` and ``toned`` [B, 3, H, W] in [0, 1] are the damaged picture before and after the grid, and ``noisy`` [B, 3, H, W]
+    is the preconditioned state of the sampler.
+    """
+    return torch.cat((picture * 2 - 1, toned * 2 - 1, noisy * 4, detail(picture), detail(toned), 8 * (toned - picture)), 1)
+
+
 class Conditioner(nn.Module):
     """What the denoiser is told once per picture: a vector about the whole picture, and the prompts of all cells."""
 
@@ -181,7 +190,7 @@ class Denoiser(nn.Module):
         condition = about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype))))
         condition = F.silu(condition)
         noisy = self.precondition(noisy, alpha_cumprod)
-        seen = torch.cat((picture * 2 - 1, toned * 2 - 1, noisy * 4, detail(picture), detail(toned), 8 * (toned - picture)), 1)
+        seen = seen_by_denoiser(picture, toned, noisy)
         spread = F.interpolate(damage, scale_factor=CELL // 2, mode="bilinear", align_corners=False)
         seen = torch.cat((F.pixel_unshuffle(seen, 2), spread), 1).contiguous(memory_format=torch.channels_last)
         x, skips = self.intro(seen), []

@@ -14,11 +14,11 @@ from torch import Tensor
 from ..filters import luma
 from ..kinds import KINDS
 from ..prompt import Prompt
-from .bilateral_grid import sliced
+from .bilateral_grid import severity_where_present, sliced
 
 _SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
-_TONAL = tuple(KINDS.index(kind) for kind in ("low", "rain", "snow", "haze"))
-_FULL = 0.1
+_TONAL = tuple(KINDS.index(kind) for kind in ("low", "haze"))
+_FAINT, _FULL = 0.05, 0.2
 _ROWS = 256
 
 
@@ -35,10 +35,13 @@ def is_painted(prompt: Prompt) -> bool:
 def grid_gate(kinds: Tensor) -> Tensor:
     """How much of the grid is used, [B, 1, 1, 1, 1] in [0, 1], for asked severities by kind [B, 8, h, w].
 
-    It is 0 where no darkness, haze, rain or snow is asked to go anywhere in the picture, and 1 from a severity of 0.1 on.
+    What counts is :func:`severity_where_present` of darkness or haze, whichever is larger: up to 0.05, which may be a false alarm
+    of the assessor, the tone stays as it is, and from 0.2 on all of the grid is used. Rain and snow alone do not change the tone:
+    streaks and flakes make a picture brighter, and a grid that is told of them darkens it, by far too much where they are
+    overestimated (measured on Rain100L: docs/ablation.md).
     """
-    strongest = kinds[:, _TONAL].flatten(1).amax(1)
-    x = (strongest / _FULL).clamp(0, 1)
+    strongest = severity_where_present(kinds[:, _TONAL]).amax(1, keepdim=True)
+    x = ((strongest - _FAINT) / (_FULL - _FAINT)).clamp(0, 1)
     return (x * x * (3 - 2 * x)).view(-1, 1, 1, 1, 1)
 
 

@@ -1,1 +1,1 @@
-"""Published checkpoints: how they are told apart, read and checked."""
+"""This package detects, reads, converts and checks published checkpoints."""

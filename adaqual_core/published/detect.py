@@ -1,4 +1,4 @@
-"""What network a file holds, from its tensors' names and shapes alone, never from its name.
+"""This module detects which network a file holds, from its tensors' names and shapes alone, never from the file's name.
 
 Every known layout is data: keys that must exist, prefixes that may be dropped, and for the published networks the exact
 names and shapes that sizes read from the file ask for. An unknown file is told the nearest layout and what differs.
@@ -28,8 +28,9 @@ _DEQA_KEYS = (
 
 @dataclass(frozen=True)
 class Layout:
-    """A known layout: ``signature`` holds the keys that tell it from all others; ``family`` is None for DeQA-Score, an assessor
-    that another module reads."""
+    """This class is a known layout. ``signature`` holds the keys that tell it from all others; ``family`` is None for DeQA-Score,
+    an assessor that another module reads.
+    """
 
     title: str
     signature: tuple[str, ...]
@@ -37,11 +38,11 @@ class Layout:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Beginnings of the names of tensors that the network does not need."""
+        """Return the beginnings of the names of tensors that the network does not need."""
         return self.family.ignored if self.family is not None else ()
 
     def names(self) -> list[str]:
-        """Names of the layout's tensors in its usual size, or its signature where there is no network."""
+        """Return the names of the layout's tensors in its usual size, or its signature where there is no network."""
         if self.family is None:
             return list(self.signature)
         with torch.device("meta"):
@@ -54,7 +55,9 @@ LAYOUTS[DEQA] = Layout("DeQA-Score", _DEQA_KEYS)
 
 @dataclass(frozen=True)
 class Found:
-    """``family``: a key of LAYOUTS; ``keys``: the network's name of a tensor → the file's; ``ignored``: the file's."""
+    """This class says what :func:`detect` found. ``family`` is a key of LAYOUTS, ``keys`` holds the file's name of each tensor by
+    the network's name, and ``ignored`` the file's names of tensors that the network does not need.
+    """
 
     family: str
     keys: dict[str, str]
@@ -62,11 +65,12 @@ class Found:
 
 
 def _words(keys) -> set[str]:
+    """Return the parts of dotted names, without numbers, "weight" and "bias"."""
     return {word for key in keys for word in key.split(".") if not word.isdigit() and word not in ("weight", "bias")}
 
 
 def _differences(shapes: Shapes, layout: Layout, found: Found) -> list[str]:
-    """What keeps tensors of these shapes from being this layout, in words; empty if nothing does."""
+    """Return in words what keeps tensors of these shapes from being this layout; the list is empty if nothing does."""
     own = {name: tuple(shapes[key]) for name, key in found.keys.items()}
     missing = [key for key in layout.signature if key not in own]
     expected: dict[str, tuple[int, ...]] = {}
@@ -92,7 +96,7 @@ def _differences(shapes: Shapes, layout: Layout, found: Found) -> list[str]:
 
 
 def detect(shapes: Shapes) -> Found:
-    """The layout of tensors with these names and shapes; raises :class:`CheckpointError` that says what differs."""
+    """Return the layout of tensors with these names and shapes. Raises :class:`CheckpointError` that says what differs."""
     candidates = [
         (family, prefix)
         for family, layout in LAYOUTS.items()

@@ -1,4 +1,5 @@
-"""Comparison with golden files: inputs, weights and outputs of reference implementations (see tests/golden).
+"""This module compares our networks with golden files: inputs, weights and outputs of reference implementations (see
+tests/golden).
 
 A golden file is safetensors with ``in.*``, ``weights.*``, ``out.*`` and perhaps ``meta.*``. Its family is told from the
 weights' names and shapes, all sizes from these and the header.
@@ -20,7 +21,7 @@ from ..networks.family import Stated
 from ..networks.registry import family_of
 from ..networks.runner import Runner
 from ..prompt import build_prompt
-from ..quality.deqa.golden import check_deqa
+from ..quality.deqa.golden import check_deqa, relative_error
 from ..quality.map import quality_from_severity
 from ..sampling.ddim import Estimate, ddim
 from ..sampling.patches import corners
@@ -35,19 +36,15 @@ SAMPLED = ("sample_residual", "x0_first", "x_last", "restored")
 """Outputs of whole sampling loops, which have the wider tolerance."""
 
 
-def relative_error(ours: Tensor, reference: Tensor) -> float:
-    """Largest difference over the reference's largest magnitude; infinite for other shapes and values not finite."""
-    if ours.shape != reference.shape or not bool(torch.isfinite(ours - reference).all()):
-        return float("inf")
-    return float((ours - reference).abs().max() / reference.abs().max().clamp_min(1e-12))
-
-
 def _first_line(problem: Exception) -> str:
+    """Return the first line of an error's message, or the name of its type where it has none."""
     return (str(problem).splitlines() or [type(problem).__name__])[0]
 
 
 class _File:
-    """Tensors and header of a golden file; what it lacks is reported as :class:`CheckpointError`."""
+    """This class holds the tensors and the header of a golden file. What the file lacks is reported as
+    :class:`CheckpointError`.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -68,17 +65,18 @@ class _File:
         return name in self.tensors
 
     def stated(self, name: str) -> int | None:
-        """A whole number from the header."""
+        """Return a whole number from the header, or None where it is not stated."""
         try:
             return int(self.header[name]) if name in self.header else None
         except ValueError:
             raise CheckpointError(f"{self.path}: {name} in the header is no whole number") from None
 
     def outputs(self) -> dict[str, Tensor]:
+        """Return the reference outputs by name."""
         return {key.removeprefix("out."): value for key, value in self.tensors.items() if key.startswith("out.")}
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights by its own names."""
+        """Return the network's weights by its own names, and set ``family`` to the layout that they have."""
         own = {key.removeprefix("weights."): value for key, value in self.tensors.items() if key.startswith("weights.")}
         try:
             found = detect({key: tuple(value.shape) for key, value in own.items()})
@@ -89,7 +87,7 @@ class _File:
 
 
 def _network(file: _File, stated: Stated) -> Any:
-    """The file's network with its weights."""
+    """Return the file's network with its weights."""
     weights = file.weights()
     net = PUBLISHED[file.family]({key: tuple(value.shape) for key, value in weights.items()}, stated, nn)
     net.load_state_dict(weights)
@@ -103,7 +101,7 @@ def _sampled(
     steps: list[int],
     patches: tuple[tuple[int, int], ...] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The first estimate and the result [3, H, W] of the pack's own sampler for a picture that is damaged everywhere.
+    """Return the first estimate and the result [3, H, W] of the pack's own sampler for a picture that is damaged everywhere.
 
     Noise, timesteps and the corners (y, x) of ``patches``, where the family has any, are the file's.
     """
@@ -125,7 +123,7 @@ def _sampled(
 
 
 def _errors(file: _File, ours: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
-    """Error of every output of the file, from functions that compute them by name."""
+    """Return the relative error of every output of the file, from functions that compute our outputs by name."""
     unknown = [name for name in file.outputs() if name not in ours]
     if unknown:
         raise CheckpointError(f"{file.path}: unknown output {unknown[0]}; the golden file is of another form")
@@ -134,7 +132,9 @@ def _errors(file: _File, ours: dict[str, Callable[[], Tensor]]) -> dict[str, flo
 
 @torch.inference_mode()
 def check_official(path: Path) -> dict[str, float]:
-    """Relative errors of the official AdaQual layout: network, prompts per score, attentions, published sampler."""
+    """Return the relative errors of an AdaQual-Diff checkpoint's outputs by name: network, prompts per score, attentions,
+    sampler.
+    """
     file = _File(path)
     net = _network(file, Stated(heads=file.stated("attn_num_heads")))
 
@@ -163,7 +163,9 @@ def check_official(path: Path) -> dict[str, float]:
 
 @torch.inference_mode()
 def check_weatherdiffusion(path: Path) -> dict[str, float]:
-    """Relative errors of WeatherDiffusion: the first patch's noise; the sampler's first x0, last state and picture."""
+    """Return the relative errors of WeatherDiffusion's outputs by name: the first patch's noise, and the sampler's first x0, last
+    state and picture.
+    """
     file = _File(path)
     net = _network(file, Stated(patch=file.stated("image_size")))
     patch, pictures, noises = net.config.patch, file["in.cond"], file["in.noise"]
@@ -205,9 +207,11 @@ CHECKS: dict[str, Callable[[Path], dict[str, float]]] = {
 
 
 def check_golden(path: Path) -> dict:
-    """Run everything in a golden file. Raises :class:`CheckpointError` for files that are none.
+    """Compute everything that a golden file holds, and return how far it is from the file's outputs.
 
-    ``family``; ``outputs``: relative error by name; ``max_rel_err``; ``tolerances`` by name; ``passed``.
+    The result has the layout as ``family``, the relative error of each output by name as ``outputs``, the largest as
+    ``max_rel_err``, the ``tolerances`` by name, and ``passed``. Raises :class:`CheckpointError` for files that are no golden
+    files.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Published checkpoints: reading them without running code from them, and converting them to safetensors.
+"""This module reads published checkpoints without running code from them, and converts them to safetensors.
 
 Accepted are safetensors, Lightning's .ckpt and WeatherDiffusion's .pth.tar, told apart by content. Pickles are read
 with ``weights_only``: one that calls anything but tensor constructors is refused. Every refusal is a CheckpointError
@@ -37,7 +37,7 @@ PUBLISHED = {family.name: family.build for family in FAMILIES if family.build is
 
 @dataclass(frozen=True)
 class Published:
-    """A published checkpoint: ``tensors`` by the network's own names, ``patch`` in px where the file states it.
+    """This class is a published checkpoint: ``tensors`` by the network's own names, and ``patch`` in px where the file states it.
 
     ``dropped`` says, one line each, what of the file is not among the tensors.
     """
@@ -49,6 +49,7 @@ class Published:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the header and the tensors of a safetensors file."""
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
@@ -57,6 +58,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _read_pickle(path: Path) -> dict:
+    """Return the mapping in a pickled checkpoint, read with ``weights_only``."""
     zipped = zipfile.is_zipfile(path)
     try:
         if zipped:
@@ -85,28 +87,28 @@ def _read_pickle(path: Path) -> dict:
 
 
 def _tensors(value: object) -> dict[str, Tensor]:
-    """The entries of a mapping from names to tensors; empty for anything else."""
+    """Return the entries of a mapping that are tensors by name; the result is empty for anything that is no mapping."""
     if not isinstance(value, dict):
         return {}
     return {key: entry for key, entry in value.items() if isinstance(key, str) and isinstance(entry, Tensor)}
 
 
 def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefix of DataParallel, where every key has it."""
+    """Return the tensors without the prefix of DataParallel, if every key has it."""
     if all(key.startswith("module.") for key in tensors):
         return {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors
 
 
 def _stated_patch(config: object) -> int | None:
-    """``config.data.image_size`` of a WeatherDiffusion training, from namespaces or mappings."""
+    """Return ``config.data.image_size`` of a WeatherDiffusion training, from namespaces or mappings, or None."""
     for name in ("data", "image_size"):
         config = config.get(name) if isinstance(config, dict) else getattr(config, name, None)
     return config if isinstance(config, int) else None
 
 
 def _unpack(content: dict) -> tuple[dict[str, Tensor], int | None, list[str]]:
-    """Weights, stated patch size and what was dropped, of an unpickled checkpoint of one of the accepted forms."""
+    """Return the weights, the stated patch size and what was dropped, of an unpickled checkpoint of one of the accepted forms."""
     weights, average = _bare(_tensors(content.get("state_dict"))), _bare(_tensors(content.get("ema_helper")))
     if not weights and not average:
         return _tensors(content), None, [key for key, value in content.items() if not isinstance(value, Tensor)]
@@ -119,12 +121,14 @@ def _unpack(content: dict) -> tuple[dict[str, Tensor], int | None, list[str]]:
 
 
 def _must_differ_from_zero(name: str, value: Tensor) -> bool:
-    """Weights of layers; gates, biases and the prompt module start from zero and may have stayed there."""
+    """Return whether this tensor is the weight of a layer, which training never leaves at zero. Gates, biases and the prompt
+    module start from zero and may have stayed there.
+    """
     return name.endswith(".weight") and value.ndim >= 2 and not name.startswith("prompt_pool.")
 
 
 def read_published(path: Path) -> Published:
-    """The published checkpoint in ``path``, as stored and on the CPU; raises :class:`CheckpointError`."""
+    """Return the published checkpoint in ``path``, as stored and on the CPU; raises :class:`CheckpointError`."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
@@ -198,7 +202,8 @@ def convert(source: Path, target: Path) -> Published:
 
 @float32_default()
 def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: str = "published") -> nn.Module:
-    """The restoration network in ``path`` (by default the shipped one), of any family, float32 on the CPU, in evaluation mode.
+    """Return the restoration network in ``path`` (by default the shipped one), of any family, float32 on the CPU, in evaluation
+    mode.
 
     Our own files are known by their header, published ones by their tensors. ``mode``: how an AdaQual-Diff checkpoint uses its
     prompt module ("published" or "prompted"). Raises :class:`CheckpointError`.

@@ -1,1 +1,1 @@
-"""The quality map: what makes it, and what it is."""
+"""This package makes quality maps: it holds the assessors, and the map itself with everything that is done to it."""

@@ -79,7 +79,7 @@ def refuse_bits(path: Path, kind: str, bits: int | None) -> None:
 
 @dataclass(frozen=True)
 class AssessorFamily:
-    """How assessors of one kind are opened and asked.
+    """This class says how assessors of one kind are opened and asked.
 
     ``name``: what :func:`kind_of` calls them; ``classes``: what they are in Python. ``open(path, device, bits, operations,
     offload)``, ``assess`` and ``score``: what :func:`open_assessor`, :func:`assess` and :func:`score` call. ``memory``: bytes of
@@ -110,12 +110,12 @@ def _open_deqa(path: Path, device: torch.device | str, bits: int | None, operati
 
 
 def _map_of_cells(net: Any, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> QualityMap:
-    """The map of an embedded assessor, which is as fast as the cache."""
+    """Return the map of an embedded assessor. It does not use the cache, which would be no faster."""
     return estimate_quality(net, picture, progress=progress)
 
 
 def _mean_of_cells(net: Any, picture: Tensor, *, cache: ScoreCache | None, progress: Progress | None) -> Tensor:
-    """The mean of that map, [B]."""
+    """Return the mean of the map that :func:`_map_of_cells` returns, [B]."""
     return estimate_quality(net, picture, progress=progress).mean
 
 
@@ -132,7 +132,7 @@ FAMILIES = (
 
 
 def family_of(assessor: Assessor) -> AssessorFamily:
-    """The family of an opened assessor; raises TypeError for anything else."""
+    """Return the family of an opened assessor; raises TypeError for anything else."""
     for family in FAMILIES:
         if isinstance(assessor, family.classes):
             return family
@@ -147,7 +147,7 @@ def open_assessor(
     operations: Any = nn,
     offload: bool | None = None,
 ) -> Assessor:
-    """The assessor at ``path`` (see :func:`kind_of`; by default the shipped one), ready on ``device``.
+    """Return the assessor at ``path`` (see :func:`kind_of`; by default the shipped one), ready on ``device``.
 
     ``bits`` 8 or 4 packs the weights of DeQA-Score's language model, which needs the package bitsandbytes. ``operations``: the
     layers to build of, where the network is ours. ``offload``: whether DeQA-Score's weights stay in the host's memory; None
@@ -163,7 +163,7 @@ def open_assessor(
 def assess(
     assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
+    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1] by any assessor, with its default settings.
 
     ``cache`` keeps what the slow assessors found. ``progress(done, total)`` is called as work goes on; what it raises cancels.
     """
@@ -172,5 +172,7 @@ def assess(
 
 @float32_default()
 def score(assessor: Assessor, picture: Tensor, *, cache: ScoreCache | None = None, progress: Progress | None = None) -> Tensor:
-    """One score per picture, [B] in [1, 5]: the map's mean for the embedded assessor, else the network's own for the whole."""
+    """Return one score per picture, [B] in [1, 5]: the mean of the map of an embedded assessor, otherwise the network's own score
+    for the whole picture. The other arguments are those of :func:`assess`.
+    """
     return family_of(assessor).score(assessor, picture, cache=cache, progress=progress)

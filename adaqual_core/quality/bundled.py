@@ -31,7 +31,7 @@ SHIPPED_ASSESSOR = WEIGHTS / "adaqual_assessor.safetensors"
 
 @dataclass(frozen=True)
 class AssessorConfig:
-    """Sizes of the assessor.
+    """This class holds the sizes of the assessor.
 
     ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``dilations``: dilation of each block at 1/16.
     ``picture_width``: hidden size of the layers that read the whole picture's statistics.
@@ -43,7 +43,9 @@ class AssessorConfig:
 
 
 class _Residual(nn.Module):
-    """x + W2·GELU(W1·norm(x)), where W1 is a 3×3 convolution, depthwise and dilated if ``dilation`` is given."""
+    """This block computes x + W2·GELU(W1·norm(x)), where W1 is a 3×3 convolution, depthwise and dilated if ``dilation`` is
+    given.
+    """
 
     def __init__(self, width: int, operations, dilation: int = 0):
         super().__init__()
@@ -79,7 +81,7 @@ def band_energies(picture: Tensor) -> Tensor:
 
 
 class AssessorNet(nn.Module):
-    """It maps pictures [B, 3, H, W] in [0, 1], whose sides are multiples of 16, to scores [B, 1, H/16, W/16] in [1, 5].
+    """This network maps pictures [B, 3, H, W] in [0, 1], whose sides are multiples of 16, to scores [B, 1, H/16, W/16] in [1, 5].
 
     ``statistics`` [B, LEVELS_AND_DETAIL] are those of the whole picture of which the input is a part. They tell whether a dark
     place belongs to a dark picture, and whether grain or paleness is everywhere. Without them the input is taken for the whole.
@@ -109,7 +111,7 @@ class AssessorNet(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing influences a cell's score, rounded up to whole cells."""
+        """Return the distance in px beyond which nothing influences a cell's score, rounded up to whole cells."""
         radius = 2 + 2 + 4 + 8 + CELL * sum(self.config.dilations)
         return CELL * cell_count(radius)
 
@@ -170,7 +172,8 @@ def estimate_quality(
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1], one picture and one tile at a time; alpha only says what is invisible.
+    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1], made one picture and one tile at a time. Alpha only says
+    what is invisible.
 
     Runs on the device of the network's weights, in ``dtype`` (theirs where not given). Tiles of ``tile`` px see the network's
     receptive field around them, so the map does not depend on them. Of the first generation's scores, regions that are faintly
@@ -212,7 +215,9 @@ def estimate_quality(
 
 @float32_default()
 def load_assessor(path: Path = SHIPPED_ASSESSOR, operations=nn) -> AssessorNet | QualityEstimator:
-    """The embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    """Return the embedded assessor stored in ``path``, float32 on the CPU, in evaluation mode; raises
+    :class:`CheckpointError`.
+    """
     if kind_in(path) == QualityEstimator.file_kind:
         return build(path, *read(path, QualityEstimator.file_kind), QualityEstimator, EstimatorConfig, operations)
     return build(path, *read(path, "assessor"), AssessorNet, AssessorConfig, operations)

@@ -29,7 +29,9 @@ def _checksum(scores: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class ScoreCache:
-    """A folder with one small JSON file per entry. It is created at the first write, and deleting it is harmless."""
+    """This class is a folder with one small JSON file per entry. It is created at the first write, and deleting it is
+    harmless.
+    """
 
     folder: Path
 

@@ -1,4 +1,5 @@
-"""CLIP-IQA (arXiv 2207.12396) scores a picture by how much closer a CLIP puts it to "Good photo." than to "Bad photo.".
+"""This module is CLIP-IQA (arXiv 2207.12396). It scores a picture by how much closer a CLIP puts it to "Good photo." than to "Bad
+photo.".
 
 Any CLIP that transformers can save is read from its folder (config.json, model.safetensors). The prompts are constant, so their
 token ids are constants, no tokenizer is needed, and only two vectors of the text tower are kept.
@@ -30,7 +31,7 @@ AGAIN = "download the folder again"
 
 
 class ClipIqa(nn.Module):
-    """It maps normalised pictures [B, 3, size, size] to scores [B] in [1, 5], and is a :class:`.tiled.Scorer`."""
+    """This network maps normalised pictures [B, 3, size, size] to scores [B] in [1, 5], and is a :class:`.tiled.Scorer`."""
 
     name = "CLIP-IQA"
     layer_count = 1
@@ -46,7 +47,7 @@ class ClipIqa(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights, in which the network computes."""
+        """Return the type of the weights, in which the network computes."""
         return self.direction.dtype
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ..kinds import KINDS
 
 @dataclass(frozen=True)
 class EstimatorConfig:
-    """Sizes of the estimator.
+    """This class holds the sizes of the estimator.
 
     ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``blocks``: number of blocks at 1/2, 1/4 and 1/8.
     ``dilations``: dilation of each of the judging blocks at 1/16. ``picture_width``: hidden size of the layers that read the
@@ -36,7 +36,7 @@ class EstimatorConfig:
 
 
 class _Block(nn.Module):
-    """x + W2·ReLU(W1·x) with a 3×3 convolution W1 to twice the width and a 1×1 convolution W2."""
+    """This block computes x + W2·ReLU(W1·x) with a 3×3 convolution W1 to twice the width and a 1×1 convolution W2."""
 
     def __init__(self, width: int, operations):
         super().__init__()
@@ -48,8 +48,9 @@ class _Block(nn.Module):
 
 
 class _JudgingBlock(nn.Module):
-    """x + W2·GELU(W1·D·norm(x) + V·whole), with a dilated depthwise 3×3 convolution D, 1×1 convolutions W1 and W2, and a linear
-    layer V of the whole picture: mean and standard deviation of norm(x) over all cells."""
+    """This block computes x + W2·GELU(W1·D·norm(x) + V·whole) with a dilated depthwise 3×3 convolution D, 1×1 convolutions W1 and
+    W2, and a linear layer V. ``whole`` describes the whole picture: mean and standard deviation of norm(x) over all cells.
+    """
 
     def __init__(self, width: int, dilation: int, operations):
         super().__init__()
@@ -96,7 +97,7 @@ def cell_statistics(picture: Tensor) -> Tensor:
 
 
 class QualityEstimator(nn.Module):
-    """It gives nine logits for each cell of pictures whose sides are multiples of 16 px.
+    """This network gives nine logits for each cell of pictures whose sides are multiples of 16 px.
 
     The first logit is overall severity, the other eight are severities by kind in the order of :data:`adaqual_core.kinds.KINDS`.
     """
@@ -127,7 +128,7 @@ class QualityEstimator(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing influences the features of a cell, rounded up to whole cells."""
+        """Return the distance in px beyond which nothing influences the features of a cell, rounded up to whole cells."""
         pools, stem, spread = 2, 2, 8
         return CELL * cell_count(pools + stem + spread + sum(2 ** (level + 1) * n for level, n in enumerate(self.config.blocks)))
 

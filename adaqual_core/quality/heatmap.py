@@ -1,5 +1,5 @@
-"""Pictures of quality maps: the heatmap with its fixed colour scale and legend, the sheet of kinds of damage, and the grey map
-(our definitions).
+"""This module draws quality maps: the heatmap with its fixed colour scale and legend, the sheet of kinds of damage, and the grey
+map (our definitions).
 
 The scale is the same for every picture: dark violet is quality 1, yellow quality 5, and lightness rises evenly between
 (viridis), so that it can be read by the colour-blind and in print.
@@ -36,7 +36,7 @@ _COLUMNS, _PANEL, _NARROWEST, _LINE, _GAP = 4, 384, 160, 32, 8
 
 @float32_default()
 def colour_table() -> Tensor:
-    """The colours [256, 3] in [0, 1] of qualities 1 to 5 in even steps."""
+    """Return the colours [256, 3] in [0, 1] of qualities 1 to 5 in even steps."""
     anchors = torch.tensor(_VIRIDIS)
     position = torch.linspace(0, len(anchors) - 1, 256)
     lower = position.long().clamp(max=len(anchors) - 2)
@@ -45,12 +45,12 @@ def colour_table() -> Tensor:
 
 @float32_default()
 def grey_map(quality: QualityMap) -> Tensor:
-    """Quality per pixel as grey [B, 1, H, W] in [0, 1]: 0 = quality 1, 1 = quality 5, at the picture's size."""
+    """Return the quality per pixel as grey [B, 1, H, W] in [0, 1] at the picture's size: 0 is quality 1, and 1 is quality 5."""
     return quality.resized(quality.height, quality.width).sub(LOWEST).div_(HIGHEST - LOWEST)
 
 
 def _label(text: str, size: float) -> Image.Image:
-    """A text as a grey mask of its own size, drawn with Pillow's font at ``size`` px.
+    """Return a text as a grey mask of its own size, drawn with Pillow's font at ``size`` px.
 
     Pillow before 10.1 has its font at one size only, which is enlarged to the nearest whole multiple below ``size``.
     """
@@ -66,11 +66,14 @@ def _label(text: str, size: float) -> Image.Image:
 
 
 def _as_tensor(image: Image.Image) -> Tensor:
+    """Return an RGB image as a tensor [3, H, W] in [0, 1]."""
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
 def _legend(width: int, marks: tuple[str, ...] = _QUALITIES) -> Tensor:
-    """The colour scale [3, h, width] from quality 1 (left) to 5 (right), with ``marks`` written in even steps where they fit."""
+    """Return the colour scale [3, h, width] from quality 1 (left) to 5 (right), with ``marks`` written in even steps where they
+    fit.
+    """
     height = max(12, min(64, width // 16))
     table = (colour_table() * 255).round().to(torch.uint8)
     row = table[torch.linspace(0, 255, width).long()]
@@ -86,7 +89,7 @@ def _legend(width: int, marks: tuple[str, ...] = _QUALITIES) -> Tensor:
 
 
 def _colours(quality: Tensor) -> Tensor:
-    """Qualities [B, 1, H, W] in [1, 5] as colours [B, 3, H, W]."""
+    """Return qualities [B, 1, H, W] in [1, 5] as colours [B, 3, H, W] in [0, 1]."""
     index = (quality[:, 0].sub(LOWEST).div_(HIGHEST - LOWEST) * 255).round_().to(torch.uint8)
     table = colour_table()
     # channel by channel: a map of a large picture needs no interleaved copy
@@ -95,7 +98,9 @@ def _colours(quality: Tensor) -> Tensor:
 
 @float32_default()
 def heatmap(quality: QualityMap, legend: bool = True) -> Tensor:
-    """Quality maps as colours [B, 3, H, W] in [0, 1] at the picture's size, above a ``legend`` from 1 to 5."""
+    """Return quality maps as colours [B, 3, H, W] in [0, 1] at the picture's size, with a ``legend`` from 1 to 5 below, which
+    adds to the height.
+    """
     colours = _colours(quality.resized(quality.height, quality.width))
     if not legend:
         return colours
@@ -105,7 +110,7 @@ def heatmap(quality: QualityMap, legend: bool = True) -> Tensor:
 
 @float32_default()
 def kinds_sheet(quality: QualityMap) -> Tensor:
-    """The severity of each kind of damage as a labelled picture [B, 3, h, w] in [0, 1], about 1600 px wide.
+    """Return the severity of each kind of damage as a labelled picture [B, 3, h, w] in [0, 1], about 1600 px wide.
 
     Eight panels in the order of KINDS show the maps of severity. Above each stand the kind's name and its mean severity, below
     all the colour scale from severity 1 (dark violet) to 0 (yellow). Raises ValueError where the map names no kinds.

@@ -1,4 +1,5 @@
-"""The quality map: local quality 1 (destroyed) to 5 (clean) of a picture, and what can be done with it (paper section 3).
+"""This module holds the quality map, which says how good a picture is from place to place, 1 (destroyed) to 5 (clean), and what
+can be done with it (paper section 3).
 
 The map of our assessors has one score per cell of 16×16 px; maps of any other size are resampled where they are used.
 """
@@ -26,7 +27,8 @@ WIDEST_BLUR = 1024
 
 @dataclass(frozen=True)
 class QualityMap:
-    """Quality of B pictures of ``height`` × ``width`` px.
+    """This class is the quality map of B pictures of ``height`` × ``width`` px. ValueError is raised for fields of other shapes,
+    types and ranges than these.
 
     ``scores`` [B, 1, h, w] in [1, 5], float32 on the CPU. ``assessor``: what made the map. ``kinds`` [B, 8, h', w'] in [0, 1],
     float32 on the CPU: severity of each kind of damage in the order of KINDS, or None where it is not known. ``pixels``
@@ -79,33 +81,34 @@ class QualityMap:
 
     @property
     def batch(self) -> int:
-        """Number of pictures B."""
+        """Return the number of pictures B."""
         return self.scores.shape[0]
 
     @property
     def painted_severity(self) -> Tensor | None:
-        """The largest severity that was set through masks, of any kind, [B, 1, height, width]; None where nothing was."""
+        """Return the largest severity that was set through masks, of any kind, [B, 1, height, width], or None where none was."""
         fields = list(self.painted.values())
         return reduce(torch.maximum, fields) if fields else None
 
     @property
     def mean(self) -> Tensor:
-        """Mean quality of each picture, [B] in [1, 5]."""
+        """Return the mean quality of each picture, [B] in [1, 5]."""
         return (self.cells() if self.painted else self.scores).mean((1, 2, 3))
 
     @property
     def severity(self) -> Tensor:
-        """Severity s = (5 − Q)/4, [B, 1, h, w] in [0, 1] (method.md section 3)."""
+        """Return the severity s = (5 − Q)/4, [B, 1, h, w] in [0, 1] (method.md section 3)."""
         return (HIGHEST - (self.cells() if self.painted else self.scores)) / (HIGHEST - LOWEST)
 
     def resized(self, height: int, width: int) -> Tensor:
-        """Scores [B, 1, height, width], bilinear when enlarged and averaged over areas when reduced."""
+        """Return the scores as [B, 1, height, width], bilinear when enlarged and averaged over areas when reduced."""
         finest = self.scores if self.pixels is None else self.pixels
         scores, painted = resampled(finest, height, width), self.painted_severity
         return scores if painted is None else _lowered(scores, resampled(painted, height, width))
 
     def pixel_scores(self) -> Tensor | None:
-        """Scores per pixel [B, 1, height, width] where an artist painted them more finely than the cells, else None.
+        """Return the scores per pixel [B, 1, height, width] where an artist painted them more finely than the cells, otherwise
+        None.
 
         Damage that was set through masks is not among them.
         """
@@ -115,7 +118,7 @@ class QualityMap:
         return resampled(self.scores, self.height, self.width) if finer else None
 
     def cells(self) -> Tensor:
-        """Scores on the cell grid, [B, 1, ceil(height/16), ceil(width/16)].
+        """Return the scores on the cell grid, [B, 1, ceil(height/16), ceil(width/16)].
 
         Damage that was set through a mask counts in every cell that the mask touches, as severe as at its worst pixel there.
         """
@@ -123,7 +126,8 @@ class QualityMap:
         return scores if painted is None else _lowered(scores, worst_of_cells(painted))
 
     def kind_cells(self) -> Tensor | None:
-        """Severity of each kind on the cell grid, [B, 8, ceil(height/16), ceil(width/16)], or None where it is not known.
+        """Return the severity of each kind on the cell grid, [B, 8, ceil(height/16), ceil(width/16)], or None where it is not
+        known.
 
         Damage that was set through masks counts as for :meth:`cells`.
         """
@@ -147,11 +151,11 @@ class QualityMap:
         return torch.maximum(severity, self.painted[kind]) if kind in self.painted else severity
 
     def unpainted(self) -> "QualityMap":
-        """The map without the damage that was set through masks."""
+        """Return the map without the damage that was set through masks."""
         return replace(self, painted={})
 
     def index(self, picture: int) -> "QualityMap":
-        """The map of one picture of the batch."""
+        """Return the map of one picture of the batch."""
         one = slice(picture, picture + 1)
         kinds, pixels = (None if part is None else part[one] for part in (self.kinds, self.pixels))
         painted = {kind: damage[one] for kind, damage in self.painted.items()}
@@ -159,6 +163,7 @@ class QualityMap:
 
 
 def _check_range(name: str, values: Tensor, lowest: float, highest: float) -> None:
+    """Raise ValueError unless all values are float32 on the CPU and from ``lowest`` to ``highest``."""
     if values.dtype != torch.float32 or values.device.type != "cpu":
         raise ValueError(f"{name}: {values.dtype} on {values.device}; give float32 on the CPU")
     if not bool(((values >= lowest) & (values <= highest)).all()):
@@ -166,17 +171,17 @@ def _check_range(name: str, values: Tensor, lowest: float, highest: float) -> No
 
 
 def _lowered(scores: Tensor, severity: Tensor) -> Tensor:
-    """Scores that are at most those of ``severity`` [B, 1, h, w]."""
+    """Return the scores, lowered to those of ``severity`` [B, 1, h, w] where they are higher."""
     return torch.minimum(scores, HIGHEST - (HIGHEST - LOWEST) * severity)
 
 
 def worst_of_cells(severity: Tensor) -> Tensor:
-    """The largest severity in each cell of 16×16 px, [B, C, H, W] → [B, C, ceil(H/16), ceil(W/16)]."""
+    """Return the largest severity in each cell of 16×16 px: [B, C, H, W] gives [B, C, ceil(H/16), ceil(W/16)]."""
     return F.max_pool2d(severity, CELL, ceil_mode=True)
 
 
 def raised(kinds: Tensor, by: Mapping[str, Tensor]) -> Tensor:
-    """Severities [B, 8, h, w] that are at least those of some kinds, each [B, 1, h, w]."""
+    """Return severities [B, 8, h, w], raised to the severities ``by`` kind [B, 1, h, w] where they are lower."""
     if not by:
         return kinds
     kinds = kinds.clone()
@@ -187,6 +192,9 @@ def raised(kinds: Tensor, by: Mapping[str, Tensor]) -> Tensor:
 
 
 def resampled(field: Tensor, height: int, width: int) -> Tensor:
+    """Return a field [B, C, h, w] as [B, C, height, width], averaged over areas if no side grows and bilinear otherwise. Values
+    stay within the range of the field.
+    """
     if (height, width) == tuple(field.shape[-2:]):
         return field
     if height <= field.shape[-2] and width <= field.shape[-1]:
@@ -202,12 +210,12 @@ FAINT = 0.4
 
 @float32_default()
 def without_faint_regions(scores: Tensor) -> Tensor:
-    """Scores [B, 1, h, w] without the regions that are faintly damaged throughout (our definition).
+    """Return the scores [B, 1, h, w] without the regions that are faintly damaged throughout (our definition).
 
-    To an assessor without a reference a soft background or a pale wall looks faintly damaged; real damage has a core that is
-    worse. So severity is opened by reconstruction (Vincent 1993, grayscale reconstruction): what no path of places at least as
-    severe as itself joins to a place above FAINT is lowered to the best joining level. Where damage is everywhere faint damage
-    belongs to it: FAINT falls with the picture's median severity, to 0 at 1/8 (quality 4.5), where nothing is removed.
+    An assessor without a reference takes a soft background or a pale wall for faintly damaged; real damage has a core that is
+    worse. So the severity is opened by reconstruction (Vincent 1993, grayscale reconstruction): a region without any cell above
+    FAINT is lowered to the level of its surroundings. Where damage is everywhere, faint damage belongs to it: FAINT falls with
+    the picture's median severity, to 0 at 1/8 (quality 4.5), where nothing is removed.
     """
     severity = (HIGHEST - scores) / (HIGHEST - LOWEST)
     median = severity.flatten(1).median(1).values.view(-1, 1, 1, 1)
@@ -221,7 +229,9 @@ def without_faint_regions(scores: Tensor) -> Tensor:
 
 @float32_default()
 def quality_from_severity(mask: Tensor, assessor: str = "mask") -> QualityMap:
-    """Quality map of a severity mask [B, H, W] or [B, 1, H, W] in [0, 1] (1 = destroyed); outside values are clamped."""
+    """Return the quality map of a severity mask [B, H, W] or [B, 1, H, W] in [0, 1] (1 = destroyed). Values outside are clamped;
+    ValueError is raised for NaN and for other shapes.
+    """
     check_tensor("mask", mask)
     if mask.ndim == 3:
         mask = mask[:, None]
@@ -244,8 +254,8 @@ def edit_quality(
     gain: float = 1.0,
     blur: float = 0.0,
 ) -> QualityMap:
-    """Edit a map by hand: severity × ``gain`` (overall and by kind), then blur (standard deviation in px of the picture), then
-    limits, then paint.
+    """Return a map edited by hand: severity × ``gain`` (overall and by kind), then blur (standard deviation in px of the
+    picture), then limits, then paint. Raises ValueError for values outside their ranges.
 
     Where the ``override`` mask ([B or 1, h, w] in [0, 1], any size) is 1 the score becomes ``override_quality``; between 0 and
     1 it is mixed. Scores outside the painted area end within [minimum, maximum]. A mask that is finer than the cells is followed
@@ -298,7 +308,9 @@ def edit_quality(
 
 
 def checked_mask(name: str, mask: Tensor, batch: int) -> Tensor:
-    """A mask [1 or B, h, w] as float32 [1 or B, 1, h, w] in [0, 1] on the CPU; ValueError for other shapes and for NaN."""
+    """Return a mask [1 or B, h, w] as float32 [1 or B, 1, h, w] in [0, 1] on the CPU. Raises ValueError for other shapes and for
+    NaN.
+    """
     check_tensor(name, mask)
     if mask.ndim != 3 or 0 in mask.shape:
         raise ValueError(f"{name}: shape {tuple(mask.shape)}; give [1, h, w] or [{batch}, h, w]")
@@ -311,5 +323,5 @@ def checked_mask(name: str, mask: Tensor, batch: int) -> Tensor:
 
 
 def cell_grid(quality: QualityMap) -> tuple[int, int]:
-    """Rows and columns of the picture's cell grid."""
+    """Return the number of rows and columns of the picture's cell grid."""
     return cell_count(quality.height), cell_count(quality.width)

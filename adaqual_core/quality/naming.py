@@ -1,5 +1,6 @@
-"""Kinds of damage for maps that name none (DeQA-Score, CLIP-IQA, a mask): the bundled assessor supplies them (method.md section
-3a)."""
+"""This module gives maps the kinds of damage that their own assessor does not name (DeQA-Score, CLIP-IQA, a mask): the bundled
+assessor supplies them (method.md section 3a).
+"""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -15,23 +16,24 @@ from .map import QualityMap, resampled
 
 
 def open_namer(assessor: Any, device: torch.device | str = "cpu") -> QualityEstimator | None:
-    """The bundled assessor on ``device``, where it names kinds of damage and ``assessor`` does not; None in all other cases."""
+    """Return the bundled assessor on ``device`` if it names kinds of damage and ``assessor`` does not, otherwise None."""
     if isinstance(assessor, QualityEstimator) or kind_in(SHIPPED_ASSESSOR) != QualityEstimator.file_kind:
         return None
     return cast(QualityEstimator, load_assessor(SHIPPED_ASSESSOR)).to(device)
 
 
 def lacks_kinds(quality: QualityMap) -> bool:
-    """Whether the assessor of a map names no kinds of damage. What an artist has said of the kinds does not count."""
+    """Return whether the assessor of a map names no kinds of damage. What an artist has said of the kinds does not count."""
     return quality.kinds is None or quality.kinds_said
 
 
 @float32_default()
 def with_kinds(quality: QualityMap, picture: Tensor, namer: QualityEstimator | None) -> QualityMap:
-    """The map of pictures [B, 3 or 4, H, W] in [0, 1], with the kinds of damage that ``namer`` sees in them (our definition).
+    """Return the map of pictures [B, 3 or 4, H, W] in [0, 1], with the kinds of damage that ``namer`` sees in them (our
+    definition).
 
-    Only a map that :func:`lacks_kinds` changes, and only where there is a ``namer``. Its scores, and with them what is restored
-    and what is kept, stay as they are. The severity of each kind becomes what the namer sees, or what was said through
+    The map is returned unchanged unless it :func:`lacks_kinds` and there is a ``namer``. Its scores, and with them what is
+    restored and what is kept, stay as they are. The severity of each kind becomes what the namer sees, or what was said through
     :func:`~adaqual_core.quality.set_damage.set_damage` where that is larger. Where the map says damage and the namer sees no
     kind, all kinds stay 0: the network is then told the overall severity alone. A map of one picture serves all B.
     """

@@ -1,4 +1,4 @@
-"""Quality maps of one version of a picture used with another: a crop, a padded or a scaled copy."""
+"""This module uses the quality map of one version of a picture with another version: a crop, a padded or a scaled copy."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from .map import QualityMap, resampled
 
 
 def map_of_region(quality: QualityMap, region: Region, height: int, width: int) -> QualityMap:
-    """The map of a picture of that size which shows ``region`` of the map's picture; cells keep about their size in px."""
+    """Return the map of a picture of that size which shows ``region`` of the map's picture. Cells keep about their size in px."""
     size = (quality.height, quality.width)
 
     def cells(field: Tensor) -> Tensor:
@@ -34,7 +34,8 @@ def map_of_region(quality: QualityMap, region: Region, height: int, width: int) 
 
 @float32_default()
 def fitted(quality: QualityMap, height: int, width: int, picture: str) -> QualityMap:
-    """The map of a version of the map's picture of that size: itself, of a centre crop, of a padded or of a scaled copy.
+    """Return the map for a version of the map's picture of that size: the picture itself, a centre crop, a padded or a scaled
+    copy.
 
     Raises ValueError, with the words for the ``picture``, where the sizes cannot belong to one picture.
     """

@@ -1,4 +1,4 @@
-"""What an artist says of a picture's damage, beside what the assessor sees (method.md section 3a)."""
+"""This module adds to a quality map what an artist says of the damage, beside what the assessor sees (method.md section 3a)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ from .map import QualityMap, cell_grid, checked_mask, raised, resampled
 
 @float32_default()
 def set_damage(quality: QualityMap, kind: str, severity: float, mask: Tensor | None = None) -> QualityMap:
-    """Say that a map's pictures have damage which its assessor may have missed (our definition).
+    """Return a map whose pictures have damage that its assessor may have missed (our definition).
 
     ``kind`` is one of KINDS and ``severity`` a number in [0, 1]. The kind's severity becomes the larger of what the assessor saw
     and what is said here, and the overall severity becomes at least as large. ``mask`` [B or 1, h, w] in [0, 1], of any size,
@@ -45,7 +45,8 @@ def set_damage(quality: QualityMap, kind: str, severity: float, mask: Tensor | N
 
 
 def assume(quality: QualityMap, severities: Mapping[str, float], mask: Tensor | None = None) -> QualityMap:
-    """:func:`set_damage` for each kind in ``severities``, everywhere or in the region of one ``mask`` [1, h, w] in [0, 1].
+    """Return the map after :func:`set_damage` for each kind in ``severities``, everywhere or in the region of one ``mask`` [1, h,
+    w] in [0, 1].
 
     A mask of another size than the picture's is stretched to it, or laid on the part that a crop shows
     (:func:`~adaqual_core.alignment.mask_on_picture`).

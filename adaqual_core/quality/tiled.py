@@ -25,31 +25,31 @@ Progress = Callable[[int, int], None]
 
 
 class Scorer(Protocol):
-    """An assessor that gives one score to a square picture: DeQA-Score or CLIP-IQA."""
+    """This protocol is an assessor that gives one score to a square picture: DeQA-Score or CLIP-IQA."""
 
     @property
     def name(self) -> str:
-        """The assessor's name, which its maps carry."""
+        """Return the assessor's name, which its maps carry."""
         ...
 
     @property
     def size(self) -> int:
-        """Side in px of the square."""
+        """Return the side in px of the square."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which the network computes; it is part of a score's key in the cache."""
+        """Return the type in which the network computes; it is part of a score's key in the cache."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights; it is part of a score's key in the cache."""
+        """Return a hash of the weights; it is part of a score's key in the cache."""
         ...
 
     @property
     def layer_count(self) -> int:
-        """Number of times that :meth:`score` reports each picture to ``tick``."""
+        """Return the number of times that :meth:`score` reports each picture to ``tick``."""
         ...
 
     def score(self, count: int, prepare: Callable[[int], Tensor], batch: int, tick: Callable[[int], None]) -> Tensor:
@@ -148,7 +148,8 @@ def estimate_quality_by_tiles(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
 ) -> QualityMap:
-    """Quality map of pictures [B, 3 or 4, H, W] in [0, 1], one score per cell of 16 px; alpha only says what is invisible.
+    """Return the quality map of pictures [B, 3 or 4, H, W] in [0, 1], made of one score per cell of 16 px. Alpha only says what
+    is invisible.
 
     ``overlap``: part of a tile that its neighbour covers too, at least, in [0, 0.9]; more is finer and slower.
     ``blend`` in [0, 1]: how far the whole picture's score replaces the local one. ``batch`` tiles run at once.

@@ -1,4 +1,4 @@
-"""Residual diffusion by DDIM with x0 prediction (Song et al. 2021; paper section 3.3): schedules, the step and the only loop.
+"""This module is residual diffusion by DDIM with x0 prediction (Song et al. 2021; paper section 3.3): schedules, step and loop.
 
 The state is x_t = √ā_t·r + √(1−ā_t)·n with the residual r and noise n of any scale; the scale is that of the noise given.
 """
@@ -15,13 +15,15 @@ _ROWS = 256
 
 
 def alphas_cumprod() -> Tensor:
-    """ā_t [1000] float32 of the linear schedule β from 1e-4 to 0.02."""
+    """Return ā_t [1000] in float32 of the linear schedule with β from 1e-4 to 0.02."""
     betas = torch.linspace(1e-4, 0.02, TRAIN_STEPS, dtype=torch.float64)
     return (1 - betas).cumprod(0).float()
 
 
 def timesteps(schedule: str, steps: int) -> list[int]:
-    """Descending timesteps: "trailing" starts at 999 (2 steps: [999, 499]), "official" ends at 0 (2 steps: [500, 0])."""
+    """Return descending timesteps: "trailing" starts at 999 (2 steps: [999, 499]), "official" ends at 0 (2 steps: [500, 0]).
+    Raises ValueError for other schedules, and unless there are 1 to 1000 steps.
+    """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule: '{schedule}'; choose trailing or official")
     if not 1 <= steps <= TRAIN_STEPS:
@@ -32,7 +34,7 @@ def timesteps(schedule: str, steps: int) -> list[int]:
 
 
 def previous_alpha(alphas: Tensor, steps: Sequence[int], index: int) -> float:
-    """ā of the state that step ``index`` leads to: the next timestep's, or 1 (no noise) after the last."""
+    """Return ā of the state to which step ``index`` leads: that of the next timestep, or 1 (no noise) after the last."""
     return float(alphas[steps[index + 1]]) if index + 1 < len(steps) else 1.0
 
 
@@ -46,7 +48,7 @@ def ddim_step(
     *,
     unclipped: Tensor | None = None,
 ) -> Tensor:
-    """The state at ā = ``alpha_next`` from the state ``x`` at ā = ``alpha`` and the prediction ``x0`` (any shape).
+    """Return the state at ā = ``alpha_next``, given the state ``x`` at ā = ``alpha`` and the prediction ``x0`` (any shape).
 
     ``eta`` in [0, 1] exchanges part of the noise for the fresh ``noise`` given (DDIM equation 12 and 16). The noise that
     remains is read from ``x`` and ``x0``, or ``unclipped``, the prediction before it was clamped to ``x0``, where given.
@@ -58,7 +60,7 @@ def ddim_step(
 
 
 class Estimate(NamedTuple):
-    """A prediction of the clean data, as large as the state.
+    """This class is a prediction of the clean data, as large as the state.
 
     ``x0``: clamped to its range. ``unclipped``: the prediction before that, for networks whose sampler reads the remaining noise
     from it; None reads it from ``x0``.
@@ -76,7 +78,7 @@ def ddim(
     eta: float = 0.0,
     fresh_noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """The data x0 that DDIM samples from the noise ``state`` [..., H, W] along the timesteps ``steps`` (descending).
+    """Return the data x0 that DDIM samples from the noise ``state`` [..., H, W] along the timesteps ``steps`` (descending).
 
     ``predict(state, t)`` estimates the data; it may give the same tensors again at every step. ``eta`` in [0, 1] exchanges part
     of the noise for ``fresh_noise(index)``, which is asked after each step but the last for noise of the start's scale.

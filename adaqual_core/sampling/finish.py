@@ -1,4 +1,6 @@
-"""The finish of the first generation's results: their detail, window by window, then the whole picture's tone."""
+"""This module finishes results of the first generation: it corrects detail window by window, then the tone of the whole
+picture.
+"""
 
 from collections.abc import Callable
 
@@ -20,7 +22,7 @@ def finish(
     spare: Tensor,
     advance: Callable[[Tensor], None],
 ) -> None:
-    """Finish ``restored`` [3, H, W], what the sampler made of ``picture``, in place.
+    """Finish ``restored`` [3, H, W], which the sampler made of ``picture``, in place.
 
     The detail is collected in ``spare`` [3, H', W'], which must be 0 outside the plan's blocks. ``advance(spare)`` is called
     after each run of the network for detail.

@@ -1,4 +1,4 @@
-"""The estimate of a whole picture from many overlapping patches (Özdenizci & Legenstein 2023).
+"""This module estimates a whole picture from many overlapping patches (Özdenizci & Legenstein 2023).
 
 At every step the noise that the network finds in overlapping patches is averaged where they overlap, and the whole
 picture takes one DDIM step. Beyond the published sampler, borders are always covered, and patches without a pixel to
@@ -20,7 +20,7 @@ from .settings import RestoreSettings
 
 
 def corners(height: int, width: int, patch: int, stride: int) -> list[tuple[int, int]]:
-    """Top left corners (y, x) of patches every ``stride`` px, row by row; more at the far borders where needed.
+    """Return the top left corners (y, x) of patches every ``stride`` px, row by row, with more at the far borders where needed.
 
     Every pixel is covered. ``patch`` must fit into the picture and ``stride`` must not exceed it.
     """
@@ -39,11 +39,11 @@ ENOUGH = 4
 
 
 def active_corners(grid: Sequence[tuple[int, int]], patch: int, mask: Tensor) -> list[tuple[int, int]]:
-    """Those corners of ``grid`` whose patches are needed to restore by ``mask`` [H, W].
+    """Return the corners of ``grid`` whose patches are needed to restore by ``mask`` [H, W] in [0, 1] (our definition).
 
-    Needed are patches that are at least half to be restored, by pixels of at least 0.5 (our definition); others with such
-    pixels only as far as these would be seen by fewer than ``ENOUGH``. Pixels of the mask's faded edge take what these
-    patches find; where none covers them, the patches that hold them are needed too. So every pixel above 0 is covered, and
+    A patch is needed if the mask is at least 0.5 at half of its pixels or more. Other patches are then taken, most of such pixels
+    first, until ``ENOUGH`` patches cover each of these pixels, or all that there are. Pixels of the mask's faded edge take what
+    these patches find; where none covers them, the patches that hold them are needed too. So every pixel above 0 is covered, and
     where everything is damaged no patch is left out.
     """
     core, seen = mask >= 0.5, torch.zeros(mask.shape, dtype=torch.int32)
@@ -67,7 +67,7 @@ def active_corners(grid: Sequence[tuple[int, int]], patch: int, mask: Tensor) ->
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """Which patches of a picture are run.
+    """This class says which patches of a picture are run.
 
     ``corners``: (y, x) of their top left corners; ``patch``: their side in px; ``batch``: how many are run at once. ``shape``:
     height and width in px of the sampler's state, at least a patch. Patches are counted as the plan's tiles.
@@ -81,26 +81,26 @@ class PatchPlan:
 
     @property
     def tiles_run(self) -> int:
-        """Number of patches that are run."""
+        """Return the number of patches that are run."""
         return len(self.corners)
 
     @property
     def runs(self) -> int:
-        """How often the network is run in a step."""
+        """Return how often the network is run in a step."""
         return -(-len(self.corners) // self.batch)
 
     def predictor(self, run: Runner, told: Told, prompt: Prompt, advance: Callable[[Tensor], None]) -> "Averaged":
-        """What estimates the picture for :func:`ddim.ddim`."""
+        """Return the function that estimates the picture for :func:`ddim.ddim`."""
         return Averaged(self, run, told, _mask(prompt, self.patch), advance)
 
 
 def _mask(prompt: Prompt, patch: int) -> Tensor:
-    """The restore mask [H', W'] per pixel of one picture, extended to at least a patch."""
+    """Return the restore mask [H', W'] per pixel of one picture, extended to at least a patch."""
     return extended(prompt.pixel_mask(0), patch)
 
 
 def averaged_patches(run: Runner, settings: RestoreSettings, prompt: Prompt) -> PatchPlan:
-    """Patches every ``settings.stride`` px, without those that one picture's prompt does not need."""
+    """Return the plan of patches every ``settings.stride`` px, without those that one picture's prompt does not need."""
     patch = run.model.config.patch
     pixels = _mask(prompt, patch)
     height, width = pixels.shape
@@ -109,13 +109,13 @@ def averaged_patches(run: Runner, settings: RestoreSettings, prompt: Prompt) -> 
 
 
 def extended(field: Tensor, patch: int) -> Tensor:
-    """[..., H, W] continued by reflection to at least ``patch`` px on both sides."""
+    """Return a field [..., H, W] extended by reflection to at least ``patch`` px on both sides."""
     rows, columns = (mirrored(side, 0, max(side, patch)) for side in field.shape[-2:])
     return field[..., rows, :][..., columns]
 
 
 class Averaged:
-    """Estimates one picture from the mean noise that the network finds in overlapping patches.
+    """This class estimates one picture from the mean noise that the network finds in overlapping patches.
 
     ``mask`` [H', W'] in [0, 1] is how much of the change each pixel takes: every estimate x0 becomes picture + mask·(x0 −
     picture). A mask of ones restores exactly as published. ``advance(x0)`` is called after each run of the network with the
@@ -133,7 +133,7 @@ class Averaged:
         self.coverage.clamp_(min=1)
 
     def __call__(self, state: Tensor, t: int) -> Estimate:
-        """The estimate in about [−1, 1] from ``state`` [3, H', W'] at timestep ``t``."""
+        """Return the estimate in about [−1, 1] for ``state`` [3, H', W'] at timestep ``t``."""
         plan, alpha = self.plan, float(self.alphas[t])
         noise = torch.zeros_like(state)
         for first in range(0, len(plan.corners), plan.batch):

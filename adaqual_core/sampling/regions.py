@@ -1,4 +1,4 @@
-"""In which windows networks are run that look at the picture as a whole, as AdaQual-Diff's does.
+"""This module plans the windows for networks that look at the picture as a whole, as AdaQual-Diff's does.
 
 Their channel attention averages over all that they see, so a picture is not cut into tiles: it is run whole, exactly as
 published. Where the quality map keeps parts of it, each connected damaged region is run in a window of its own with a
@@ -26,7 +26,7 @@ LARGEST_POOL = 384
 
 
 def _boxes(needed: Tensor) -> list[tuple[int, int, int, int]]:
-    """Boxes (top, bottom, left, right) around the connected regions of a mask [h, w], joined until none overlap."""
+    """Return boxes (top, bottom, left, right) around the connected regions of a mask [h, w], joined until none overlap."""
     left = {(y, x) for y, x in needed.nonzero().tolist()}
     boxes = []
     while left:
@@ -54,7 +54,8 @@ def _boxes(needed: Tensor) -> list[tuple[int, int, int, int]]:
 
 
 def windows_of(mask: Tensor, tile: int, step: int, radius: int) -> tuple[list[Window], int | None]:
-    """Windows that cover all pixels above 0 of ``mask`` [H, W], and the pool's window in px if any of them is a piece.
+    """Return windows that cover all pixels above 0 of ``mask`` [H, W], and the side in px of the window over which the network
+    averages if any of them is a piece, otherwise None.
 
     ``step``: px that windows must start at a multiple of; ``radius``: px that pieces would see beside them, had they the
     room.
@@ -96,6 +97,7 @@ def windows_of(mask: Tensor, tile: int, step: int, radius: int) -> tuple[list[Wi
 
 
 def _tiles_touched(windows: list[Window], height: int, width: int) -> int:
+    """Return how many 64 px tiles of a picture of that size lie in the windows' blocks, wholly or in part."""
     seen = torch.zeros(-(-height // TILE), -(-width // TILE), dtype=torch.bool)
     for w in windows:
         seen[w.top // TILE : -(-w.bottom // TILE), w.left // TILE : -(-w.right // TILE)] = True
@@ -103,7 +105,7 @@ def _tiles_touched(windows: list[Window], height: int, width: int) -> int:
 
 
 def damaged_regions(run: Runner, settings: RestoreSettings, prompt: Prompt) -> WindowPlan:
-    """Each region that one picture's prompt asks to restore in a window of its own.
+    """Return the plan that runs each region, which one picture's prompt asks to restore, in a window of its own.
 
     ``settings.tile`` decides how much is run at once, see WHOLE; ``overlap`` is not heeded.
     """

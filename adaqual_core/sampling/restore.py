@@ -1,4 +1,4 @@
-"""From a picture and its prompt to the restored picture, with a network of any family.
+"""This module goes from a picture and its prompt to the restored picture, with a network of any family.
 
 What differs between families is how the estimate of the whole picture is assembled from what the network predicts: in exact
 windows, damaged regions or averaged patches.
@@ -36,7 +36,7 @@ TILINGS: dict[str, Callable[[Runner, RestoreSettings, Prompt], Plan]] = {
 
 
 def _change(family: Family, x0: Tensor, base: Tensor) -> Tensor:
-    """What is added to ``base`` [3, H, W] according to the estimate ``x0``, which may reach beyond it."""
+    """Return what is added to ``base`` [3, H, W] according to the estimate ``x0``, which may reach beyond it."""
     x0 = x0[:, : base.shape[-2], : base.shape[-1]]
     return (x0 + 1) / 2 - base if family.space == "image" else x0
 
@@ -50,7 +50,7 @@ def restore_picture(
     settings: RestoreSettings,
     advance: Callable[[Callable[[], Tensor]], None],
 ) -> Tensor:
-    """One picture [3, H, W] in [0, 1], restored by the prompt of that one picture.
+    """Return one picture [3, H, W] in [0, 1] restored by the prompt of that one picture.
 
     ``told``: what :attr:`Family.told` gives for it. ``advance(preview)`` is called after each run of the network.
     """

@@ -1,4 +1,4 @@
-"""The sampler's settings, its result, its noise, and what it demands of its inputs."""
+"""This module holds the sampler's settings, result and noise, and checks its inputs."""
 
 import itertools
 import math
@@ -22,10 +22,14 @@ Progress = Callable[[int, int, Preview], None]
 
 @dataclass(frozen=True)
 class RestoreSettings:
-    """How to sample; :func:`settings_for` starts from what a model is made for.
+    """This class says how to sample. :func:`settings_for` returns the settings that a model is made for.
 
-    ``overlap``: px of context around a block, raised to the network's own; ``tile``: px a window may measure beside its
-    context. Networks that work in patches take one every ``stride`` px, ``patch_batch`` at once, and heed neither.
+    ``steps``: number of diffusion steps, 1 to 1000. ``seed``: seed of the noise, 0 to 2^64 − 1. ``schedule``: one of SCHEDULES.
+    ``eta`` in [0, 1]: part of the noise that is drawn anew in each step. ``strength`` in [0, 1]: 0 returns the input, 1 the whole
+    restoration. ``tile``: px that a window may measure beside its context, at least 64. ``overlap``: px of context around a
+    block; a network whose receptive field is larger sees that much. ``tile_batch``: number of windows that are run at once.
+    Networks that work in patches take one every ``stride`` px and run ``patch_batch`` of them at once, and do not use ``tile``,
+    ``overlap`` and ``tile_batch``. ValueError is raised for values outside these ranges.
     """
 
     steps: int = 2
@@ -65,7 +69,9 @@ class RestoreSettings:
 
 @dataclass(frozen=True)
 class Restored:
-    """Restored pictures [B, 3 or 4, H, W] in [0, 1] on the CPU, and how many 64 px tiles there were and were run."""
+    """This class holds restored pictures [B, 3 or 4, H, W] in [0, 1] on the CPU, and how many 64 px tiles there are and how many
+    were run. For networks that work in patches, patches are counted instead.
+    """
 
     picture: Tensor
     tiles_total: int
@@ -73,25 +79,27 @@ class Restored:
 
 
 def settings_for(model: nn.Module, **given) -> RestoreSettings:
-    """The settings that ``model`` is made for, with those ``given`` that are not None; ValueError for impossible ones."""
+    """Return the settings that ``model`` is made for, changed by those ``given`` that are not None. Raises ValueError for
+    impossible ones.
+    """
     family = family_of(model)
     wanted = {name: value for name, value in given.items() if value is not None}
     return RestoreSettings(**{"steps": family.steps, "schedule": family.schedule, **wanted})
 
 
 def working_memory(model: nn.Module, settings: RestoreSettings, height: int, width: int) -> float:
-    """Bytes of work beside the weights for one picture; the numbers per px are measured (at the published widths)."""
+    """Return the bytes of work beside the weights for one picture. The numbers per px are measured (at the published widths)."""
     return family_of(model).memory(model, settings, height, width)
 
 
 def small(picture: Tensor) -> Tensor:
-    """Every n-th row and column of a picture [3, H, W], so that at most 512 are left."""
+    """Return every n-th row and column of a picture [3, H, W], with the smallest n that leaves at most 512 of each."""
     stride = math.ceil(max(picture.shape[-2:]) / 512)
     return picture[:, ::stride, ::stride]
 
 
 def draw_noise(shape: tuple[int, int], scale: float, seed: int, index: int = 0) -> Tensor:
-    """Noise [3, *shape] for the start (``index`` 0) or after a step, the same wherever the network runs.
+    """Return noise [3, *shape] for the start (``index`` 0) or after a step, the same wherever the network runs.
 
     torch's generator heeds 32 bits of a seed: the upper ones are folded in, and the steps' seeds lie far apart, so that
     neighbouring seeds share no noise.
@@ -101,7 +109,9 @@ def draw_noise(shape: tuple[int, int], scale: float, seed: int, index: int = 0) 
 
 
 def counted(progress: Progress | None, total: int) -> Callable[[Preview], None]:
-    """A function to call with a preview after each of ``total`` parts of the work; it tells ``progress`` how many are done."""
+    """Return a function to call with a preview after each of ``total`` parts of the work; it tells ``progress`` how many are
+    done.
+    """
     done = itertools.count(1)
 
     def advance(preview: Preview) -> None:
@@ -112,7 +122,7 @@ def counted(progress: Progress | None, total: int) -> Callable[[Preview], None]:
 
 
 def check_inputs(picture: Tensor, prompt: Prompt, needs_kinds: bool) -> None:
-    """Raise ValueError unless ``picture`` is one (:func:`checks.check_picture`) and ``prompt`` was built from it.
+    """Raise ValueError unless ``picture`` is a picture (:func:`checks.check_picture`) and ``prompt`` was built from it.
 
     ``needs_kinds``: the prompt must also name the kinds of damage.
     """

@@ -1,4 +1,4 @@
-"""Where the network is run: which parts of a picture need it, and in which windows (our definition).
+"""This module decides where the network is run: which parts of a picture need it, and in which windows (our definition).
 
 The picture is divided into tiles of 64 px, the unit that is either run or skipped. What holds all active tiles is cut in
 pieces where that is cheaper, then in blocks, and every block is run in a window that adds context.
@@ -21,7 +21,7 @@ TILE = 64
 
 @dataclass(frozen=True)
 class Window:
-    """A block [top:bottom, left:right] to be computed and the window around it that the network sees; in px."""
+    """This class is a block [top:bottom, left:right] to be computed, and the window around it that the network sees; in px."""
 
     top: int
     bottom: int
@@ -34,13 +34,13 @@ class Window:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the window."""
+        """Return the height and width of the window."""
         return self.window_bottom - self.window_top, self.window_right - self.window_left
 
 
 @dataclass(frozen=True)
 class TileLayout:
-    """Windows to run, and how many 64 px tiles there are in the picture and in the windows' blocks."""
+    """This class holds the windows to run, and how many 64 px tiles there are in the picture and in the windows' blocks."""
 
     windows: tuple[Window, ...]
     tiles_total: int
@@ -48,7 +48,7 @@ class TileLayout:
 
 
 def active_tiles(restore_mask: Tensor, painted: Tensor | None = None) -> Tensor:
-    """Which tiles [rows, columns] hold a pixel to restore, from the mask [1, 1, h, w] per cell, 0 = keep.
+    """Return which tiles [rows, columns] hold a pixel to restore, by the mask [1, 1, h, w] per cell, in which 0 means to keep.
 
     A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels. Where ``painted`` [1, 1, H, W] is
     given, the mask per pixel that an artist painted, it counts instead.
@@ -63,7 +63,7 @@ def active_tiles(restore_mask: Tensor, painted: Tensor | None = None) -> Tensor:
 
 
 def borders(length: int, largest: int) -> list[int]:
-    """Borders of the fewest nearly equal parts of at most ``largest``."""
+    """Return the borders of the fewest nearly equal parts of at most ``largest`` into which ``length`` can be divided."""
     parts = -(-length // largest)
     return [round(i * length / parts) for i in range(parts + 1)]
 
@@ -73,7 +73,7 @@ Box = tuple[int, int, int, int]
 
 
 def _trimmed(active: np.ndarray, box: Box) -> Box | None:
-    """The smallest part of ``box`` that holds all its active tiles; None where there are none."""
+    """Return the smallest part of ``box`` that holds all its active tiles, or None if it holds none."""
     top, bottom, left, right = box
     part = active[top:bottom, left:right]
     ys, xs = part.any(1).nonzero()[0], part.any(0).nonzero()[0]
@@ -83,12 +83,12 @@ def _trimmed(active: np.ndarray, box: Box) -> Box | None:
 
 
 def _windowed(first: Number, last: Number, length: int, context: Number) -> tuple[Number, Number]:
-    """A side from ``first`` to ``last`` with context, as far as the picture reaches."""
+    """Return the side from ``first`` to ``last`` extended by the context, as far as the picture reaches."""
     return max(first - context, 0), min(last + context, length)
 
 
 def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:
-    """``box`` cut in two, and its parts again, for as long as that makes the windows' total area smaller; in tiles."""
+    """Return ``box`` cut in two, and its parts again, for as long as that makes the windows' total area smaller; in tiles."""
 
     def extent(first: int, last: int, length: int) -> float:
         start, stop = _windowed(first, last, length, context)
@@ -109,8 +109,9 @@ def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:
 
 
 def _split(first: int, last: int, length: int, tile: int, context: int) -> list[tuple[int, int]]:
-    """The fewest nearly equal parts of a side whose windows measure at most ``tile`` + 2·``context`` px; all in tiles but
-    ``tile``, ``context`` and ``length``."""
+    """Return the fewest nearly equal parts of a side whose windows measure at most ``tile`` + 2·``context`` px. ``tile``,
+    ``context`` and ``length`` are in px, everything else is in tiles.
+    """
 
     def parts(largest: int) -> list[tuple[int, int]]:
         edges = [first + edge for edge in borders(last - first, largest)]
@@ -124,7 +125,7 @@ def _split(first: int, last: int, length: int, tile: int, context: int) -> list[
 
 
 def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> TileLayout:
-    """Windows that cover all active tiles of a picture of ``height`` × ``width`` px (both multiples of 16).
+    """Return windows that cover all active tiles of a picture of ``height`` × ``width`` px (both multiples of 16).
 
     ``active``: bool [ceil(height/64), ceil(width/64)]; ``context``: px seen around each block, a multiple of 16; ``tile``: a
     multiple of 64 px, and windows measure at most tile + 2·context.
@@ -145,7 +146,7 @@ def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> Ti
 
 
 def batches(layout: TileLayout, size: int) -> list[tuple[Window, ...]]:
-    """Windows of equal shape grouped into batches of at most ``size``."""
+    """Return the windows in groups of equal shape of at most ``size`` windows."""
     groups: dict[tuple[int, int], list[Window]] = {}
     for window in layout.windows:
         groups.setdefault(window.shape, []).append(window)

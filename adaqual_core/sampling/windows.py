@@ -1,4 +1,4 @@
-"""The estimate of a whole picture from a network that is run in windows.
+"""This module estimates a whole picture with a network that is run in windows.
 
 Every step is finished over the whole picture before the next begins, and the restore mask is part of each prediction. Where
 windows see at least the network's receptive field, the result does not depend on how the picture is cut, and where the mask is
@@ -27,7 +27,7 @@ Group = tuple[Window, ...]
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """In which windows a picture is run.
+    """This class says in which windows a picture is run.
 
     ``shape``: height and width in px of the sampler's state. ``pool_window``: side in px of the windows over which the network
     averages, None where it averages over all that it sees, or not at all.
@@ -41,16 +41,18 @@ class WindowPlan:
 
     @property
     def runs(self) -> int:
-        """How often the network is run in a step."""
+        """Return how often the network is run in a step."""
         return len(self.groups)
 
     def predictor(self, run: Runner, told: Told, prompt: Prompt, advance: Callable[[Tensor], None]) -> "Windowed":
-        """What estimates the picture for :func:`ddim.ddim`."""
+        """Return the function that estimates the picture for :func:`ddim.ddim`."""
         return Windowed(self, run, told, prompt, advance)
 
 
 def exact_windows(run: Runner, settings: RestoreSettings, prompt: Prompt) -> WindowPlan:
-    """Windows with at least the network's receptive field around every tile in which one picture's prompt asks for anything."""
+    """Return the plan with at least the network's receptive field around every tile in which one picture's prompt asks for
+    anything.
+    """
     height, width = prompt.quality.height, prompt.quality.width
     context = CELL * math.ceil(max(settings.overlap, run.model.receptive_radius) / CELL)
     shape = CELL * cell_count(height), CELL * cell_count(width)
@@ -59,34 +61,35 @@ def exact_windows(run: Runner, settings: RestoreSettings, prompt: Prompt) -> Win
 
 
 def seen(picture: Tensor, w: Window) -> Tensor:
-    """A window of ``picture`` [3, H, W], mirrored where it reaches beyond."""
+    """Return a window of ``picture`` [3, H, W], mirrored where it reaches beyond the picture."""
     rows = mirrored(picture.shape[-2], w.window_top, w.window_bottom)
     columns = mirrored(picture.shape[-1], w.window_left, w.window_right)
     return picture[:, rows][:, :, columns]
 
 
 def inner(found: Tensor, w: Window) -> Tensor:
-    """The block of what a network gave for a window [C, h, w]."""
+    """Return the part of a network's output [C, h, w] for a window that belongs to the window's block."""
     return found[:, w.top - w.window_top : w.bottom - w.window_top, w.left - w.window_left : w.right - w.window_left]
 
 
 def mask_of(prompt: Prompt, w: Window) -> Tensor:
-    """The restore mask [1, h, w] per pixel of a window's block."""
+    """Return the restore mask [1, h, w] per pixel of a window's block."""
     return prompt.block_mask(0, w.top, w.bottom, w.left, w.right)
 
 
 def place_of(group: Group) -> str:
-    """The windows' corners (x, y), for messages."""
+    """Return the windows' corners (x, y) as text for messages."""
     return "tile " + ", ".join(f"({w.left}, {w.top})" for w in group)
 
 
 def _cells(field: Tensor, w: Window) -> Tensor:
+    """Return the part of a field [1, C, h, w] per cell of the picture that lies in a window."""
     rows = slice(w.window_top // CELL, -(-w.window_bottom // CELL))
     return field[0, :, rows, w.window_left // CELL : -(-w.window_right // CELL)]
 
 
 class Windowed:
-    """Estimates one picture, window by window. What the network is told beside the state is the same at every step.
+    """This class estimates one picture, window by window. What the network is told beside the state is the same at every step.
 
     ``prompt`` is that of the one picture. ``advance(x0)`` is called after each run of the network with the estimate as far as it
     is known.
@@ -101,7 +104,7 @@ class Windowed:
         self.unclipped = torch.zeros(3, *plan.shape) if self.family.unclipped else None
 
     def __call__(self, state: Tensor, t: int) -> Estimate:
-        """The estimate from ``state`` [3, H', W'] at timestep ``t``, masked and clamped to ±1."""
+        """Return the estimate for ``state`` [3, H', W'] at timestep ``t``, masked and clamped to ±1."""
         for group in self.plan.groups:
             found = self.run(self._inputs(group, state, t), place_of(group), self.family.part, **self.options)
             for w, residual in zip(group, found, strict=True):
@@ -114,7 +117,7 @@ class Windowed:
         return Estimate(self.x0, self.unclipped)
 
     def _inputs(self, group: Group, state: Tensor, t: int) -> dict[str, Tensor]:
-        """The network's arguments for a group of windows, by name."""
+        """Return the network's arguments for a group of windows, by name."""
         told, count = self.told, len(group)
         inputs = {name: torch.stack([seen(picture, w) for w in group]) for name, picture in told.pictures.items()}
         noisy = [state[:, w.window_top : w.window_bottom, w.window_left : w.window_right] for w in group]

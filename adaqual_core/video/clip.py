@@ -1,4 +1,4 @@
-"""The way of a frame: judged, joined with the frames before it, restored."""
+"""This module restores one frame of a clip: it judges the frame, averages with the frames before it, and restores it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from .names import TEMPORAL
 
 @dataclass(frozen=True)
 class Chain:
-    """How every frame of a clip is restored.
+    """This class says how every frame of a clip is restored.
 
     ``judge`` gives the quality map of a picture [1, 3 or 4, H, W]. The sampler's noise comes from the settings' seed and is the
     same for every frame. ``temporal``: frames of the window (:mod:`adaqual_core.video.memory`), 0 for every frame by itself.
@@ -42,14 +42,14 @@ class Chain:
 
 @dataclass(frozen=True)
 class Shot:
-    """What is remembered of the frames before: for their maps, and for their prompts."""
+    """This class holds what is remembered of a shot's earlier frames: one memory for their maps, and one for their prompts."""
 
     maps: Memory | None = None
     prompts: Memory | None = None
 
 
 def write_shot(shot: Shot, path: Path) -> None:
-    """Keep what is remembered in a file."""
+    """Write what is remembered of a shot into a safetensors file."""
     found: dict[str, Tensor] = {}
     for name, memory in (("maps", shot.maps), ("prompts", shot.prompts)):
         if memory is not None:
@@ -60,7 +60,7 @@ def write_shot(shot: Shot, path: Path) -> None:
 
 
 def read_shot(path: Path) -> Shot:
-    """What :func:`write_shot` has kept."""
+    """Return the shot that :func:`write_shot` wrote into a file."""
     found = load_file(path)
 
     def memory(name: str) -> Memory | None:
@@ -76,7 +76,7 @@ def read_shot(path: Path) -> Shot:
 
 
 def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:
-    """The prompt of the next frame [1, 3 or 4, H, W] in [0, 1], and what is remembered for the frame after it."""
+    """Return the prompt of the next frame [1, 3 or 4, H, W] in [0, 1], and the shot with which the frame after it is judged."""
     quality, maps = steady_map(shot.maps, picture, chain.judge(picture), chain.temporal)
     quality = assume(quality, chain.assumed, chain.assumed_mask)
     prompt, prompts = steady_prompt(shot.prompts, picture, build_prompt(picture, quality, chain.prompts), chain.temporal)
@@ -84,7 +84,7 @@ def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:
 
 
 def restore_frame(chain: Chain, shot: Shot, picture: Tensor, progress: Progress | None = None) -> tuple[Restored, Prompt, Shot]:
-    """The next frame [1, 3 or 4, H, W] in [0, 1] restored, its prompt, and what is remembered for the frame after it.
+    """Restore the next frame [1, 3 or 4, H, W] in [0, 1]; return the result, its prompt, and the shot for the frame after it.
 
     Raises and reports as :func:`adaqual_core.sampling.restore.restore` does.
     """

@@ -1,4 +1,4 @@
-"""``adaqual restore`` of a clip: progress with the time left, and a report."""
+"""This module restores a clip for ``adaqual restore``: it shows progress with the time left, and reports what was done."""
 
 import hashlib
 import time
@@ -16,7 +16,9 @@ from .segments import ClipReport, restore_clip
 
 
 def work_of(chain: Chain, others: Sequence[object]) -> dict[str, str]:
-    """What decides the result beside the clip, in words: settings, and ``others``, of which files are told apart by content."""
+    """Return what decides the result beside the clip, as texts by name: the settings, and ``others``, which are models and
+    options. A file among ``others`` is represented by the SHA-256 of its content, so a renamed file counts as the same.
+    """
     told = [_told(one) for one in others]
     return {
         "settings": f"{chain.prompts} {chain.settings} temporal={chain.temporal} {sorted(chain.assumed.items())}",
@@ -25,6 +27,7 @@ def work_of(chain: Chain, others: Sequence[object]) -> dict[str, str]:
 
 
 def _told(one: object) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal, and the text of anything else."""
     if not isinstance(one, Path) or not one.is_file():
         return str(one)
     digest = hashlib.sha256()
@@ -35,7 +38,9 @@ def _told(one: object) -> str:
 
 
 def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence[object]) -> dict:
-    """Restore a clip with a progress bar; what was done, as numbers. Arguments as for :func:`work_of`."""
+    """Restore a clip with a progress bar, and return the numbers of :func:`tell_clip`. Arguments are those of :func:`work_of`;
+    raises :class:`PictureError` where the clip cannot be read or written.
+    """
     start = time.perf_counter()
     with tqdm(desc=source.name, unit="frame", leave=False, disable=None) as bar:
 
@@ -53,7 +58,7 @@ def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence
 
 
 def tell_clip(report: ClipReport, source: Path, target: Path, seconds: float) -> dict:
-    """Say what was done to a clip, and give it as numbers for the JSON object."""
+    """Print what was done to a clip, and return it as numbers for the JSON object; ``seconds`` is how long it took."""
     for line in report.left_out:
         say(f"{source}: {line}")
     say(

@@ -1,4 +1,4 @@
-"""Clips as files: what a file holds, its frames, and the encoder and the streams of the file that is written.
+"""This module reads and writes clip files: their properties, their frames, and the encoder and streams of the target.
 
 The picture is encoded as it came where an encoder for that exists: codec, pixel format (10 bit too), matrix, range, primaries,
 transfer, aspect ratio, rotation, frame rate and time base. Everything else is copied without decoding it: sound, subtitles,
@@ -37,7 +37,7 @@ _OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "du
 
 @dataclass(frozen=True)
 class Clip:
-    """What is known of a clip before it is decoded.
+    """This class holds what is known of a clip before it is decoded.
 
     ``width`` and ``height`` in px; ``rate`` in frames per second; ``time_base`` in seconds; ``frames``: their number as far as
     the file tells, 0 if it does not; ``rotation``: degrees counter-clockwise that players turn it by; ``colours``: range, matrix,
@@ -59,7 +59,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pictures of a clip are encoded: FFmpeg's names of encoder and pixel format, and the encoder's options."""
+    """This class says how the pictures of a clip are encoded: FFmpeg's names of encoder and pixel format, and the encoder's
+    options.
+    """
 
     encoder: str
     pixel_format: str
@@ -67,7 +69,7 @@ class Encoding:
 
 
 def opened(path: Path) -> InputContainer:
-    """The clip at ``path``, open for reading; raises :class:`PictureError`."""
+    """Open the clip at ``path`` for reading; raises :class:`PictureError`."""
     if not path.is_file():
         raise PictureError(f"{path}: no such file; give the path of a clip")
     try:
@@ -77,7 +79,9 @@ def opened(path: Path) -> InputContainer:
 
 
 def main_stream(container: InputContainer) -> VideoStream:
-    """The stream that holds the moving picture: the first that is not a cover."""
+    """Return the stream that holds the moving picture, which is the first that is not a cover; raises :class:`PictureError` where
+    there is none.
+    """
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream
@@ -93,7 +97,7 @@ def time_base_of(container: InputContainer) -> Fraction:
 
 
 def read_clip(path: Path) -> Clip:
-    """What the file at ``path`` says of itself and of its first frame; raises :class:`PictureError`."""
+    """Return what the file at ``path`` says of itself and of its first frame; raises :class:`PictureError`."""
     with opened(path) as container:
         stream = main_stream(container)
         first = next(frames_in(container, path), None)
@@ -118,7 +122,7 @@ def read_clip(path: Path) -> Clip:
 
 
 def frames_in(container: InputContainer, path: Path) -> Iterator[av.VideoFrame]:
-    """The frames of the moving picture, in the order in which they are shown, each with its time and matrix; raises
+    """Yield the frames of the moving picture in the order in which they are shown, each with its time and matrix; raises
     :class:`PictureError`.
 
     A matrix that the file does not name is BT.709 from 720 rows on and BT.601 below, as players assume. A frame that is not later
@@ -144,15 +148,16 @@ def frames_in(container: InputContainer, path: Path) -> Iterator[av.VideoFrame]:
 
 
 def last_duration(source: InputContainer) -> Fraction:
-    """How long the last frame is shown, in seconds, as far as the file tells; 0 if it does not."""
+    """Return how long the last frame is shown, in seconds, or 0 if the file does not tell."""
     stream = main_stream(source)
     shown = [(packet.pts, packet.duration or 0) for packet in source.demux(stream) if packet.pts is not None]
     return max(shown)[1] * time_base_of(source) if shown else Fraction(0)
 
 
 def choose_encoding(clip: Clip, target: Path) -> Encoding:
-    """The encoding of the clip's own codec, or the nearest one that the target's format can hold; raises
-    :class:`PictureError`."""
+    """Return the encoding of the clip's own codec, or the nearest one that the target's format can hold; raises
+    :class:`PictureError`.
+    """
     with written(target) as container:
         for codec in dict.fromkeys((clip.codec, "h264", "vp9")):
             if codec not in _ENCODERS:
@@ -168,14 +173,15 @@ def choose_encoding(clip: Clip, target: Path) -> Encoding:
 
 
 def _nearest(wanted: str, offered: list[str]) -> str:
-    """The pixel format that is ``wanted``, or the one of those ``offered`` that loses least of it."""
+    """Return the pixel format ``wanted`` if it is offered, otherwise the one of those ``offered`` that loses least of it."""
     found, _ = find_best_pix_fmt_of_list(offered, wanted)
     return wanted if found is None else found.name
 
 
 def written(target: Path, partial: Path | None = None) -> OutputContainer:
-    """A container of the target's format, open for writing into ``partial``, ``target`` itself where None; no file appears before
-    the first packet."""
+    """Open a container of the target's format for writing into ``partial``, or into ``target`` itself without one. No file
+    appears before the first packet.
+    """
     kind = WRITTEN[target.suffix.lower()]
     options = {"movflags": "use_metadata_tags+faststart"} if kind in ("mp4", "mov") else {}
     container = av.open(str(partial or target), "w", format=kind, container_options=options)
@@ -184,7 +190,7 @@ def written(target: Path, partial: Path | None = None) -> OutputContainer:
 
 
 def add_picture(container: OutputContainer, clip: Clip, encoding: Encoding) -> VideoStream:
-    """The stream of the moving picture in a container that is written.
+    """Add the stream of the moving picture to a container that is open for writing, and return it.
 
     No frame is predicted from a later one (no B-frames), so that segments that were encoded separately follow each other without
     gaps; one thread encodes, so that the result does not depend on the machine.
@@ -207,8 +213,8 @@ def add_picture(container: OutputContainer, clip: Clip, encoding: Encoding) -> V
 
 
 def copied_streams(source: InputContainer, container: OutputContainer, target: Path) -> tuple[dict[int, Stream], list[str]]:
-    """Streams in ``container`` for all of ``source`` but the moving picture, by the source's index, and what had to be left out,
-    a line each.
+    """Add to ``container`` a stream for each one of ``source`` but the moving picture. Return the new streams by the source's
+    index, and one line for each that had to be left out.
 
     Sound, subtitles and covers that the format cannot hold raise :class:`PictureError`; data streams (time code, telemetry) are
     left out and named.
@@ -234,14 +240,16 @@ def copied_streams(source: InputContainer, container: OutputContainer, target: P
 
 
 def copied_tags(source: InputContainer, container: OutputContainer) -> None:
-    """Carry the clip's tags and chapters over, but for those that a format writes itself."""
+    """Copy the clip's tags and chapters, except for the tags that a format writes itself."""
     tags = {name: value for name, value in source.metadata.items() if name.lower() not in _OWN_TAGS}
     container.metadata.update(tags)
     container.set_chapters(source.chapters())
 
 
 def check_target(clip: Clip, target: Path) -> tuple[Encoding, list[str]]:
-    """How the clip will be encoded, and what will be left out; :class:`PictureError` for what ``target`` cannot hold."""
+    """Return how the clip will be encoded, and one line for each stream that will be left out. Raises :class:`PictureError`
+    unless ``target`` can be written and can hold the clip.
+    """
     if target.suffix.lower() not in WRITTEN:
         raise PictureError(f"{target}: clips are written as {', '.join(WRITTEN)}; end the name in one of these")
     if target.is_dir():

@@ -1,4 +1,4 @@
-"""Joining the segments of a restored clip with what else its source holds: sound, subtitles, chapters, tags."""
+"""This module joins the segments of a restored clip with everything else its source holds: sound, subtitles, chapters, tags."""
 
 import heapq
 import os
@@ -44,7 +44,7 @@ def join_segments(clip: Clip, encoding: Encoding, segments: Sequence[Path], targ
 
 
 def _segment_packets(segments: Sequence[Path], last: Fraction) -> Iterator[Packet]:
-    """The packets of the segments, each lasting until the next one's time, the last one for ``last`` seconds."""
+    """Yield the packets of the segments. Each lasts until the time of the next one, the last one for ``last`` seconds."""
     before: Packet | None = None
     for path in segments:
         with av.open(str(path)) as container:
@@ -61,7 +61,7 @@ def _segment_packets(segments: Sequence[Path], last: Fraction) -> Iterator[Packe
 
 
 def _copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterator[Packet]:
-    """The packets of the source's other streams, each assigned to its stream in the target."""
+    """Yield the packets of the source's other streams, each assigned to its stream in the target."""
     wanted = [stream for stream in source.streams if stream.index in copies and stream.type != "attachment"]
     for packet in source.demux(wanted) if wanted else ():
         if packet.size and (packet.dts is not None or packet.pts is not None):

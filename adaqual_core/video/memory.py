@@ -1,4 +1,4 @@
-"""A window of frames: what decides brightness and colour of a frame is averaged over the frames before it (our definition).
+"""This module averages what decides brightness and colour of a frame over a window of frames before it (our definition).
 
 A network that judges every frame by itself gives a slightly different quality, kind of damage and tone for each, and the
 restored clip flickers. Here these are replaced by their mean over the last ``temporal`` frames of the shot, the frame itself
@@ -35,8 +35,10 @@ _TONAL = torch.tensor([kind in ("low", "haze") for kind in KINDS])
 
 @dataclass(frozen=True)
 class Memory:
-    """What is remembered of a shot: a ``thumbnail`` [3, 18, 32] of its newest frame, and the tensors that are averaged, one tuple
-    for each of its last frames, at most ``temporal``, the oldest first."""
+    """This class holds what is remembered of a shot: a ``thumbnail`` [3, 18, 32] of its newest frame, and in ``frames`` the
+    tensors that are averaged. ``frames`` has one tuple for each of the last frames, at most ``temporal`` of them, the oldest
+    first.
+    """
 
     thumbnail: Tensor
     frames: tuple[tuple[Tensor, ...], ...]
@@ -49,19 +51,19 @@ def check_temporal(temporal: int) -> None:
 
 
 def thumbnail(picture: Tensor) -> Tensor:
-    """Mean colours [3, 18, 32] of one picture [1, 3 or 4, H, W]."""
+    """Return the mean colours [3, 18, 32] of one picture [1, 3 or 4, H, W]."""
     return F.adaptive_avg_pool2d(picture[:, :3].detach().cpu().float().clamp(0, 1), (_ROWS, _COLUMNS))[0]
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:
-    """The correlation of two equally large tensors; 0 where one of them is constant."""
+    """Return the correlation of two equally large tensors, or 0 where one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     power = float(a.square().mean() * b.square().mean())
     return float((a * b).mean()) / power**0.5 if power > 1e-10 else 0.0
 
 
 def is_cut(before: Tensor, after: Tensor) -> bool:
-    """Whether a new shot begins between two neighbouring frames, given as :func:`thumbnail` (our definition).
+    """Return whether a new shot begins between two neighbouring frames, each given as its :func:`thumbnail` (our definition).
 
     There is a cut where the colours differ by more than 0.04 on average and the frames are not alike: no shift by up to a tenth
     of the sides makes them correlate by 0.6. A fade, a flash of light and a change of exposure leave the correlation high, and a
@@ -80,12 +82,12 @@ def is_cut(before: Tensor, after: Tensor) -> bool:
 
 
 def is_blank(thumb: Tensor) -> bool:
-    """Whether a frame, given as :func:`thumbnail`, shows one colour: nothing can be judged from it."""
+    """Return whether a frame, given as its :func:`thumbnail`, shows one colour only, so that nothing can be judged from it."""
     return float((thumb - thumb.mean((1, 2), keepdim=True)).abs().mean()) < _BLANK
 
 
 def is_fading(before: Tensor, after: Tensor) -> bool:
-    """Whether the exposure changes between two neighbouring frames, given as :func:`thumbnail` (our definition).
+    """Return whether the exposure changes between two neighbouring frames, each given as its :func:`thumbnail` (our definition).
 
     It does where the colours differ by more than 0.002 on average, and one factor and one offset for the whole frame explain 80 %
     of the squared difference. Motion changes some places and not others, which no factor explains.
@@ -110,7 +112,8 @@ def remember(
     unknown: Parts,
     fading: Callable[[Parts, Parts, bool], Parts],
 ) -> tuple[Parts, Memory]:
-    """The means of ``parts`` over the window that ends with ``picture`` [1, 3 or 4, H, W], and the memory for the next frame.
+    """Return the means of ``parts`` over the window that ends with ``picture`` [1, 3 or 4, H, W], and the memory for the next
+    frame.
 
     ``memory`` is that of the frame before, None for the first. ``temporal`` is at least 1. A shot whose first frame is blank
     begins with a window of ``unknown``. While the exposure changes, ``fading`` (means before, parts now, whether it becomes
@@ -130,16 +133,17 @@ def remember(
 
 
 def _means(frames: tuple[Parts, ...]) -> Parts:
+    """Return the mean of each part over the frames."""
     return tuple(torch.stack(same).mean(0) for same in zip(*frames, strict=True))
 
 
 def _least_damage(before: Parts, now: Parts, darker: bool) -> Parts:
-    """The better score of each place."""
+    """Return the better score of ``before`` and ``now`` at each place."""
     return (torch.maximum(before[0], now[0]),)
 
 
 def _least_tone(before: Parts, now: Parts, darker: bool) -> Parts:
-    """Scores and kinds of ``now``, with no more darkness and haze than ``before``."""
+    """Return the scores and kinds of ``now``, with no more low light and haze than ``before``."""
     severity, others = asked_damage(severity_of(now[0]), now[1], (~_TONAL)[None].float())
     tone = torch.where(_TONAL[None, :, None, None], torch.minimum(before[1], now[1]), 0.0)
     clean = (1 - severity) * (1 - tone).prod(1, keepdim=True)
@@ -147,14 +151,18 @@ def _least_tone(before: Parts, now: Parts, darker: bool) -> Parts:
 
 
 def _brightest(before: Parts, now: Parts, darker: bool) -> Parts:
-    """The restore mask of ``now``, and what is known of the picture where it was brighter."""
+    """Return the restore mask of ``now``, and the other parts from ``before`` if the picture becomes darker, otherwise from
+    ``now``.
+    """
     return (now[0], *(before if darker else now)[1:])
 
 
 def steady_map(memory: Memory | None, picture: Tensor, quality: QualityMap, temporal: int) -> tuple[QualityMap, Memory | None]:
-    """The quality map of one frame [1, 3 or 4, H, W] with scores and kinds averaged over its window; as :func:`remember`.
+    """Return the quality map of one frame [1, 3 or 4, H, W] with scores and kinds averaged over its window, and the memory for
+    the next frame.
 
-    With ``temporal`` 0 the map comes back as it is.
+    ``memory`` and ``temporal`` are as for :func:`remember`, except that ``temporal`` 0 is allowed: the map is then returned
+    unchanged.
     """
     if temporal == 0:
         return quality, None
@@ -169,12 +177,13 @@ def steady_map(memory: Memory | None, picture: Tensor, quality: QualityMap, temp
 
 
 def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, temporal: int) -> tuple[Prompt, Memory | None]:
-    """The prompt of one frame [1, 3 or 4, H, W] with what it says of the whole picture averaged over the window.
+    """Return the prompt of one frame [1, 3 or 4, H, W] with what it says of the whole picture averaged over the window, and the
+    memory for the next frame.
 
-    That are the global statistics and, where the prompt names kinds of damage, the view from which the bilateral grid is
-    predicted. The restore mask is averaged too, because it turns from 0 to 1 within a small change of quality; a mask that an
-    artist painted stays as it is. Severity and kinds follow from the map. As :func:`remember`; with ``temporal`` 0 the prompt
-    comes back as it is.
+    The averaged parts are the global statistics and, where the prompt names kinds of damage, the view from which the bilateral
+    grid is predicted. The restore mask is averaged too, because it turns from 0 to 1 within a small change of quality; a mask
+    that an artist painted stays as it is. Severity and kinds follow from the map. ``memory`` and ``temporal`` are as for
+    :func:`steady_map`.
     """
     if temporal == 0:
         return prompt, None
@@ -188,7 +197,10 @@ def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, tempor
 
 
 def steady_maps(pictures: Iterable[Tensor], maps: Iterable[QualityMap], temporal: int) -> Iterator[QualityMap]:
-    """:func:`steady_map` for all frames of a clip in their order; ``temporal`` as :func:`check_temporal` demands."""
+    """Yield the result of :func:`steady_map` for all frames of a clip in their order.
+
+    Raises what :func:`check_temporal` raises.
+    """
     check_temporal(temporal)
     memory = None
     for picture, quality in zip(pictures, maps, strict=True):
@@ -197,7 +209,10 @@ def steady_maps(pictures: Iterable[Tensor], maps: Iterable[QualityMap], temporal
 
 
 def steady_prompts(pictures: Iterable[Tensor], prompts: Iterable[Prompt], temporal: int) -> Iterator[Prompt]:
-    """:func:`steady_prompt` for all frames of a clip in their order; ``temporal`` as :func:`check_temporal` demands."""
+    """Yield the result of :func:`steady_prompt` for all frames of a clip in their order.
+
+    Raises what :func:`check_temporal` raises.
+    """
     check_temporal(temporal)
     memory = None
     for picture, prompt in zip(pictures, prompts, strict=True):

@@ -1,4 +1,6 @@
-"""Which files are clips, which of them can be written, and the default window; nothing here imports torch."""
+"""This module tells clips by their names, and holds the formats that are written and the default window. It does not import
+torch.
+"""
 
 from pathlib import Path
 
@@ -13,7 +15,7 @@ TEMPORAL = 8
 
 
 def is_clip(path: Path) -> bool:
-    """Whether the name of a file is that of a clip."""
+    """Return whether a file is a clip by the ending of its name."""
     return path.suffix.lower() in NAMES
 
 
@@ -22,9 +24,10 @@ _SYNC, _PACKET = 0x47, 188
 
 
 def looks_like_clip(path: Path) -> bool:
-    """Whether a file is a clip by its name. An MPEG transport stream must begin as one, because source code has such names too.
+    """Return whether a file is a clip by its name and, for an MPEG transport stream, by its first bytes too.
 
-    Each packet begins with a synchronisation byte (ISO/IEC 13818-1), in M2TS behind four bytes of time.
+    Source code has names like .ts as well. Each packet of a stream begins with a synchronisation byte (ISO/IEC 13818-1); in M2TS
+    four bytes of time come before it.
     """
     if path.suffix.lower() not in _TRANSPORT:
         return is_clip(path)
@@ -38,5 +41,5 @@ def looks_like_clip(path: Path) -> bool:
 
 
 def written_suffix(path: Path) -> str:
-    """The end of the name under which a restored clip is written: the source's own where it can be written, else ``.mkv``."""
+    """Return the suffix of the restored clip: that of the source if its format can be written, otherwise ``.mkv``."""
     return path.suffix if path.suffix.lower() in WRITTEN else ".mkv"

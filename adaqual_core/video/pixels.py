@@ -1,4 +1,4 @@
-"""Frames as tensors and back, through FFmpeg's own colour conversion.
+"""This module converts frames to tensors and back by FFmpeg's own colour conversion.
 
 A frame's matrix, range and depth decide what its numbers mean as RGB; the same ones turn the restored picture back. Samples of
 places that were not changed are copied, not converted.
@@ -29,26 +29,26 @@ _PEAK = 65535.0
 
 
 def has_alpha(format: VideoFormat) -> bool:
-    """Whether frames of this format hold opacity."""
+    """Return whether frames of this format hold opacity."""
     return any(component.is_alpha for component in format.components)
 
 
 def as_format(frame: VideoFrame, name: str) -> VideoFrame:
-    """The frame in another pixel format of the same matrix and range; itself where it has that format already."""
+    """Return the frame in another pixel format of the same matrix and range, or the frame itself if it has that format."""
     if frame.format.name == name:
         return frame
     return frame.reformat(format=name, interpolation=_EXACT, dst_color_range=frame.color_range, threads=1)
 
 
 def picture_of(frame: VideoFrame) -> Tensor:
-    """The picture [1, 3, H, W] in [0, 1] of a frame, [1, 4, H, W] where it holds alpha."""
+    """Return the picture [1, 3, H, W] in [0, 1] that a frame shows, or [1, 4, H, W] if the frame holds alpha."""
     name = "rgba64le" if has_alpha(frame.format) else "rgb48le"
     pixels = frame.reformat(format=name, interpolation=_EXACT, dst_color_range=_FULL, threads=1).to_ndarray()
     return torch.from_numpy(pixels.astype(np.float32)).movedim(-1, 0)[None].div_(_PEAK)
 
 
 def frame_of(picture: Tensor, like: VideoFrame, before: Tensor) -> VideoFrame:
-    """A frame of the format, matrix and range of ``like`` that shows ``picture`` [1, 3 or 4, H, W] in [0, 1].
+    """Return a frame of the format, matrix and range of ``like`` that shows ``picture`` [1, 3 or 4, H, W] in [0, 1].
 
     ``before`` is :func:`picture_of` of ``like``. Samples are those of ``like`` wherever no pixel that they cover differs.
     """
@@ -74,13 +74,13 @@ def _keep(frame: VideoFrame, like: VideoFrame, changed: Tensor) -> None:
 
 
 def _sample_bytes(format: VideoFormat, plane: int) -> int:
-    """Bytes from one sample of a plane to the next, all components that share the plane together."""
+    """Return the number of bytes from one sample of a plane to the next, with all components that share the plane."""
     if not format.is_planar:
         return format.padded_bits_per_pixel // 8
     return sum((component.bits + 7) // 8 for component in format.components if component.plane == plane)
 
 
 def _samples(plane: VideoPlane, size: int) -> np.ndarray:
-    """The samples of a plane, [height, width, size] bytes; writing into them writes into the frame."""
+    """Return the samples of a plane as an array [height, width, size] of bytes. Writing into the array writes into the frame."""
     whole = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return whole[: plane.height, : plane.width * size].reshape(plane.height, plane.width, size)

@@ -1,4 +1,4 @@
-"""Restoring a clip file in segments, so that a killed run goes on where it was.
+"""This module restores a clip file in segments, so that a killed run continues where it was.
 
 Each segment of 48 frames is encoded into a file of its own beside the target and is renamed when it is whole; what is remembered
 of its shot lies beside it. A run that finds whole segments of the same work goes on behind them. At the end the segments'
@@ -38,8 +38,9 @@ that is being restored, None when one is finished."""
 
 @dataclass(frozen=True)
 class ClipReport:
-    """What was done to a clip: number of frames, mean quality found before (1 to 5), 64 px tiles in all and run, and a line for
-    each stream that could not be carried over."""
+    """This class says what was done to a clip: the number of frames, the mean quality before (1 to 5), how many 64 px tiles there
+    are and how many were run, and one line for each stream that could not be carried over.
+    """
 
     frames: int
     mean_quality_before: float
@@ -54,8 +55,9 @@ Result = tuple[VideoFrame, ClipReport, Shot]
 
 @dataclass(frozen=True)
 class Parts:
-    """A clip that is being restored into the file ``target``: its ``encoding``, the ``folder`` of its segments, and a line for
-    each stream that cannot be carried over."""
+    """This class describes a clip that is being restored into the file ``target``: its ``encoding``, the ``folder`` of its
+    segments, and one line for each stream that cannot be carried over.
+    """
 
     clip: Clip
     encoding: Encoding
@@ -105,7 +107,7 @@ def restore_segments(
 
 
 def remember_segments(chain: Chain, parts: Parts) -> int:
-    """Judge all frames of a clip in their order, and keep what is remembered after each segment; the number of segments.
+    """Judge all frames of a clip in their order, write what is remembered after each segment, and return the number of segments.
 
     Any segments can then be restored at the same time, each from the memory of the one before, as if they had been restored one
     after the other. A run that was stopped goes on behind the last memory.
@@ -127,13 +129,14 @@ def remember_segments(chain: Chain, parts: Parts) -> int:
 
 
 def missing_segments(parts: Parts, count: int) -> list[int]:
-    """The numbers of those of the first ``count`` segments that are not restored yet."""
+    """Return the numbers of those of the first ``count`` segments that are not restored yet."""
     return [number for number in range(count) if not _segment(parts.folder, number).is_file()]
 
 
 def join_parts(parts: Parts) -> ClipReport:
-    """Write all segments and the source's other streams into the target, which appears whole or not at all; raises
-    :class:`PictureError`. The folder of segments goes."""
+    """Write all segments and the source's other streams into the target, which appears whole or not at all, delete the folder of
+    segments, and return the report. Raises :class:`PictureError` where the target cannot be written.
+    """
     reports = _finished(parts.folder)
     segments = [_segment(parts.folder, number) for number in range(len(reports))]
     join_segments(parts.clip, parts.encoding, segments, parts.target)
@@ -142,28 +145,29 @@ def join_parts(parts: Parts) -> ClipReport:
 
 
 def _segment(folder: Path, number: int) -> Path:
+    """Return the file of a segment's pictures."""
     return folder / f"{number:06d}.nut"
 
 
 def _memory(folder: Path, number: int) -> Path:
-    """The file of what is remembered after a segment."""
+    """Return the file that holds what is remembered after a segment."""
     return _segment(folder, number).with_suffix(".safetensors")
 
 
 def _shot_before(folder: Path, number: int) -> Shot:
-    """What is remembered when a segment begins."""
+    """Return what is remembered when a segment begins."""
     return read_shot(_memory(folder, number - 1)) if number else Shot()
 
 
 def _write_memory(shot: Shot, folder: Path, number: int) -> None:
-    """Keep what is remembered after a segment, whole or not at all."""
+    """Write what is remembered after a segment, whole or not at all."""
     partial = folder / f"{secrets.token_hex(8)}.partial"
     write_shot(shot, partial)
     os.replace(partial, _memory(folder, number))
 
 
 def _prepare(folder: Path, clip: Clip, encoding: Encoding, work: dict[str, str]) -> None:
-    """Make the folder of segments; what it holds of other work goes."""
+    """Make the folder of segments, and empty it if it holds the segments of other work."""
     stat = clip.path.stat()
     about = work | {"source": f"{clip.path.resolve()} {stat.st_size} {stat.st_mtime_ns}", "encoding": repr(encoding)}
     note, text = folder / "work.json", json.dumps(about)
@@ -178,7 +182,7 @@ def _prepare(folder: Path, clip: Clip, encoding: Encoding, work: dict[str, str])
 
 
 def _finished(folder: Path) -> list[ClipReport]:
-    """The reports of the whole segments, from the first one on."""
+    """Return the reports of the finished segments, up to the first that is missing."""
     found: list[ClipReport] = []
     while _segment(folder, len(found)).is_file():
         text = _segment(folder, len(found)).with_suffix(".json").read_text(encoding="utf-8")
@@ -187,7 +191,7 @@ def _finished(folder: Path) -> list[ClipReport]:
 
 
 def _pictures(parts: Parts, start: int) -> Iterator[tuple[VideoFrame, VideoFrame, Tensor]]:
-    """The frames from the one numbered ``start`` on: as decoded, in the format that is encoded, and as a picture."""
+    """Yield the frames from number ``start`` on, each as decoded, in the format that is encoded, and as a picture."""
     with opened(parts.clip.path) as container:
         for decoded in itertools.islice(frames_in(container, parts.clip.path), start, None):
             frame = as_format(decoded, parts.encoding.pixel_format)
@@ -195,7 +199,7 @@ def _pictures(parts: Parts, start: int) -> Iterator[tuple[VideoFrame, VideoFrame
 
 
 def _restored(chain: Chain, shot: Shot, parts: Parts, start: int, progress: ClipProgress) -> Iterator[Result]:
-    """The restored frames from the one numbered ``start`` on, where ``shot`` is what is remembered of those before."""
+    """Yield the restored frames from number ``start`` on; ``shot`` is what is remembered of those before."""
     total = parts.clip.frames
     for index, (decoded, frame, picture) in enumerate(_pictures(parts, start), start):
 
@@ -212,7 +216,7 @@ def _restored(chain: Chain, shot: Shot, parts: Parts, start: int, progress: Clip
 
 
 def joined_reports(reports: Iterable[ClipReport]) -> ClipReport:
-    """One report for parts of a clip."""
+    """Return the one report for all parts of a clip, of which there must be at least one."""
     reports = list(reports)
     frames = sum(one.frames for one in reports)
     quality = sum(one.mean_quality_before * one.frames for one in reports) / frames
@@ -220,7 +224,7 @@ def joined_reports(reports: Iterable[ClipReport]) -> ClipReport:
 
 
 def _write_segment(parts: Parts, results: Iterable[Result], number: int) -> None:
-    """Encode frames into a segment, which appears whole or not at all, after its report and memory beside it."""
+    """Encode frames into a segment, which appears whole or not at all, after its memory and its report."""
     path, reports, remembered = _segment(parts.folder, number), [], Shot()
     partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")  # of its own: a worker thought dead may still be writing
     with av.open(str(partial), "w", format="nut") as container:

@@ -1,1 +1,1 @@
-"""The corpus of clean photos: its sources, the selection of photos, and the committed list."""
+"""This package makes the corpus of clean photos: it has the sources, the selection of photos, and the committed list."""

@@ -1,7 +1,6 @@
-"""This module builds the corpus of clean photos from packages, folders and repositories, and writes PNG files, a manifest and a
-list.
+"""This module builds the corpus of clean photos from packages, folders and repositories: PNG files, a manifest and a list.
 
-    python -m adaqual_training.corpus --out runs/corpus [--folder DIR ...] [--git [BASE]] [--reserved DIR ...] [--cache DIR]
+python -m adaqual_training.corpus --out runs/corpus [--folder DIR ...] [--git [BASE]] [--reserved DIR ...] [--cache DIR]
 """
 
 import argparse
@@ -38,7 +37,7 @@ from adaqual_training.corpus.reviewed import reason_to_drop, shown_kinds
 
 @dataclass(frozen=True)
 class Kept:
-    """A candidate that is in the corpus.
+    """This class is a candidate that is in the corpus.
 
     ``number``: its place among the candidates. ``photo``: an id that views of one scene share.
     """

@@ -16,7 +16,7 @@ from adaqual_training.corpus.sources import COMFY, EXCLUDED, SOURCES
 
 @dataclass(frozen=True)
 class Candidate:
-    """One file that may enter the corpus.
+    """This class is one file that may enter the corpus.
 
     ``source``: package, or repository as owner/name, or name of a folder. ``file``: where it is. ``root``: the folder of its
     source. ``path``: its path inside the source. ``commit``, ``licence``: as listed; empty where the package has to be asked.

@@ -25,7 +25,9 @@ from adaqual_training.corpus.selection import (
 
 @dataclass(frozen=True)
 class Piece:
-    """One picture that was written. ``bits``: its difference hash. ``sha256``: hash of its pixels. ``fitness``: its measures."""
+    """This class describes one picture that was written: its ``size`` (width, height), its difference hash ``bits``, the hash
+    ``sha256`` of its pixels, and the measures of its ``fitness``.
+    """
 
     size: tuple[int, int]
     bits: int
@@ -35,8 +37,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Examined:
-    """The pieces of a candidate: the whole photo first, then crops of it. A candidate that is left out has none, and a
-    ``reason``.
+    """This class holds the pieces of a candidate: the whole photo first, then crops of it. A candidate that is left out has none,
+    and a ``reason``.
 
     ``area``: number of pixels of the original.
     """

@@ -14,7 +14,7 @@ COLUMNS = ("source", "commit", "path", "licence", "width", "height", "split", "u
 
 @dataclass(frozen=True)
 class Listed:
-    """One line of the list.
+    """This class is one line of the list.
 
     ``source``: repository (owner/name) or package. ``commit``: commit of the repository or version of the package. ``size``:
     width and height in the corpus. ``bits``: 64-bit difference hash. ``sha256``: of "WIDTHxHEIGHT" and the 8-bit RGB pixels.

@@ -7,6 +7,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
+from generators import picture_and_map
 from PIL import Image
 
 from adaqual_core.damage.blur import blur, worst_sigma
@@ -46,14 +47,7 @@ def test_every_generator_gives_a_picture_and_a_map_whatever_the_size(kind, name)
     generator = MODULES[kind].GENERATORS[name]
     for seed, (height, width) in enumerate(((37, 91), (17, 5), (1, 30), (1, 1))):
         for severity in (0.1, 0.6, 1.0):
-            picture = scene(height, width, seed)
-            before = picture.clone()
-            damaged, done = generator(picture, severity, Draws(seed, kind))
-            assert torch.equal(picture, before)
-            assert damaged.shape == (3, height, width) and done.shape == (1, height, width)
-            assert damaged.dtype == done.dtype == torch.float32
-            assert damaged.isfinite().all() and done.isfinite().all()
-            assert 0 <= damaged.min() and damaged.max() <= 1 and 0 <= done.min() and done.max() <= 1
+            picture_and_map(generator, scene(height, width, seed), severity, Draws(seed, kind))
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)

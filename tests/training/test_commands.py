@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,21 +69,27 @@ def test_shipped_weights_are_half_as_large_and_nearly_the_same(make, load, tmp_p
 
 
 def test_the_ablation_trains_and_measures_each_variant(corpus, tmp_path, capsys):
-    options = ["--recipe", RECIPES / "restorer.toml", "--corpus", corpus, "--run", tmp_path, "--updates", 10, "--device", "cpu"]
+    assessor, recipe = tmp_path / "assessor.safetensors", tmp_path / "recipe.toml"
+    save_model(QualityEstimator(EstimatorConfig((8, 8, 8, 8), (1, 1, 1), (1,), 8)), assessor, {})
+    recipe.write_text(f'assessor = "{assessor}"\n{(RECIPES / "restorer.toml").read_text()}')
+    options = ["--recipe", recipe, "--corpus", corpus, "--run", tmp_path, "--updates", 10, "--device", "cpu"]
     ablation.main([*map(str, options), "--only", "one step only", "without grid"])
     rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
-    assert [(row["variant"], row["steps"]) for row in rows] == [
-        ("one step only", 1),
-        ("one step only", 2),
-        ("one step only", 4),
-        ("without grid", 2),
-    ]
+    measured = [("one step only", steps, maps) for maps in ("true", "estimated") for steps in (1, 2, 4)]
+    measured += [("without grid", 2, "true"), ("without grid", 2, "estimated")]
+    assert [(row["variant"], row["steps"], row["maps"]) for row in rows] == measured
     for row in rows:
         assert row["updates"] == 10 and all(math.isfinite(row[group]) for group in GROUPS)
     assert len({row["gain"] for row in rows}) == len(rows)
     printed = capsys.readouterr().out
-    assert all(f"{row['variant']} | {row['steps']} | low {row['low']:+.2f}" in printed for row in rows)
+    assert all(f"{row['variant']} | {row['maps']} | {row['steps']} | low {row['low']:+.2f}" in printed for row in rows)
     assert (tmp_path / "without-grid" / "restorer.safetensors").is_file()
+
+
+def test_a_restorer_is_not_trained_without_the_assessor_that_its_recipe_names(corpus):
+    recipe = replace(read_recipe(RECIPES / "restorer.toml"), assessor=Path("no such file"))
+    with pytest.raises(ValueError, match="assessor: no file no such file; train it first"):
+        RestorerTask(recipe, corpus)
 
 
 @pytest.mark.parametrize("name", list(ablation.VARIANTS))

@@ -9,7 +9,9 @@ from .config import DeqaConfig
 
 
 class _Attention(nn.Module):
-    """The queries attend to themselves and to the vision tokens. Positions are fixed sin-cos buffers that the file holds."""
+    """In this layer the queries attend to themselves and to the vision tokens. Positions are fixed sin-cos buffers that the file
+    holds.
+    """
 
     q_pos_embed: Tensor
     k_pos_embed: Tensor
@@ -37,7 +39,7 @@ class _Attention(nn.Module):
 
 
 class _Mlp(nn.Module):
-    """It computes w2(ffn_ln(silu(w1 x)·w3 x))."""
+    """This layer computes w2(ffn_ln(silu(w1 x)·w3 x))."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -52,7 +54,7 @@ class _Mlp(nn.Module):
 
 
 class _Output(nn.Module):
-    """It adds both residual branches of a layer: the attention's output, then the MLP."""
+    """This layer adds both residual branches of a layer: the attention's output, then the MLP."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -81,7 +83,7 @@ class _CrossAttention(nn.Module):
 
 
 class AbstractorLayer(nn.Module):
-    """It maps queries [B, N, W] and vision tokens [B, T, W] to queries [B, N, W]."""
+    """This layer maps queries [B, N, W] and vision tokens [B, T, W] to queries [B, N, W]."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -92,7 +94,7 @@ class AbstractorLayer(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """It holds the layers under the names of the published file."""
+    """This module holds the layers under the names of the published file."""
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()
@@ -101,8 +103,9 @@ class _Encoder(nn.Module):
 
 
 class Abstractor(nn.Module):
-    """It holds the parts in the order in which :class:`.network.DeqaNet` runs them: query_embeds, encoder.layers, visual_fc,
-    vit_eos."""
+    """This module holds the parts in the order in which :class:`.network.DeqaNet` runs them: query_embeds, encoder.layers,
+    visual_fc, vit_eos.
+    """
 
     def __init__(self, config: DeqaConfig, operations):
         super().__init__()

@@ -11,7 +11,9 @@ MOST, MOST_LAYERS = 10**6, 1000
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """Sizes of the vision tower, a ViT on ``image_size``² px in patches of ``patch_size`` px (448 and 14 as published)."""
+    """This class holds the sizes of the vision tower, a ViT on ``image_size``² px in patches of ``patch_size`` px (448 and 14 as
+    published).
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -23,13 +25,15 @@ class VisionConfig:
 
     @property
     def tokens(self) -> int:
-        """Number of vision tokens: one per patch, and the class token (1025 as published)."""
+        """Return the number of vision tokens: one per patch, and the class token (1025 as published)."""
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
 @dataclass(frozen=True)
 class AbstractorConfig:
-    """Sizes of the abstractor, which summarises the vision tokens in ``num_learnable_queries`` tokens (64 as published)."""
+    """This class holds the sizes of the abstractor, which summarises the vision tokens in ``num_learnable_queries`` tokens (64 as
+    published).
+    """
 
     num_learnable_queries: int
     hidden_size: int
@@ -41,7 +45,9 @@ class AbstractorConfig:
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """Sizes of the language model, a LLaMA-2 whose norms, keys and values exist once for text and once for picture tokens."""
+    """This class holds the sizes of the language model, a LLaMA-2 whose norms, keys and values exist once for text and once for
+    picture tokens.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -54,13 +60,13 @@ class LanguageConfig:
 
     @property
     def head_size(self) -> int:
-        """Width of one attention head."""
+        """Return the width of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
 
 @dataclass(frozen=True)
 class DeqaConfig:
-    """All sizes of the network. Section 4 of docs/method.md has the published ones."""
+    """This class holds all sizes of the network. Section 4 of docs/method.md has the published ones."""
 
     vision: VisionConfig
     abstractor: AbstractorConfig
@@ -68,7 +74,9 @@ class DeqaConfig:
 
 
 def _part(kind, found, source: str, where: str):
-    """``kind`` filled from the mapping ``found``; every value is a positive number that a network can have."""
+    """Return an object of the class ``kind`` filled from the mapping ``found``. Raises :class:`CheckpointError` unless every
+    value is a positive number that a network can have.
+    """
     if not isinstance(found, dict):
         raise CheckpointError(f"{source}: no {where}; give the config.json that is published with the weights")
     values = {}

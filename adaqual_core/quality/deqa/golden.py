@@ -16,8 +16,8 @@ from .network import DeqaNet, Prompt, scores_from_logits
 IMAGE_MARK = -200
 
 
-def _error(ours: Tensor, reference: Tensor) -> float:
-    """Largest difference over the reference's largest magnitude; infinite for other shapes and values not finite."""
+def relative_error(ours: Tensor, reference: Tensor) -> float:
+    """Return the largest difference over the reference's largest magnitude; infinite for other shapes and values not finite."""
     if ours.shape != reference.shape or not bool(torch.isfinite(ours - reference).all()):
         return float("inf")
     return float((ours - reference).abs().max() / reference.abs().max().clamp_min(1e-12))
@@ -71,4 +71,4 @@ def check_deqa(path: Path) -> dict[str, float]:
         short, _ = net.level_logits([pixels[one]], prompt, prefix)
         scores.append(scores_from_logits(short[0]))
     ours = {"vision": vision, "abstractor": images, "logits_last": torch.cat(logits), "score": torch.cat(scores)}
-    return {name: _error(ours[name], reference) for name, reference in expected.items()}
+    return {name: relative_error(ours[name], reference) for name, reference in expected.items()}

@@ -18,7 +18,9 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class _Multiway(nn.Module):
-    """Two modules of one shape, ``multiway.0`` for text and ``multiway.1`` for picture tokens, applied to x [B, T, W]."""
+    """This module applies two modules of one shape to x [B, T, W]: ``multiway.0`` to text and ``multiway.1`` to picture
+    tokens.
+    """
 
     def __init__(self, make):
         super().__init__()

@@ -26,7 +26,7 @@ WANTED = "give the folder of a LoRA adapter as it was published"
 
 @dataclass(frozen=True)
 class Adapter:
-    """What an adapter changes.
+    """This class says what an adapter changes.
 
     ``pairs``: (A [r, in], B [out, r]) by the name of the weight that they change. ``scale``: the factor of B·A. ``whole``:
     weights that replace the base's.

@@ -25,7 +25,7 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Prompt:
-    """The constant prompt of a scorer.
+    """This class is the constant prompt of a scorer.
 
     ``before``, ``after``: rows of the embedding table that precede and follow the picture. ``levels``: rows of the head, best
     level first.
@@ -37,7 +37,7 @@ class Prompt:
 
 
 def ignore(pictures: int) -> None:
-    """It is the ``tick`` of a caller that needs no progress."""
+    """Do nothing. This is the ``tick`` of a caller that needs no progress."""
 
 
 def resident(module: nn.Module) -> Callable:
@@ -69,7 +69,8 @@ class _Body(nn.Module):
 
 
 class DeqaNet(nn.Module):
-    """mPLUG-Owl2 with ``rows`` embeddings and ``outputs`` rows in the head (by default the size of the vocabulary).
+    """This network is mPLUG-Owl2 with ``rows`` embeddings and ``outputs`` rows in the head (by default the size of the
+    vocabulary).
 
     A scorer needs only the constant prompt's embeddings and one row of the head per level;
     :mod:`adaqual_core.quality.deqa.shards` reads no others.
@@ -84,8 +85,9 @@ class DeqaNet(nn.Module):
 
     @property
     def layer_count(self) -> int:
-        """Number of layers that :meth:`level_logits` reports to ``tick``, each time with the number of pictures that have passed
-        it."""
+        """Return the number of layers that :meth:`level_logits` reports to ``tick``, each time with the number of pictures that
+        have passed it.
+        """
         parts = (self.config.vision, self.config.abstractor, self.config.language)
         return sum(part.num_hidden_layers for part in parts)
 

@@ -25,7 +25,7 @@ STREAM_GROUP = 64
 
 @dataclass
 class DeqaScorer:
-    """A network, and how to run it: on ``device`` in ``dtype``, with its weights there or ``offloaded``.
+    """This class holds a network and how to run it: on ``device`` in ``dtype``, with its weights there or ``offloaded``.
 
     Offloaded weights stay in the host's memory in the file's own type. Each layer is copied to the device for all pictures of a
     group, then freed. ``fingerprint`` names the weights in the score cache.
@@ -42,12 +42,12 @@ class DeqaScorer:
 
     @property
     def size(self) -> int:
-        """Side in px of the square that the network sees."""
+        """Return the side in px of the square that the network sees."""
         return self.net.config.vision.image_size
 
     @property
     def layer_count(self) -> int:
-        """Number of times that ``tick`` is told of each picture."""
+        """Return the number of times that ``tick`` is told of each picture."""
         return self.net.layer_count
 
     def score(self, count: int, prepare: Callable[[int], Tensor], batch: int = 8, tick: Tick = ignore) -> Tensor:

@@ -31,7 +31,9 @@ TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 
 @dataclass(frozen=True)
 class Shards:
-    """The checked headers of a published model: its sizes, and the file, shape and type on disk of each weight."""
+    """This class holds the checked headers of a published model: its sizes, and the file, shape and type on disk of each
+    weight.
+    """
 
     origin: Path
     config: DeqaConfig

@@ -9,7 +9,7 @@ from .config import VisionConfig
 
 
 class Embeddings(nn.Module):
-    """It maps normalised pixels [B, 3, S, S] to tokens [B, 1 + (S/patch)², W], the class token first."""
+    """This layer maps normalised pixels [B, 3, S, S] to tokens [B, 1 + (S/patch)², W], the class token first."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -26,7 +26,7 @@ class Embeddings(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Self-attention. The output of the fused projection is laid out [heads, 3, head width]."""
+    """This layer is self-attention. The output of the fused projection is laid out [heads, 3, head width]."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -42,7 +42,7 @@ class _Attention(nn.Module):
 
 
 class _Mlp(nn.Module):
-    """It computes W2·QuickGELU(W1·x) with QuickGELU(x) = x·σ(1.702 x)."""
+    """This layer computes W2·QuickGELU(W1·x) with QuickGELU(x) = x·σ(1.702 x)."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -55,7 +55,7 @@ class _Mlp(nn.Module):
 
 
 class VisionLayer(nn.Module):
-    """It maps tokens [B, T, W] to tokens [B, T, W]."""
+    """This layer maps tokens [B, T, W] to tokens [B, T, W]."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -70,7 +70,7 @@ class VisionLayer(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """It holds the layers under the names of the published file."""
+    """This module holds the layers under the names of the published file."""
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
@@ -78,8 +78,9 @@ class _Encoder(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """It holds the parts in the order in which :class:`.network.DeqaNet` runs them: embeddings, encoder.layers,
-    post_layernorm."""
+    """This module holds the parts in the order in which :class:`.network.DeqaNet` runs them: embeddings, encoder.layers,
+    post_layernorm.
+    """
 
     def __init__(self, config: VisionConfig, operations):
         super().__init__()
