@@ -114,6 +114,18 @@ def test_subfolders(adaqual, tmp_path):
     assert adaqual("restore", "in", "in/out", "--recursive", "--skip-existing", "--json")[0] == 0  # the output is no input
 
 
+def test_a_large_folder_needs_few_open_files(adaqual, tmp_path):
+    resource = pytest.importorskip("resource")
+    fill(tmp_path / "in", [f"{number}.png" for number in range(40)])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 15, limits[1]))
+    try:
+        status = adaqual("restore", "in", "out", "--strength", 0)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert status == 0 and len(os.listdir("out")) == 40
+
+
 def test_only_subfolders_hold_pictures(adaqual, tmp_path):
     fill(tmp_path / "in" / "below", ["one.png"])
     status, _, err = adaqual("restore", "in", "out")

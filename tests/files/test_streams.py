@@ -18,15 +18,15 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs streams as POS
 STREAMS = (0, 1, 2)
 
 
-def program(closed: tuple[int, ...], folder: Path, *argv: str) -> subprocess.CompletedProcess:
-    """Run the command line as a program of its own, without the streams of these numbers."""
+def program(closed: tuple[int, ...], folder: Path, *argv: str, **more: str) -> subprocess.CompletedProcess:
+    """Run the command line as a program of its own, without the streams of these numbers and with more in its environment."""
 
     def close() -> None:
         for number in closed:
             os.close(number)
 
     command = [sys.executable, "-m", "adaqual_core", *argv]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)} | more
     return subprocess.run(command, cwd=folder, env=environment, preexec_fn=close, capture_output=True, text=True, timeout=120)
 
 
@@ -67,3 +67,12 @@ def test_a_full_stderr_stops_nothing(monkeypatch, adaqual, tmp_path):
     monkeypatch.setattr(sys, "stderr", Full())
     assert adaqual("restore", "in", "out", "--strength", 0)[0] == 1
     assert os.listdir("out") == ["b.png"]
+
+
+def test_names_are_said_and_found_where_the_locale_lacks_their_letters(tmp_path):
+    (tmp_path / "bü×🌧.png").write_text("hello")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = program((), tmp_path, "restore", "bü×🌧.png", "out.png", **ascii_only)
+    assert done.returncode == 1 and done.stderr.startswith("adaqual: error: b\\udcc3") and "not a picture" in done.stderr
+    shown = program((), tmp_path, "restore", "--help", **ascii_only)
+    assert shown.returncode == 0 and "--preserve" in shown.stdout
