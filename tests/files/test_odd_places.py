@@ -52,10 +52,10 @@ def test_what_is_no_file_is_not_replaced(folder, place):
     fill("in/b.png")
     Path("out").mkdir()
     PLACES[place][0]("out/b.png")
-    before = os.lstat("out/b.png")
+    before = os.lstat("out/b.png").st_ino
     status, _, err = folder("restore", "in", "out", "--strength", 0)
     assert status == 1 and "out/b.png: is a" in err and "1 of 3 pictures failed: b.png" in err
-    assert sorted(os.listdir("out")) == ["a.png", "b.png", "c.png"] and os.lstat("out/b.png") == before
+    assert sorted(os.listdir("out")) == ["a.png", "b.png", "c.png"] and os.lstat("out/b.png").st_ino == before
 
 
 def test_a_link_to_nothing_becomes_the_link_of_the_new_file(folder):
