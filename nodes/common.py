@@ -85,7 +85,8 @@ def check_offered(**choices: tuple[object, Sequence[str]]) -> None:
 def check_connected(**given: tuple[object, type]) -> None:
     """Raise ValueError, which names the input, unless each input's value (value, type) is of that type and not None.
 
-    ComfyUI lets nodes of other packs that give any type, such as switches, pass on nothing or something else.
+    ComfyUI lets nodes of other packs that give any type, such as switches, pass on nothing or something else. For types of wires
+    that are not ours the type is ``object``: other packs may give something that only behaves like ComfyUI's own.
     """
     for name, (value, kind) in given.items():
         if value is None or not isinstance(value, kind):

@@ -262,7 +262,7 @@ class AdaQualGuider(io.ComfyNode):
         negative: list | None = None,
     ) -> io.NodeOutput:
         """Make the guider; it works when the sampler calls it."""
-        check_connected(model=(model, object), quality=(quality, QualityMap), positive=(positive, list))
+        check_connected(model=(model, object), quality=(quality, QualityMap), positive=(positive, object))
         guider = QualityGuider(model, quality, low, high, gamma, preservation, preserve)
         guider.inner_set_conds({"positive": positive} | ({} if negative is None else {"negative": negative}))
         return io.NodeOutput(guider)
@@ -313,7 +313,7 @@ class AdaQualDenoiseMask(io.ComfyNode):
     @classmethod
     def execute(cls, samples: dict, quality: QualityMap, low: float, high: float, gamma: float) -> io.NodeOutput:
         """Grade the mask on the latent's cells."""
-        check_connected(samples=(samples, dict), quality=(quality, QualityMap))
+        check_connected(samples=(samples, object), quality=(quality, QualityMap))
         check_range("low", low, 0, 1)
         check_range("high", high, 0, 1)
         check_range("gamma", gamma, 0.1, 5)

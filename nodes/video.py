@@ -91,7 +91,7 @@ class AdaQualRestoreVideo(io.ComfyNode):
         temporal: int = TEMPORAL,
     ) -> io.NodeOutput:
         """Restore a file as a stream, and frames that are in memory already as a batch."""
-        check_connected(video=(video, VideoInput))
+        check_connected(video=(video, object))
         folder = Path(folder_paths.get_temp_directory())
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f"adaqual_{uuid.uuid4().hex}"
