@@ -69,6 +69,7 @@ VARIANTS = {
     "all": Variant({}),
     "told one severity": Variant({"told": "severity"}),
     "told nothing": Variant({"told": "nothing"}),
+    "told true maps alone": Variant({"estimated": 0.0}),
     "without grid": Variant({}, _without_grid),
     "body: gated 4x4": Variant({}, _with_body(gated)),
     "body: plain 4x4": Variant({}, _with_body(coarse)),

@@ -35,7 +35,7 @@ class RestorerLoss:
     ``grid``, ``whole``, ``detail``: weights of the error after the grid, of the error after the denoiser, and of the
     high-passed part of the latter. ``floor``: mean squared error that is added to the error before, so that clean pictures
     count without outweighing all others. ``exponent``: power of the ratio of the errors (0.5 compares root mean squared
-    errors). ``harm``: weight of the part of that ratio that exceeds 1. ``second``: share of the batches that train the
+    errors). ``harm``: weight of the part of that power that exceeds 1. ``second``: share of the batches that train the
     sampler's second step. ``estimated``: share of the samples that are told the assessor's map instead of the true one.
     ``rough``: greatest relative error of the true severities that are told. ``alarm``: probability that a kind that is absent
     is told as faintly present. ``missed``: probability that a kind is told at half its severity. ``told``: "kinds", "severity"
@@ -60,12 +60,14 @@ def relative_error(restored: Tensor, target: Tensor, before: Tensor, settings: R
     """Return the mean over pictures [B, 3, H, W] of the mean squared error divided by the one before, as a scalar.
 
     ``restored``, ``target`` and ``before`` (the damaged picture) are in [0, 1]. The ratio is taken to the power
-    ``settings.exponent``, so that the last part of strong noise counts as well as the first. Where a picture was made worse,
-    the part of the ratio above 1 is added once more, times ``settings.harm``. Our definition (docs/method.md section 3a).
+    ``settings.exponent``, so that the last part of strong noise counts as well as the first. Where a picture was made worse, the
+    part of that power above 1 is added once more, times ``settings.harm``. (The part of the ratio itself would be a hundred times
+    as large where a clean picture is changed, and drown all other samples: docs/ablation.md.) Our definition.
     """
     after = (restored - target).square().mean((1, 2, 3))
     share = (after + 1e-3 * settings.floor) / ((before - target).square().mean((1, 2, 3)) + settings.floor)
-    return (share.pow(settings.exponent) + settings.harm * F.relu(share - 1)).mean()
+    error = share.pow(settings.exponent)
+    return (error + settings.harm * F.relu(error - 1)).mean()
 
 
 def roughened(severity: Tensor, settings: RestorerLoss, rng: random.Random) -> Tensor:
