@@ -3,8 +3,8 @@
 It starts a real ComfyUI with this pack and queues small graphs one after the other. Each damages and restores another crop of the
 example, 128 to 256 px a side, so that nothing comes from ComfyUI's cache, and each uses other models than the one before: the
 shipped restorer and assessor, and small files with random weights of every other family. After each prompt it reads the server's
-memory. After every 40th prompt it also lets the server unload all models and collect garbage (ComfyUI's /free), clears the
-history that ComfyUI keeps of its prompts, and reads again.
+memory. After every 40th prompt, and at least 30 times in a run, it also lets the server unload all models and collect garbage
+(ComfyUI's /free), clears the history that ComfyUI keeps of its prompts, and reads again.
 
 Two numbers are read. "in use" is what the program has asked the C library for and not given back (mallinfo2: uordblks +
 hblkhd): a leak makes it grow. "resident" is what the system counts, with code, and with memory that was given back but that the
@@ -157,7 +157,7 @@ def unload(server: c.Server) -> None:
 
 def readings(server: c.Server, seconds: float, draw: random.Random) -> Iterator[Reading]:
     """Run prompts for that many seconds, and yield the memory after each and after each unloading."""
-    start, number = time.monotonic(), 0
+    start, number, unloaded = time.monotonic(), 0, 0.0
     with Image.open(REPOSITORY / "pictures" / "example_clean.png") as opened:
         example = opened.convert("RGB")
     while (passed := time.monotonic() - start) < seconds:
@@ -171,7 +171,8 @@ def readings(server: c.Server, seconds: float, draw: random.Random) -> Iterator[
             (server.base / "temp" / shown["filename"]).unlink()
         picture.unlink()
         number += 1
-        if number % CLEAN_EVERY == 0:
+        if number % CLEAN_EVERY == 0 or passed - unloaded > seconds / 30:
+            unloaded = passed
             unload(server)
             yield read(server, time.monotonic() - start, True)
 
