@@ -1,4 +1,4 @@
-"""ComfyUI-AdaQual: quality maps and the restoration they steer, as ComfyUI nodes (V3 API)."""
+"""This file is where ComfyUI begins: the pack's nodes for quality maps and the restoration that they steer (V3 API)."""
 
 import re
 import sys
@@ -40,7 +40,7 @@ def refuse_old_versions() -> None:
 
 
 async def comfy_entrypoint():
-    """What ComfyUI calls to learn the nodes; nothing is imported before, so that tools can load this file."""
+    """Return the extension from which ComfyUI learns the nodes. Nothing is imported before, so that tools can load this file."""
     from .nodes import AdaQualExtension
 
     return AdaQualExtension()

@@ -1,4 +1,4 @@
-"""AdaQual without ComfyUI. These functions restore a picture; each is imported when it is first used.
+"""This package is AdaQual without ComfyUI. These functions restore a picture; each is imported when it is first used.
 
 :func:`read_picture` and :func:`write_picture` for files, :func:`open_assessor` and :func:`assess` for the quality map,
 :func:`build_prompt` for what is to be restored, :func:`load_restorer` and :func:`restore` for the restoration.
@@ -28,7 +28,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """One of the functions in ``__all__``, from the module that holds it (PEP 562)."""
+    """Return one of the functions in ``__all__``, from the module that holds it (PEP 562)."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
     return getattr(import_module(f".{_PLACES[name]}", __name__), name)

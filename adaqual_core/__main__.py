@@ -1,4 +1,4 @@
-"""``python -m adaqual_core``: the command line."""
+"""This module runs the command line for ``python -m adaqual_core``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What every stage demands of settings, tensors and pictures."""
+"""This module checks settings, tensors and pictures, as every stage demands them."""
 
 from dataclasses import fields
 from numbers import Integral, Real

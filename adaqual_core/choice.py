@@ -1,4 +1,4 @@
-"""Kinds of damage on the command line: what is to go, what is to stay, and what is assumed."""
+"""This module reads kinds of damage on the command line: what is to go, what is to stay, and what is assumed."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,9 @@ from .kinds import KINDS
 
 
 def parse_kinds(option: str, text: str) -> tuple[str, ...]:
-    """The kinds named in a comma-separated ``text``, in the order of KINDS; ValueError, which names ``option``, for any other."""
+    """Return the kinds named in a comma-separated ``text``, in the order of KINDS; ValueError, which names ``option``, for any
+    other.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in KINDS]
     if unknown or not names:
@@ -15,7 +17,8 @@ def parse_kinds(option: str, text: str) -> tuple[str, ...]:
 
 
 def parse_factors(keep: str | None, only: str | None) -> tuple[float, ...]:
-    """How much of each kind is to go, 0 or 1, in the order of KINDS; ValueError for wrong names or for both options at once.
+    """Return how much of each kind is to go, 0 or 1, in the order of KINDS; ValueError for wrong names or for both options at
+    once.
 
     ``keep`` names the kinds that stay, ``only`` those that go. Without either all go.
     """
@@ -29,7 +32,7 @@ def parse_factors(keep: str | None, only: str | None) -> tuple[float, ...]:
 
 
 def parse_assumed(text: str | None) -> Mapping[str, float]:
-    """Severities by kind from a text such as "haze=0.7,low=0.5", empty for None; ValueError for anything else."""
+    """Return the severities by kind from a text such as "haze=0.7,low=0.5", empty for None; ValueError for anything else."""
     found: dict[str, float] = {}
     for part in () if text is None else text.split(","):
         name, equals, number = part.partition("=")

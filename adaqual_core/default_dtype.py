@@ -1,4 +1,4 @@
-"""Torch's default dtype, which belongs to the whole process: another node pack may have changed it."""
+"""This module guards torch's default dtype, which belongs to the whole process: another node pack may have changed it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

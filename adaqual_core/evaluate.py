@@ -1,4 +1,4 @@
-"""Full-reference measures, and the evaluation of degraded pictures beside their clean originals.
+"""This module has full-reference measures, and evaluates degraded pictures beside their clean originals.
 
 PSNR and SSIM are those of RGB in [0, 1] (the protocol of CDD-11, not the Y channel of the weather papers), as
 ``skimage.metrics`` computes them with Gaussian weights, σ = 1.5 px and population covariance (Wang et al. 2004).
@@ -26,14 +26,14 @@ def _check(first: Tensor, second: Tensor) -> None:
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:
-    """Peak signal to noise ratio [B] in dB of pictures [B, C, H, W] in [0, 1], at most :data:`BEST_PSNR`."""
+    """Return the peak signal to noise ratio [B] in dB of pictures [B, C, H, W] in [0, 1], at most :data:`BEST_PSNR`."""
     _check(first, second)
     error = (first.double() - second.double()).square().mean((1, 2, 3))
     return -10 * torch.log10(error.clamp_min(10 ** (-BEST_PSNR / 10)))
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Structural similarity [B] of pictures [B, C, H, W] in [0, 1], averaged over channels and whole windows."""
+    """Return the structural similarity [B] of pictures [B, C, H, W] in [0, 1], averaged over channels and whole windows."""
     _check(first, second)
     if min(first.shape[-2:]) < SMALLEST:
         height, width = first.shape[-2:]
@@ -57,7 +57,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Measures:
-    """What restoring one picture, or the average of several, changed; quality is the assessor's mean score."""
+    """This class says what restoring one picture, or the average of several, changed; quality is the assessor's mean score."""
 
     psnr_before: float
     psnr_after: float
@@ -92,13 +92,13 @@ def measure(pair: Pair, restored: Callable[[Tensor], tuple[Tensor, float, float]
 
 
 def average(measures: Iterable[Measures]) -> Measures:
-    """The mean of every measure over pictures."""
+    """Return the mean of every measure over pictures."""
     rows = torch.tensor([list(asdict(one).values()) for one in measures], dtype=torch.float64)
     return Measures(*rows.mean(0).tolist())
 
 
 def table(groups: dict[str, list[Measures]]) -> str:
-    """Text with one line per class and one for the average over all pictures."""
+    """Return text with one line per class and one for the average over all pictures."""
     everything = [one for group in groups.values() for one in group]
     width = max(len(name) for name in (*groups, "average"))
     titles = ("psnr", "restored", "gain", "ssim", "restored", "gain", "quality", "restored")

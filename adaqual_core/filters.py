@@ -1,4 +1,4 @@
-"""Filters of pictures and fields [C, H, W]."""
+"""This module filters pictures and fields [C, H, W]."""
 
 import math
 

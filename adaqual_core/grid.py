@@ -40,7 +40,7 @@ def pixel_mask(restore_mask: Tensor, height: int, width: int) -> Tensor:
 
 
 def block_mask(restore_mask: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
-    """The part [1, bottom − top, right − left] of the restore mask [1, 1, h, w] per pixel, as :func:`pixel_mask` gives it.
+    """Return the part [1, bottom − top, right − left] of the restore mask [1, 1, h, w] per pixel, as :func:`pixel_mask` gives it.
 
     ``top`` to ``right`` in px; they may reach beyond the picture as far as its last cells do.
     """
@@ -53,7 +53,7 @@ def block_mask(restore_mask: Tensor, top: int, bottom: int, left: int, right: in
 
 
 def block_of(mask: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
-    """A block [1, bottom − top, right − left] of a mask [1, H, W]; beyond the mask its border goes on."""
+    """Return a block [1, bottom − top, right − left] of a mask [1, H, W]; its border values are repeated outside."""
     rows, columns = (
         torch.arange(*ends).clamp(max=side - 1) for ends, side in zip(((top, bottom), (left, right)), mask.shape[1:], strict=True)
     )

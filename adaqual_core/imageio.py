@@ -1,4 +1,5 @@
-"""Picture files as tensors: what is restored, judged or compared is [1, C, H, W] float32 in [0, 1], upright.
+"""This module reads and writes picture files as tensors: what is restored, judged or compared is [1, C, H, W] float32 in [0, 1],
+upright.
 
 :mod:`pictures` reads and writes the files themselves. A tensor and back is exact: 8- and 16-bit values return as they were.
 """
@@ -19,7 +20,8 @@ _ROWS = 256  # pictures are converted in strips, so that no float copy of the wh
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
-    """Pixels [H, W, 1 to 4 channels] uint8, uint16, or float32 in [0, 1], as [1, 3, H, W], or [1, 4, H, W] with alpha, in [0, 1].
+    """Return pixels [H, W, 1 to 4 channels], uint8, uint16 or float32 in [0, 1], as a picture [1, 3, H, W] in [0, 1], or [1, 4,
+    H, W] with alpha.
 
     Grey becomes three equal channels.
     """
@@ -34,7 +36,8 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
 
 
 def to_pixels(picture: Tensor, like: np.ndarray) -> np.ndarray:
-    """A picture [1, 3 or 4, H, W] in [0, 1] as pixels of the channels and kind of numbers of ``like``, which it was made from.
+    """Return a picture [1, 3 or 4, H, W] in [0, 1] as pixels of the channels and kind of numbers of ``like``, which it was made
+    from.
 
     Only channels and kind of ``like`` count, not its size. Grey is the mean of the three channels, exactly their value where they
     are equal.
@@ -54,13 +57,13 @@ def to_pixels(picture: Tensor, like: np.ndarray) -> np.ndarray:
 
 
 def picture_shape(path: Path) -> tuple[int, int, int]:
-    """Channels (3, or 4 with alpha), height and width of a picture, upright, from the file's header alone."""
+    """Return the channels (3, or 4 with alpha), height and width of a picture, upright, from the file's header alone."""
     header = read_header(Path(path))
     return 4 if header.channels in (2, 4) else 3, header.height, header.width
 
 
 def read_picture(path: Path) -> Tensor:
-    """Pixels [1, 3, H, W], or [1, 4, H, W] where the file has alpha, float32 in [0, 1], upright; grey becomes RGB.
+    """Return the picture [1, 3, H, W], or [1, 4, H, W] where the file has alpha, float32 in [0, 1], upright; grey becomes RGB.
 
     Raises :class:`PictureError`, for files of several frames or pages too.
     """
@@ -68,7 +71,7 @@ def read_picture(path: Path) -> Tensor:
 
 
 def write_picture(picture: Tensor, path: Path, profile: bytes | None = None) -> None:
-    """Write [1, 1, 3 or 4 channels, H, W] in [0, 1] as 8-bit in the format of the name, whole or not at all.
+    """Write a picture [1, 1, 3 or 4 channels, H, W] in [0, 1] with 8 bits in the format of the name, whole or not at all.
 
     ``profile``: the ICC profile of the colours. Raises :class:`PictureError`.
     """

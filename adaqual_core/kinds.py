@@ -1,4 +1,4 @@
-"""The kinds of damage that the pack names, and their order."""
+"""This module names the kinds of damage, in their order."""
 
 KINDS = ("low", "rain", "snow", "haze", "raindrops", "blur", "noise", "jpeg")
 """Low light, rain, snow, haze, raindrops on the lens, blur, noise and JPEG. This is the order of the channels of every tensor

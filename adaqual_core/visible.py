@@ -1,4 +1,5 @@
-"""The parts of a picture that judging and restoring must not see, and those that restoring must give back (our definition).
+"""This module finds the parts of a picture that judging and restoring must not see, and gives back those that restoring must not
+change (our definition).
 
 Colours under an alpha of 0 are invisible, yet files and IMAGEs with alpha hold some. Each stage replaces them by the colours
 around before it computes anything, so they cannot change a map, a statistic or a network's input. After restoring they are put
@@ -18,7 +19,7 @@ INVISIBLE = 1 / 131070
 
 
 def invisible(picture: Tensor) -> Tensor | None:
-    """Which places of pictures [B, C, H, W] nobody can see, as booleans [B, 1, H, W]; None where all can be seen.
+    """Return which places of pictures [B, C, H, W] nobody can see, as booleans [B, 1, H, W]; None where all can be seen.
 
     Only pictures of 4 channels have alpha, in the last one.
     """
@@ -30,7 +31,7 @@ def invisible(picture: Tensor) -> Tensor | None:
 
 @float32_default()
 def filled(picture: Tensor) -> Tensor:
-    """Pictures [B, C, H, W] in which the colours of invisible places are those of their visible surroundings.
+    """Return pictures [B, C, H, W] in which the colours of invisible places are those of their visible surroundings.
 
     The colour of such a place is a mean over the visible places around it, smooth in the middle of large holes. A picture of
     which nothing is visible becomes middle grey. Visible colours and alpha stay, and without invisible places the argument
@@ -44,7 +45,7 @@ def filled(picture: Tensor) -> Tensor:
 
 
 def _filled(colours: Tensor, seen: Tensor) -> Tensor:
-    """Colours [1, 3, H, W] filled where ``seen`` [1, 1, H, W] is False (pull-push, Gortler et al. 1996).
+    """Return colours [1, 3, H, W] filled where ``seen`` [1, 1, H, W] is False (pull-push, Gortler et al. 1996).
 
     Means over the visible places of blocks of 2×2, 4×4, 8×8, ... px form a pyramid; a hole takes the next coarser level, smoothly
     enlarged.
@@ -61,7 +62,7 @@ def _filled(colours: Tensor, seen: Tensor) -> Tensor:
 
 
 def without_invisible(field: Tensor, picture: Tensor) -> Tensor:
-    """A field [B, N, h, w] on the cell grid of pictures [B, C, H, W], whose mean leaves out the cells that nobody can see.
+    """Return a field [B, N, h, w] on the cell grid of pictures [B, C, H, W], whose mean leaves out the cells that nobody can see.
 
     Cells without any visible place get the mean over the cells that have one. A picture of which nothing is visible keeps its
     values.
@@ -77,7 +78,7 @@ def without_invisible(field: Tensor, picture: Tensor) -> Tensor:
 
 @float32_default()
 def put_back(result: Tensor, picture: Tensor) -> Tensor:
-    """What restoring must not change in ``picture`` [B, 3 or 4, H, W], put back in ``result`` of that shape, in place.
+    """Put back in ``result``, in place, what restoring must not change in ``picture``; both are [B, 3 or 4, H, W].
 
     ``result`` was made of ``filled(picture)``, clamped to [0, 1]. Colours of invisible places return as they were. Colours beyond
     [0, 1] are changed by as much as their clamped values were, so kept places keep them exactly. If the visible picture is grey,

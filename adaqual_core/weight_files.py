@@ -1,4 +1,6 @@
-"""Model files: safetensors with the configuration in the header; every refusal names the file, the problem and a remedy."""
+"""This module reads and writes model files: safetensors with the configuration in the header. Every refusal names the file, the
+problem and a remedy.
+"""
 
 import json
 import math
@@ -31,7 +33,7 @@ TITLES = {
 
 
 def titled(kind: str) -> str:
-    """What messages call a file whose header says ``kind``; the word itself for files that are not ours."""
+    """Return what messages call a file whose header says ``kind``, which is the word itself for files that are not ours."""
     return TITLES.get(kind, kind)
 
 
@@ -61,7 +63,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def header_of(path: Path) -> dict[str, str]:
-    """The header of a safetensors file; empty where it says nothing or the file cannot be read."""
+    """Return the header of a safetensors file, which is empty where it says nothing or the file cannot be read."""
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
@@ -70,12 +72,12 @@ def header_of(path: Path) -> dict[str, str]:
 
 
 def kind_in(path: Path) -> str | None:
-    """What the header of a safetensors file calls it, None where it says nothing or the file cannot be read."""
+    """Return what the header of a safetensors file calls it, or None where it says nothing or the file cannot be read."""
     return header_of(path).get("adaqual")
 
 
 def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Configuration and tensors of a file whose header says ``kind``; raises :class:`CheckpointError`."""
+    """Return the configuration and tensors of a file whose header says ``kind``; raises :class:`CheckpointError`."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of an AdaQual {titled(kind).split()[0]} (.safetensors)")
@@ -103,7 +105,7 @@ def read(path: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def _fits(value: object, default: object, most: int) -> bool:
-    """Whether a value of a configuration is of its default's kind and no whole number in it is above ``most``."""
+    """Return whether a value of a configuration is of its default's kind and no whole number in it is above ``most``."""
     if isinstance(default, tuple):
         return isinstance(value, tuple) and len(value) <= most and all(_fits(one, default[0], most) for one in value)
     if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
@@ -112,7 +114,9 @@ def _fits(value: object, default: object, most: int) -> bool:
 
 
 def build(path: Path, config: dict, tensors: dict, network: type[Network], config_class: type, operations: Any) -> Network:
-    """The network of this class with these tensors, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    """Return the network of this class with these tensors, float32 on the CPU, in evaluation mode; raises
+    :class:`CheckpointError`.
+    """
     known = {field.name for field in fields(config_class)}
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: the configuration is no object; the file is damaged: download it again")

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .assessing import AdaQualScoreAndSort
 from .blending import AdaQualBestPerRegion, AdaQualBlend, AdaQualScaleToMultiple
+from .conditioning import AdaQualAdaptiveConditioning
 from .damage_kinds import AdaQualDamageKinds, AdaQualSetDamage
 from .degradation import AdaQualDegrade
 from .loaders import AdaQualLoadAssessor, AdaQualLoadModel
@@ -13,7 +14,7 @@ from .prompting import AdaQualBuildPrompt
 from .quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality, AdaQualQualityToMask
 from .restoration import AdaQualRestore
 from .sampling import AdaQualSampler
-from .steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask, AdaQualGuider
+from .steering import AdaQualDenoiseMask, AdaQualGuider
 from .video import AdaQualRestoreVideo
 
 NODES: list[type[io.ComfyNode]] = [

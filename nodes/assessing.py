@@ -19,7 +19,7 @@ from ..adaqual_core.quality.cache import ScoreCache
 from ..adaqual_core.quality.estimator import QualityEstimator
 from ..adaqual_core.quality.map import QualityMap
 from .common import AdaQualAssessor, check_offered, checked_image, frame, offered, reporter, schema
-from .loaders import ASSESSORS, judge_of, open_network, use
+from .models import ASSESSORS, judge_of, open_network, use
 
 _Value = TypeVar("_Value")
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..adaqual_core.alignment import mask_on_picture
 from ..adaqual_core.grid import HIGHEST, LOWEST
 from ..adaqual_core.kinds import KINDS
-from ..adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
+from ..adaqual_core.quality.edit import edit_quality
+from ..adaqual_core.quality.map import QualityMap, quality_from_severity
 from ..adaqual_core.quality.set_damage import set_damage
 from ..adaqual_core.video.memory import steady_maps
 from .assessing import judged, ready

@@ -25,7 +25,7 @@ from .common import (
     schema,
     temporal_input,
 )
-from .loaders import MODELS, judge_of, open_network, use
+from .models import MODELS, judge_of, open_network, use
 from .prompting import preserve_input
 from .sampling import restored, seed_input, steps_input, strength_input
 

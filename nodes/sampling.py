@@ -25,7 +25,7 @@ from .common import (
     schema,
     stack,
 )
-from .loaders import use
+from .models import use
 
 _SCHEDULES = ("auto", *SCHEDULES)
 _SEED = (

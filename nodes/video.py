@@ -21,7 +21,7 @@ from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL, written_suffix
 from .assessing import judged, namer_beside, ready
 from .common import check_connected, reporter, schema, stop_if_cancelled
-from .loaders import MODELS, open_network, use
+from .models import MODELS, open_network, use
 from .restoration import chain_inputs, judge_and_restore
 
 

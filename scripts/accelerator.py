@@ -133,7 +133,7 @@ def rehearse(recipe: Path, corpus: Path, device: str) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(prog="python scripts/accelerator.py", description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"))
     parser.add_argument("--archives", type=Path, default=Path("runs/accelerator"))

@@ -30,12 +30,14 @@ START_SECONDS = 300
 
 
 class ServerError(RuntimeError):
-    """It is raised when ComfyUI does not start, refuses a prompt or fails while running one. The message says what to do."""
+    """This error is raised when ComfyUI does not start, refuses a prompt or fails while running one. The message says
+    what to do.
+    """
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running ComfyUI: its address, its process id, its base directory and its log file."""
+    """This class is a running ComfyUI: its address, its process id, its base directory and its log file."""
 
     address: str
     pid: int

@@ -16,7 +16,7 @@ SEED_MODES = ("fixed", "increment", "decrement", "randomize")
 
 
 class WorkflowError(ValueError):
-    """It is raised for a workflow that cannot become a prompt. The message names the node."""
+    """This error is raised for a workflow that cannot become a prompt. The message names the node."""
 
 
 def to_prompt(workflow: dict, object_info: dict) -> dict[str, dict]:

@@ -1,5 +1,5 @@
-"""Writes model files with random weights for tests and benchmarks, with ComfyUI's modules:
-``PYTHONPATH=COMFYUI python scripts/random_models.py MODELS_FOLDER small|full``.
+"""This script writes model files with random weights for tests and benchmarks, with ComfyUI's modules: ``PYTHONPATH=COMFYUI
+python scripts/random_models.py MODELS_FOLDER small|full``.
 
 Kinds, names of weights and everything that ComfyUI recognises a family by are those of the published files. In small files
 diffusion models have fewer and narrower blocks, text encoders are zero (identity) from the third layer on, and the VAE is

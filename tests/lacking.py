@@ -26,6 +26,7 @@ HAS_CLIPS = not _older(av.__version__, (18, 0))
 needs_clips = pytest.mark.skipif(not HAS_CLIPS, reason="clips need PyAV 18")
 needs_training = pytest.mark.skipif(sys.version_info < (3, 11), reason="recipes are read with Python 3.11")
 needs_pillow_10 = pytest.mark.skipif(_older(PIL.__version__, (10, 0)), reason="Pillow 9.5 cannot read YCbCr TIFFs of its own")
+needs_sized_font = pytest.mark.skipif(_older(PIL.__version__, (10, 1)), reason="the font has a size since Pillow 10.1")
 needs_lazy_torch = pytest.mark.skipif(_older(torch.__version__, (2, 8)), reason="this torch imports sympy itself")
 needs_careful_tqdm = pytest.mark.skipif(
     _older(tqdm.__version__, (4, 68)), reason="this tqdm prints a traceback where its start is interrupted"

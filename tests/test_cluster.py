@@ -4,6 +4,7 @@ Ray comes with requirements-dev.txt: without it this file cannot be collected, w
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -36,20 +37,22 @@ AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_p
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The address of a cluster of two cores.
+    """The address of a cluster of two cores, without the token that Ray may have left in this user's home.
 
     Its agents get their ports from here: Ray gives up after 15 seconds where they choose themselves and the machine is busy.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with contextlib.ExitStack() as taken:
         sockets = [taken.enter_context(socket.socket()) for _ in AGENTS]
         for one in sockets:
             one.bind(("", 0))
         ports = {name: one.getsockname()[1] for name, one in zip(AGENTS, sockets, strict=True)}
     small = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False, "include_log_monitor": False}
-    found = Cluster(initialize_head=True, head_node_args=small | ports)
-    yield found.address
-    found.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        found = Cluster(initialize_head=True, head_node_args=small | ports)
+        yield found.address
+        found.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +162,7 @@ def test_a_file_that_kills_every_worker_is_given_up_and_stops_no_other(address, 
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"number": batch["number"]}
 
-    monkeypatch.setattr(cluster_module, "RETRIES", 0)
+    monkeypatch.setattr(cluster_module, "TRIES", 1)
     with cluster_module.connected(address):
         pool = cluster_module.Pool(2, 1, 0)
         rows = cluster_module.worked(Suicidal, [{"number": number} for number in range(4)], None, pool)
@@ -172,6 +175,7 @@ def test_what_workers_cannot_do_is_said_before_work(adaqual, address, shelf, mon
         (["--only", "haze"], 1, "names no kinds of damage"),
         (["--device", "cuda"], 2, "has no GPU; choose auto or cpu"),
         (["--device", "cpu:1"], 2, "leave the number out"),
+        (["--cluster", f"ray://{address}"], 2, "does not work through Ray's client; run the command on a machine of the cluster"),
     ):
         found, out, err = adaqual("in", "never", "--cluster", address, *options)
         assert (found, out) == (status, "") and message in err.splitlines()[-1] and "internal error" not in err, err
@@ -184,6 +188,18 @@ def test_what_workers_cannot_do_is_said_before_work(adaqual, address, shelf, mon
     found, _, err = adaqual("in", "never", "--cluster", address)
     assert found == 1 and err.endswith("install it with pip install 'adaqual[cluster]'\n")
     assert not (shelf / "never").exists() and not ray.is_initialized()
+
+
+def test_what_a_worker_lacks_is_named(address, tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("def answer():\n    return 42\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    only_here = importlib.import_module("only_here")
+    with cluster_module.connected(address):
+        pool = cluster_module.Pool(1, 1, 0)
+        with pytest.raises(RuntimeError, match="no worker can start .*No module named 'only_here'.*install the same packages"):
+            cluster_module.on_one_worker(only_here.answer, pool=pool)
+        with pytest.raises(RuntimeError, match="/nowhere/model: is not there on the worker .*folder that every machine has"):
+            cluster_module.on_one_worker(cluster_module.check_shared, [Path("/nowhere/model")], pool=pool)
 
 
 def test_the_benchmark_measures_a_cluster(address, tmp_path, capsys):

@@ -16,8 +16,9 @@ from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
 from adaqual_core.quality.bundled import SHIPPED_ASSESSOR, band_energies
+from adaqual_core.quality.edit import edit_quality
 from adaqual_core.quality.heatmap import heatmap
-from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
+from adaqual_core.quality.map import QualityMap, quality_from_severity
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import settings_for
 from adaqual_core.steer.blend import best_per_region, blend

@@ -10,7 +10,8 @@ from small import denoiser, picture
 
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
-from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
+from adaqual_core.quality.edit import edit_quality
+from adaqual_core.quality.map import QualityMap, quality_from_severity
 from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings

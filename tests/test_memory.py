@@ -86,6 +86,11 @@ def test_a_window_is_a_mean_over_the_last_frames_of_the_shot():
     assert means(frames, [1, 2, 4, 2, 5, 4], 1) == [1, 2, 4, 2, 5, 4]
 
 
+def test_the_first_frames_of_a_shot_change_no_faster_than_later_ones():
+    frames = [view(0, 2 * index) for index in range(6)]
+    assert means(frames, [1, 5, 5, 5, 5, 5], 4) == [1, 2, 3, 4, 5, 5]
+
+
 def test_temporal_0_and_single_pictures_change_nothing():
     frames = [view(0), view(0, 3), view(1)]
     maps = [assess(assessor(), one) for one in frames]

@@ -7,7 +7,8 @@ from painted import HEIGHT, WIDTH, check_exact, stroke
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.bundled import estimate_quality
-from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity
+from adaqual_core.quality.edit import edit_quality
+from adaqual_core.quality.map import QualityMap, quality_from_severity
 from adaqual_core.quality.naming import lacks_kinds, open_namer, with_kinds
 from adaqual_core.quality.set_damage import set_damage
 

@@ -3,7 +3,8 @@ import torch
 
 from adaqual_core.filters import gaussian_blur
 from adaqual_core.grid import HIGHEST, LOWEST, cell_count, quality_of, severity_of
-from adaqual_core.quality.map import QualityMap, edit_quality, quality_from_severity, without_faint_regions
+from adaqual_core.quality.edit import edit_quality
+from adaqual_core.quality.map import QualityMap, quality_from_severity, without_faint_regions
 
 
 def random_map(batch=2, rows=4, columns=6):

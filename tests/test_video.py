@@ -20,8 +20,10 @@ from adaqual_core.video.clip import Chain
 from adaqual_core.video.pixels import frame_of, picture_of
 from adaqual_core.video.segments import (
     join_parts,
+    judged_segments,
     missing_segments,
     open_parts,
+    parts_folder,
     remember_segments,
     restore_clip,
     restore_segments,
@@ -168,7 +170,8 @@ def test_segments_restored_in_any_order_from_memories_are_those_of_one_run(chain
     source = write_clip(tmp_path / "in.mp4", 110, (16, 24), sound="aac")
     whole = restore_clip(chain, source, tmp_path / "whole.mp4", {})
     parts = open_parts(source, tmp_path / "out.mp4", {})
-    assert remember_segments(chain, parts) == 3
+    assert judged_segments(parts.folder) == 0
+    assert remember_segments(chain, parts) == judged_segments(parts_folder(tmp_path / "out.mp4")) == 3
     (parts.folder / "000002.safetensors").unlink()  # as a run leaves it that was stopped before the last memory
     assert remember_segments(chain, parts) == 3 and missing_segments(parts, 3) == [0, 1, 2]
     restore_segments(chain, parts, 2)

@@ -21,7 +21,8 @@ from .work import Outcome, Work
 def check_clip(job: ClipJob) -> None:
     """Raise :class:`PictureError` unless PyAV is installed, the clip can be read and its target can be written and hold it."""
     try:
-        from ..video.container import check_target, read_clip
+        from ..video.container import read_clip
+        from ..video.encoding import check_target
     except ImportError as missing:
         raise PictureError(
             f"{job.source}: clips need PyAV 18 or newer ({missing}); install it with pip install 'adaqual[video]'"

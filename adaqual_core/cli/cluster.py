@@ -25,8 +25,11 @@ from .jobs import Job
 from .messages import UsageError, message_of
 from .work import Outcome, Work, attempted, open_work, restore_file
 
-RETRIES = 3
-"""How often a file is given out again whose worker died: one that kills every worker must not be tried for ever."""
+ROUNDS, TRIES = 2, 2
+"""How often a file is given out whose worker dies: that many tries in each round, because one that kills every worker must not be
+tried for ever. The second round is for files of a machine that died: until the cluster has noticed that, which takes half a
+minute, Ray counts every failure to reach it as a try.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Pool:
 
 def _check_answer(address: str) -> None:
     """Raise OSError where an address with a port does not answer within five seconds; Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
@@ -56,8 +59,14 @@ def _check_answer(address: str) -> None:
 def connected(address: str) -> Iterator[None]:
     """Connect this process to the Ray cluster at an address, or to a new one on this machine where it is ``local``.
 
-    Raises RuntimeError where Ray is not installed or no cluster answers.
+    Raises RuntimeError where Ray is not installed or no cluster answers, and UsageError for an address of Ray's client, through
+    which Ray Data hands out no work.
     """
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--cluster: {address}: Ray Data does not work through Ray's client; run the command on a machine of the "
+            "cluster and give auto"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -76,7 +85,7 @@ def connected(address: str) -> Iterator[None]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.max_errored_blocks = -1  # a file that kills every worker is reported as failed and stops nothing else
-        context.max_consecutive_actor_init_deaths = RETRIES
+        context.max_consecutive_actor_init_deaths = ROUNDS * TRIES
         context.execution_no_progress_timeout_s = -1  # a large picture may take longer than Ray Data waits
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         yield
@@ -119,6 +128,21 @@ def whole_paths(args: argparse.Namespace) -> argparse.Namespace:
     return whole
 
 
+def shared_files(args: argparse.Namespace) -> list[Path]:
+    """Return the files and folders of the options that are there on this machine, and must be on every other one."""
+    return [value for value in vars(args).values() if isinstance(value, Path) and value.exists()]
+
+
+def check_shared(paths: Sequence[Path]) -> None:
+    """Raise RuntimeError in a worker's process on whose machine one of the paths does not exist."""
+    for path in paths:
+        if not path.exists():
+            raise RuntimeError(
+                f"--cluster: {path}: is not there on the worker {socket.gethostname()}; put it into a folder that every machine "
+                "has at the same path"
+            )
+
+
 def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
     """Open the models and settings of the options in a worker's process, which computes with ``cores`` threads from then on."""
     torch.set_num_threads(cores)
@@ -127,8 +151,10 @@ def open_on_worker(args: argparse.Namespace, cores: int) -> Work:
     return open_work(args, open_device(args.device))
 
 
-def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
+def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool, meanwhile: Callable[[], None] = lambda: None) -> Any:
     """Return what ``task(*values)`` returns on one worker, and raise here what it raises there.
+
+    ``meanwhile`` is called here twice a second until the worker is done.
 
     Raises RuntimeError where no worker can run it, for example because the package is missing on its machine.
     """
@@ -136,39 +162,64 @@ def on_one_worker(task: Callable[..., Any], *values: Any, pool: Pool) -> Any:
     from ray.exceptions import RayError, RayTaskError
 
     try:
-        return ray.get(ray.remote(**pool.share)(task).remote(*values))
+        answer = ray.remote(**pool.share)(task).remote(*values)
+        while not ray.wait([answer], timeout=0.5)[0]:
+            meanwhile()
+        return ray.get(answer)
     except RayTaskError as problem:
-        raise problem.cause from None
+        said = str(problem.cause).strip()
+        if "failed to import" not in said:
+            raise problem.cause from None
+        failed = said.splitlines()[-1]  # the last line of a worker's traceback
     except RayError as problem:
-        raise RuntimeError(f"--cluster: no worker can start ({problem}); install the same packages on every machine") from None
+        failed = str(problem)
+    raise RuntimeError(f"--cluster: no worker can start ({failed}); install the same packages on every machine")
 
 
-def _try_out(args: argparse.Namespace, cores: int) -> None:
+def _try_out(args: argparse.Namespace, cores: int, shared: Sequence[Path]) -> None:
     """Open the models on a worker, so that what is wrong with them is raised before any picture is restored."""
+    check_shared(shared)
     open_on_worker(args, cores)
 
 
 def worked(worker: type, pieces: Sequence[Mapping[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
     """Yield the rows that workers make of ``pieces``, in the order in which they finish.
 
-    A piece is a row and is given out alone. ``worker`` is constructed once in each process with the options and the number of
-    threads, and is called with one piece as a batch of one row. A piece whose workers died again and again gives no row.
+    A piece is a row with a ``number`` of its own, which the row that is made of it has too, and is given out alone. ``worker`` is
+    constructed once in each process with the options and the number of threads, and is called with one piece as a batch of one
+    row. A piece whose workers died in all tries of all rounds gives no row. Raises RuntimeError where no worker can be started.
     """
+    ahead = {piece["number"]: dict(piece) for piece in pieces}
+    for _ in range(ROUNDS):
+        for row in _given_out(worker, list(ahead.values()), args, pool) if ahead else ():
+            del ahead[row["number"]]
+            yield row
+
+
+def _given_out(worker: type, pieces: list[dict[str, Any]], args: argparse.Namespace, pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one round of :func:`worked`."""
     import ray.data
+    from ray.exceptions import RayError
     from ray.util.annotations import RayDeprecationWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_task_retries, which nothing else replaces in Ray 2.60
-        rows = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
+        rows = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
             worker,
             compute=ray.data.ActorPoolStrategy(size=min(pool.size, len(pieces)), max_tasks_in_flight_per_actor=1),
             batch_size=1,
             fn_constructor_args=(args, pool.cores),
             max_restarts=-1,
-            max_task_retries=RETRIES,
+            max_task_retries=TRIES - 1,
             **pool.share,
         )
-    yield from rows.iter_rows()
+    try:
+        yield from rows.iter_rows()
+    except RayError as problem:
+        raise RuntimeError(
+            f"--cluster: no worker stays alive ({problem}); where Ray says that references were removed, this process and the "
+            "cluster differ in token authentication: set RAY_AUTH_MODE alike on every machine"
+        ) from None
 
 
 class PictureWorker:
@@ -202,11 +253,11 @@ def restored_on_cluster(args: argparse.Namespace, jobs: Sequence[Job]) -> Iterat
     if not jobs:
         return
     pool, options = find_pool(args.cluster, args.device), whole_paths(args)
-    on_one_worker(_try_out, options, pool.cores, pool=pool)
+    on_one_worker(_try_out, options, pool.cores, shared_files(options), pool=pool)
     missing = dict(enumerate(jobs))
     pieces = [{"number": number, "job": _with_whole_paths(job)} for number, job in missing.items()]
     for row in worked(PictureWorker, pieces, options, pool):
         yield missing.pop(row["number"]), Outcome(**json.loads(row["outcome"]))
     for job in missing.values():
-        problem = f"{job.header.path}: the worker that restored it died {RETRIES + 1} times, perhaps for want of memory"
+        problem = f"{job.header.path}: the worker that restored it died {ROUNDS * TRIES} times, perhaps for want of memory"
         yield job, Outcome(None, problem=f"{problem}; restore it alone, or with a smaller --tile")

@@ -14,11 +14,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..video.command import tell_clip, work_of
-from ..video.segments import Parts, join_parts, missing_segments, open_parts, remember_segments, restore_segments
+from ..video.command import decisive, tell_clip
+from ..video.container import read_clip
+from ..video.segments import (
+    FRAMES,
+    Parts,
+    join_parts,
+    judged_segments,
+    missing_segments,
+    open_parts,
+    parts_folder,
+    remember_segments,
+    restore_segments,
+)
 from .chain import peak_rss_mb
 from .clip import chain_of, decisive_files
-from .cluster import RETRIES, find_pool, on_one_worker, open_on_worker, whole_paths, worked
+from .cluster import ROUNDS, TRIES, check_shared, find_pool, on_one_worker, open_on_worker, shared_files, whole_paths, worked
 from .jobs import ClipJob
 from .messages import message_of
 from .work import Outcome
@@ -27,11 +38,12 @@ SHARES = 4
 """Pieces that each worker gets of a clip, on average: with few, workers wait for the last one; each piece reads the clip anew."""
 
 
-def _remember(args: argparse.Namespace, cores: int, source: Path, target: Path) -> tuple[Parts, int, int]:
+def _remember(args: argparse.Namespace, cores: int, shared: Sequence[Path], source: Path, target: Path) -> tuple[Parts, int, int]:
     """Check the clip, judge its frames, and return its parts, the number of segments, and the number of diffusion steps."""
+    check_shared(shared)
     work = open_on_worker(args, cores)
     chain = chain_of(work, args)
-    parts = open_parts(source, target, work_of(chain, decisive_files(work, args)))
+    parts = open_parts(source, target, decisive(chain, decisive_files(work, args)))
     return parts, remember_segments(chain, parts), chain.settings.steps
 
 
@@ -73,10 +85,19 @@ def restore_clip_on_cluster(job: ClipJob, args: argparse.Namespace) -> Outcome:
     start = time.perf_counter()
     pool, options = find_pool(args.cluster, args.device), whole_paths(args)
     source, target = job.source.absolute(), job.target.absolute()
-    parts, count, steps = on_one_worker(_remember, options, pool.cores, source, target, pool=pool)
+    with tqdm(
+        desc=f"{job.source.name}: judging", total=read_clip(source).frames or None, unit="frame", leave=False, disable=None
+    ) as bar:
+
+        def show() -> None:
+            bar.update(FRAMES * judged_segments(parts_folder(target)) - bar.n)
+
+        parts, count, steps = on_one_worker(
+            _remember, options, pool.cores, shared_files(options), source, target, pool=pool, meanwhile=show
+        )
     ahead = dict(enumerate(pieces_of(missing_segments(parts, count), pool.size)))
     pieces = [{"number": number, "parts": parts, "first": piece.start, "stop": piece.stop} for number, piece in ahead.items()]
-    problem = f"a worker died {RETRIES + 1} times, perhaps for want of memory; try a smaller --tile"
+    problem = f"a worker died {ROUNDS * TRIES} times, perhaps for want of memory; try a smaller --tile"
     done = count - sum(map(len, ahead.values()))
     with tqdm(desc=job.source.name, total=count, initial=done, unit="segment", leave=False, disable=None) as bar:
         for row in worked(ClipWorker, pieces, options, pool) if pieces else ():

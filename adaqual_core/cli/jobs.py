@@ -55,7 +55,7 @@ class Plan:
         return len(self.jobs) + len(self.clips) + len(self.failed)
 
     @property
-    def kinds(self) -> str:
+    def noun(self) -> str:
         """Return what messages call the files."""
         return "pictures and clips" if self.clips else "pictures"
 
@@ -250,7 +250,7 @@ def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
     names = [*plan.failed, *failed]
     if names:
         rest = f"; {rest}" if len(names) < plan.count else ""
-        raise PictureError(f"{len(names)} of {plan.count} {plan.kinds} failed: {', '.join(names)}{rest}")
+        raise PictureError(f"{len(names)} of {plan.count} {plan.noun} failed: {', '.join(names)}{rest}")
 
 
 def _plan_file(args: argparse.Namespace) -> Plan:

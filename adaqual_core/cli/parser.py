@@ -157,7 +157,7 @@ def _add_restore(commands) -> None:
     p.add_argument(
         "--cluster",
         metavar="ADDRESS",
-        help="work on a Ray cluster that sees the same paths: auto, HOST:PORT or ray://HOST:PORT; local: one on this machine",
+        help="work on a Ray cluster that sees the same paths: auto, on one of its machines; HOST:PORT; local, on this machine",
     )
     _add_files(p)
     _add_models(p)

@@ -22,7 +22,7 @@ from .fields import colour
 
 @dataclass(frozen=True)
 class Camera:
-    """The processing of one camera.
+    """This class is the processing of one camera.
 
     ``gains`` [3, 1, 1]: white balance, factors of encoded values. ``gamma``: exponent of encoded values. ``contrast``: share of a
     cubic S-curve, negative for a flatter curve. ``saturation``: factor of the distance from grey. ``scale``: factor ≥ 1 by which

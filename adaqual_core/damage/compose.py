@@ -38,7 +38,9 @@ _BLUR, _NOISE, _FILE = (KINDS.index(kind) for kind in ("blur", "noise", "jpeg"))
 
 @dataclass(frozen=True)
 class Degraded:
-    """A degraded picture [3, H, W] in [0, 1] and its overall severity [1, H, W] in [0, 1], 0 exactly where it is untouched."""
+    """This class holds a degraded picture [3, H, W] in [0, 1] and its overall severity [1, H, W] in [0, 1], 0 exactly where it is
+    untouched.
+    """
 
     picture: Tensor
     severity: Tensor
@@ -46,7 +48,7 @@ class Degraded:
 
 @dataclass(frozen=True)
 class DegradedBatch:
-    """Degraded pictures [B, 3, H, W] in [0, 1] and what is known of them.
+    """This class holds degraded pictures [B, 3, H, W] in [0, 1] and what is known of them.
 
     ``clean`` [B, 3, H, W]: the undamaged scenes as the same camera shows them, which an ideal restorer returns. ``severity``
     [B, 8, H, W] in [0, 1]: the severity by kind, in the order of KINDS; 0 for kinds that are absent. Behind a camera whose file

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Draws:
-    """The random numbers of one kind of damage of one picture.
+    """This class draws the random numbers of one kind of damage of one picture.
 
     Two streams follow from ``seed`` and ``kind`` alone: single numbers, drawn on the CPU, and fields, drawn on ``device``.
     Leaving one kind of damage out of a composition therefore leaves the numbers of all others as they were. The same seed, kind

@@ -1,1 +1,1 @@
-"""The networks: their layers, their sizes, and the weights that ship."""
+"""This package holds the networks: their layers, their sizes, and where the weights that ship lie."""

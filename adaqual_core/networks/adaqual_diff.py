@@ -1,4 +1,5 @@
-"""The network of the authors' released checkpoints ("official layout"), with their key names (method.md section 2).
+"""This module is the network of the authors' released checkpoints ("official layout"), with their key names (method.md section
+2).
 
 Written from a description of the layout; none of the authors' code is used. There the prompt never reaches the network.
 Mode "published" reproduces that. Mode "prompted" applies the checkpoint's prompt module and its two attentions at the
@@ -29,7 +30,8 @@ _PROJECTION = r"prompt_pool\.input_projections\.proj_(\d+)\.weight"
 
 @dataclass(frozen=True)
 class OfficialConfig:
-    """Sizes of the network. ``encoder``, ``decoder``: blocks per level; the decoder is listed coarsest level first.
+    """This class holds the sizes of the network. ``encoder``, ``decoder``: blocks per level; the decoder is listed coarsest level
+    first.
 
     ``prompt_width``, ``global_tokens``, ``pools``, ``pool_length``: the prompt module; ``projections``: input widths of
     its projections, which exist only in some checkpoints. ``noise_scale``: sampling starts from unit noise.
@@ -49,7 +51,7 @@ class OfficialConfig:
 
 
 def read_config(shapes: Shapes, heads: int = 8) -> OfficialConfig:
-    """The sizes that tensors of these names and shapes ask for; ``heads`` leaves no trace in them, the authors use 8.
+    """Return the sizes that tensors of these names and shapes ask for; ``heads`` leaves no trace in them, the authors use 8.
 
     Raises KeyError for a tensor that is needed and missing, ValueError for impossible shapes.
     """
@@ -101,7 +103,7 @@ class _ChannelNorm(nn.Module):
 
 
 def _sliding_mean(x: Tensor, window: int, dim: int) -> Tensor:
-    """Mean along ``dim`` over ``window`` places around each, or over as many of them as there are at the borders."""
+    """Return the mean along ``dim`` over ``window`` places around each, or over as many of them as there are at the borders."""
     length = x.shape[dim]
     if window >= 2 * length:
         return x.mean(dim, keepdim=True).expand_as(x)
@@ -113,7 +115,7 @@ def _sliding_mean(x: Tensor, window: int, dim: int) -> Tensor:
 
 
 def _strips(x: Tensor) -> Iterator[tuple[int, int]]:
-    """Rows start:stop that together are the height of ``x``, each of about STRIP elements of 2·C channels."""
+    """Yield the slices of rows that together are the height of ``x``, each of about STRIP elements of 2·C channels."""
     batch, channels, height, width = x.shape
     rows = height if torch.is_grad_enabled() else max(8, STRIP // (2 * batch * channels * width))
     return ((top, min(height, top + rows)) for top in range(0, height, rows))
@@ -158,7 +160,9 @@ class _Block(nn.Module):
 
 
 class PromptPool(nn.Module):
-    """The checkpoint's prompt module: global tokens, pools of local tokens with keys, and the quality embedding."""
+    """This module is the checkpoint's prompt module: global tokens, pools of local tokens with keys, and the quality
+    embedding.
+    """
 
     def __init__(self, config: OfficialConfig, operations):
         super().__init__()
@@ -172,11 +176,11 @@ class PromptPool(nn.Module):
         )
 
     def embed(self, quality: Tensor) -> Tensor:
-        """Embedding [..., E] of qualities [...] in [1, 5]."""
+        """Return the embedding [..., E] of qualities [...] in [1, 5]."""
         return self.quality_fusion(quality[..., None])
 
     def published(self, quality: float) -> Tensor:
-        """The tokens [1, n, E] that the released module makes for one score in [1, 5]: the global ones, then n_local.
+        """Return the tokens [1, n, E] that the released module makes for one score in [1, 5]: the global ones, then n_local.
 
         Their formula: n_local = 5 + round(27·(1 − q/5)) in [5, 32]; pools 0 and 1 averaged above 3, else pools 2 to 5.
         """
@@ -188,7 +192,7 @@ class PromptPool(nn.Module):
 
 
 class PromptAttention(nn.Module):
-    """Attention of features [B, C, h, w] to tokens [B, n, E], with an optional bias [B, n, h, w] on the logits.
+    """This layer is the attention of features [B, C, h, w] to tokens [B, n, E], with an optional bias [B, n, h, w] on the logits.
 
     No residual and no norm: the keys of the released checkpoints hold neither.
     """
@@ -211,7 +215,7 @@ class PromptAttention(nn.Module):
 
 
 class OfficialNet(nn.Module):
-    """Residual [B, 3, H, W] from a picture in [0, 1] and its noisy residual.
+    """This network maps a picture in [0, 1] and its noisy residual to the residual [B, 3, H, W].
 
     ``timestep`` [B] in 0..999. ``severity`` and ``length`` [B, 1, h, w] and ``statistics`` [B, ≥ 1] (its first entry is
     the mean severity) are a :class:`prompt.Prompt`'s and are used in mode "prompted" only; ``alpha_cumprod`` never is.
@@ -267,7 +271,7 @@ class OfficialNet(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing but the channel attention's mean and the prompt influences a pixel."""
+        """Return the distance in px beyond which nothing but the channel attention's mean and the prompt influences a pixel."""
         config, levels = self.config, len(self.config.encoder)
         cell = 2**levels
         radius = 2 + cell * config.middle + cell
@@ -276,7 +280,7 @@ class OfficialNet(nn.Module):
         return cell * math.ceil(radius / cell)
 
     def prompted(self, x: Tensor, severity: Tensor, length: Tensor, statistics: Tensor) -> Tensor:
-        """Bottleneck features [B, C, h, w] after the local and the global prompt."""
+        """Return the bottleneck features [B, C, h, w] after the local and the global prompt."""
         pool, size, config = self.prompt_pool, x.shape[-2:], self.config
         severity, length = (
             field if field.shape[-2:] == size else F.interpolate(field, size, mode="bilinear", align_corners=False)

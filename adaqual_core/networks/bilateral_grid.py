@@ -1,4 +1,4 @@
-"""A bilateral grid of colour transforms, predicted once per picture from a view of the whole (our definition).
+"""This module is a bilateral grid of colour transforms, predicted once per picture from a view of the whole (our definition).
 
 Darkness, haze and colour casts change a picture slowly from place to place, over distances that no finite receptive field spans.
 A small network sees the whole picture on 32×32 cells and hears how severe each kind of damage is that is to go. It predicts an
@@ -26,7 +26,7 @@ CHANNELS = 11 + len(KINDS)
 
 
 def _quads(picture: Tensor) -> Tensor:
-    """The four pixels at evenly spread places: [B, 3, H, W] → [B, 3, 4, 128, 128]."""
+    """Return the four pixels at each of 128×128 evenly spread places: [B, 3, H, W] gives [B, 3, 4, 128, 128]."""
 
     def positions(length: int) -> Tensor:
         first = ((torch.arange(_PLACES, device=picture.device) + 0.5) * length / _PLACES - 0.5).floor().long()
@@ -49,7 +49,7 @@ def severity_where_present(damage: Tensor) -> Tensor:
 
 
 def view_of(picture: Tensor, severity: Tensor, kinds: Tensor) -> Tensor:
-    """What the grid is predicted from, [B, 19, 32, 32] of order 1.
+    """Return what the grid is predicted from, [B, 19, 32, 32] of order 1.
 
     ``picture`` [B, 3, H, W] in [0, 1]; ``severity`` [B, 1, h, w] and ``kinds`` [B, 8, h, w] in [0, 1] on the picture's cells. The
     view holds :func:`severity_where_present` of both.
@@ -65,7 +65,7 @@ def view_of(picture: Tensor, severity: Tensor, kinds: Tensor) -> Tensor:
 
 
 def sliced(grid: Tensor, colours: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """The change [B, 3, n, m] that ``grid`` [B, 12, levels, h, w] makes to ``colours`` [B, 3, n, m] in [0, 1].
+    """Return the change [B, 3, n, m] that ``grid`` [B, 12, levels, h, w] makes to ``colours`` [B, 3, n, m] in [0, 1].
 
     ``y`` [B, n] and ``x`` [B, m] are the rows' and columns' positions as parts of the picture's sides, from 0 to 1. The transform
     is linear between places and between levels of brightness.
@@ -79,7 +79,7 @@ def sliced(grid: Tensor, colours: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """x + W2·SiLU(W1·SiLU(norm(x))) with 3×3 convolutions W1 and W2."""
+    """This block computes x + W2·SiLU(W1·SiLU(norm(x))) with 3×3 convolutions W1 and W2."""
 
     def __init__(self, width: int, operations):
         super().__init__()
@@ -92,7 +92,7 @@ class _Block(nn.Module):
 
 
 class BilateralGrid(nn.Module):
-    """Predicts a grid [B, 12, levels, 16, 16] of affine colour changes from a view [B, 19, 32, 32].
+    """This network predicts a grid [B, 12, levels, 16, 16] of affine colour changes from a view [B, 19, 32, 32].
 
     ``widths``: channels at 1/1, 1/2 and 1/4 of the view. ``blocks``: number of blocks at each of them. ``levels``: number of
     levels of brightness. An untrained grid changes nothing.
@@ -119,7 +119,7 @@ class BilateralGrid(nn.Module):
         self.head = operations.Conv2d(w2, 12 * levels, 1)
 
     def forward(self, view: Tensor) -> Tensor:
-        """The grid in float32."""
+        """Return the grid in float32."""
         x2 = self.blocks2(self.down1(self.blocks1(self.stem(view))))
         x3 = self.blocks3(self.down2(x2))
         whole = torch.cat((x3.mean((2, 3)), x3.amax((2, 3))), 1)

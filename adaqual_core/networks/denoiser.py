@@ -1,4 +1,4 @@
-"""The residual denoiser of our presets: gated convolutions on unshuffled pixels with a finite receptive field.
+"""This module is the first generation's residual denoiser: gated convolutions on unshuffled pixels with a finite receptive field.
 
 It predicts the residual r = clean − picture from the picture, the noisy residual and the prompt (paper section 3.3 gives
 the task; the architecture is our definition). No operation pools over the picture: what is global enters through the
@@ -30,7 +30,7 @@ from .tone_curve import KNOTS, ToneCurve, tone_change
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Sizes of the denoiser; ``unshuffle``·2^(levels) must be the cell of 16 px.
+    """This class holds the sizes of the denoiser; ``unshuffle``·2^(levels) must be the cell of 16 px.
 
     ``widths``: channels per level, the last one at 1/16. ``encoder``, ``decoder``: gated 3×3 blocks per level, finest first.
     ``middle``: kernel sizes of the blocks at 1/16. ``noise_scale``: standard deviation of the noise that the residual is
@@ -70,7 +70,7 @@ def _normed(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 class _Modulated(nn.Module):
-    """Channel LayerNorm, then x·(1 + scale) + shift from the condition vector."""
+    """This layer is a channel LayerNorm, then x·(1 + scale) + shift from the condition vector."""
 
     def __init__(self, channels: int, condition: int, operations: Any):
         super().__init__()
@@ -83,7 +83,9 @@ class _Modulated(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """x + W2·(a·b) with (a, b) = W1·modulated(x), W1 a plain 3×3 convolution: NAFNet's gate without its depthwise part."""
+    """This block computes x + W2·(a·b) with (a, b) = W1·modulated(x), W1 a plain 3×3 convolution: NAFNet's gate without its
+    depthwise part.
+    """
 
     def __init__(self, channels: int, condition: int, operations: Any):
         super().__init__()
@@ -97,7 +99,7 @@ class GatedBlock(nn.Module):
 
 
 class MiddleBlock(nn.Module):
-    """The same gate with a depthwise kernel (1×1 blocks have none), then a gated pointwise network."""
+    """This block has the same gate with a depthwise kernel (1×1 blocks have none), then a gated pointwise network."""
 
     def __init__(self, channels: int, kernel: int, condition: int, operations: Any):
         super().__init__()
@@ -122,7 +124,7 @@ class MiddleBlock(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Residual [B, 3, H, W] in about [−1, 1] from a picture, its noisy residual and the prompt.
+    """This network maps a picture, its noisy residual and the prompt to the residual [B, 3, H, W] in about [−1, 1].
 
     ``picture`` [B, 3, H, W] in [0, 1], ``noisy`` [B, 3, H, W] (scaled by :meth:`precondition` inside), ``timestep`` [B]
     in 0..999, ``alpha_cumprod`` [B], ``severity`` and ``length`` [B, 1, H/16, W/16], ``statistics`` [B, STATISTICS];
@@ -173,12 +175,12 @@ class Denoiser(nn.Module):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What a file of this network holds."""
+        """Return what a file of this network holds."""
         return ("denoiser",) if self.finish is None else ("denoiser", "finish")
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing influences a pixel, rounded up to whole cells."""
+        """Return the distance in px beyond which nothing influences a pixel, rounded up to whole cells."""
         config = self.config
         radius = 2 * config.unshuffle
         for level, (enc, dec) in enumerate(zip(config.encoder, config.decoder, strict=True)):
@@ -187,14 +189,16 @@ class Denoiser(nn.Module):
         return CELL * math.ceil((radius + CELL - 1) / CELL)
 
     def precondition(self, noisy: Tensor, alpha_cumprod: Tensor) -> Tensor:
-        """The linear estimate of the residual (standard deviation about 0.2) from its noisy state: 0 where all is noise."""
+        """Return the linear estimate of the residual (standard deviation about 0.2) from its noisy state; it is 0 where all is
+        noise.
+        """
         a = alpha_cumprod.float().view(-1, 1, 1, 1)
         power = 0.2**2
         gain = a.sqrt() * power / (a * power + (1 - a) * self.config.noise_scale**2)
         return noisy * gain.to(noisy.dtype)
 
     def about(self, severity: Tensor, length: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What is known of whole pictures before the first step, for :meth:`denoise`.
+        """Return what is known of whole pictures before the first step, for :meth:`denoise`.
 
         That is the tone curve [B, 3, KNOTS], the condition vector [B, E] without the time, the prompts' tokens [B, n, E] and
         their bias per cell [B, n, h, w].
@@ -227,7 +231,7 @@ class Denoiser(nn.Module):
         tokens: Tensor,
         bias: Tensor,
     ) -> Tensor:
-        """The residual, given what :meth:`about` finds of the whole pictures; ``bias`` is that of the cells given."""
+        """Return the residual, given what :meth:`about` finds of the whole pictures; ``bias`` is that of the cells given."""
         condition = about + self.time2(F.silu(self.time1(sinusoid(timestep, 64).to(about.dtype))))
         guidance = Guidance(tokens, bias)
         stacked = torch.cat((picture * 2 - 1, self.precondition(noisy, alpha_cumprod)), 1)
@@ -254,7 +258,7 @@ class Denoiser(nn.Module):
 
 
 def _through(blocks: Any, x: Tensor, condition: Tensor) -> Tensor:
-    """``x`` after all blocks of a level."""
+    """Return ``x`` after all blocks of a level."""
     for block in blocks:
         x = block(x, condition)
     return x
@@ -286,7 +290,7 @@ FINISHED = '{"iterations": 23396, "hours": 5.84}'
 
 
 def load(path: Path, operations: Any = nn) -> Denoiser:
-    """The denoiser stored in ``path`` with the finish that the file holds, float32 on the CPU, in evaluation mode.
+    """Return the denoiser stored in ``path`` with the finish that the file holds, float32 on the CPU, in evaluation mode.
 
     A copy of the shipped denoiser gets the shipped finish, wherever it lies. Raises :class:`CheckpointError`.
     """
@@ -303,7 +307,7 @@ def load(path: Path, operations: Any = nn) -> Denoiser:
 
 
 def told(run: Runner, picture: Tensor, prompt: Prompt) -> Told:
-    """What the denoiser is told of one picture [3, H, W] in [0, 1]."""
+    """Return what the denoiser is told of one picture [3, H, W] in [0, 1]."""
     known = {"severity": prompt.severity, "length": prompt.length, "statistics": prompt.statistics}
     curve, about, tokens, bias = run(known, "the whole picture's prompts", "about")
     return Told(picture, {"picture": picture}, {"bias": bias}, {"curve": curve, "about": about, "tokens": tokens})

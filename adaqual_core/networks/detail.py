@@ -1,4 +1,4 @@
-"""What is left of grain, streaks and blocks after the sampler, seen beside the picture as it came (our definition).
+"""This module removes grain, streaks and blocks that remain after the sampler, beside the picture as it came (our definition).
 
 The denoiser works on 4×4 px at once; this network works on 2×2 px and is told what it changed, detail apart from what is even
 over 5×5 px and eight times as strong: grain as faint as it comes would pass every layer as through a linear one, and only be
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class _Block(nn.Module):
-    """x + W2·ReLU(W1·x) with 3×3 W1 and W2."""
+    """This block computes x + W2·ReLU(W1·x) with 3×3 convolutions W1 and W2."""
 
     def __init__(self, width: int, operations):
         super().__init__()
@@ -24,7 +24,8 @@ class _Block(nn.Module):
 
 
 class Detail(nn.Module):
-    """Picture and restored picture, [B, 3, H, W] in [0, 1] each → what to add to the restored one; H and W multiples of 4.
+    """This network maps picture and restored picture, [B, 3, H, W] in [0, 1] each, to what is added to the restored one; H and W
+    multiples of 4.
 
     ``widths``: channels at 1/2 and 1/4; ``blocks``: before, at and after 1/4.
     """
@@ -47,7 +48,7 @@ class Detail(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Number of px around a pixel that can influence it."""
+        """Return the number of px around a pixel that can influence it."""
         before, middle, after = self.blocks
         return 2 + 2 * (2 * before + 2 * after + 2) + 4 * 2 * middle + 4
 

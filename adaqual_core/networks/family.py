@@ -1,4 +1,5 @@
-"""A family of networks: everything that loaders, sampler and memory management must know of one, in one object.
+"""This module describes a family of networks: everything that loaders, sampler and memory management must know of one, in one
+object.
 
 Every family's own file ends in its :class:`Family`; :mod:`adaqual_core.networks.registry` lists them.
 """
@@ -24,7 +25,8 @@ WHOLE = 4
 
 @dataclass(frozen=True)
 class Told:
-    """What a network is told of one picture. It is computed once per picture, whatever the number of windows and steps.
+    """This class holds what a network is told of one picture. It is computed once per picture, whatever the number of windows and
+    steps.
 
     ``base`` [3, H, W]: the picture that the sampled residual is added to. ``pictures`` [3, H, W] in [0, 1] and ``cells`` [1, C,
     h, w] on the cell grid, by the names of the network's arguments: each window gets its part of them. ``whole`` [1, ...]: each
@@ -38,14 +40,14 @@ class Told:
 
 
 def told_by_prompt(run: Runner, picture: Tensor, prompt: Prompt) -> Told:
-    """The picture [3, H, W] and its prompt as they are, for networks that make their tokens of the prompt themselves."""
+    """Return the picture [3, H, W] and its prompt as they are, for networks that make their tokens of the prompt themselves."""
     cells = {"severity": prompt.severity, "length": prompt.length}
     return Told(picture, {"picture": picture}, cells, {"statistics": prompt.statistics})
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What the shapes of a published file's tensors do not tell; None takes what the authors use.
+    """This class holds what the shapes of a published file's tensors do not tell; None takes what the authors use.
 
     ``patch``: side in px of WeatherDiffusion's patches. ``heads``: number of AdaQual-Diff's attention heads. ``mode``: how
     AdaQual-Diff uses its prompt module, "published" or "prompted".
@@ -57,7 +59,7 @@ class Stated:
 
 
 class Sizes(Protocol):
-    """The settings of the sampler that decide how much memory a network needs."""
+    """This protocol is the settings of the sampler that decide how much memory a network needs."""
 
     @property
     def tile(self) -> int: ...
@@ -71,7 +73,7 @@ class Sizes(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """What a family of restoration networks is.
+    """This class is a family of restoration networks.
 
     ``name``: what files' headers and commands call it. ``title``: what messages call it. ``network``: its class; an instance has
     a ``config`` with a ``noise_scale``, the standard deviation of the sampler's noise.

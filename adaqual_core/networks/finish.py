@@ -1,4 +1,5 @@
-"""What the sampler's result goes through last: its detail, then the whole picture's tone (our definition).
+"""This module is what a result of the first generation goes through last: its detail, then the whole picture's tone (our
+definition).
 
 Both look at the picture and at what the sampler made of it, neither at what the other does. They are trained on what the
 shipped denoiser leaves, and their weights lie in a file of their own.
@@ -20,7 +21,7 @@ SHIPPED_FINISH = WEIGHTS / "adaqual_finish.safetensors"
 
 @dataclass(frozen=True)
 class FinishConfig:
-    """Sizes of :class:`tone_grid.ToneGrid` and :class:`detail.Detail`."""
+    """This class holds the sizes of :class:`tone_grid.ToneGrid` and :class:`detail.Detail`."""
 
     grid_widths: tuple[int, int, int] = (32, 64, 96)
     grid_blocks: int = 2
@@ -30,7 +31,7 @@ class FinishConfig:
 
 
 class Finish(nn.Module):
-    """The two networks, each to be called by itself; untrained they change nothing."""
+    """This module holds the two networks, each to be called by itself; untrained they change nothing."""
 
     file_kind = "finish"
 
@@ -45,7 +46,7 @@ class Finish(nn.Module):
 
 
 def load_finish(path: Path | None = None, operations: Any = nn) -> Finish:
-    """The finish stored in ``path`` (by default the shipped one), float32 on the CPU, in evaluation mode.
+    """Return the finish stored in ``path`` (by default the shipped one), float32 on the CPU, in evaluation mode.
 
     Raises :class:`CheckpointError`.
     """

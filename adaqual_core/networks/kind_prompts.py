@@ -1,4 +1,4 @@
-"""Prompt tokens keyed by the kind and the severity of damage (our definition after paper section 3).
+"""This module makes prompt tokens keyed by the kind and the severity of damage (our definition after paper section 3).
 
 One set of tokens serves the whole picture: the global prompt, conditioned once per picture, and pools of local tokens, two for
 each kind of damage (mild and severe) and two for undamaged places. The prompt of a cell becomes its own through an additive bias
@@ -22,14 +22,16 @@ _FLOOR = 0.01
 
 
 def local_features(severity: Tensor, kinds: Tensor) -> Tensor:
-    """Fourier features [B, h, w, 2·4·9] of overall severity [B, 1, h, w] and severities by kind [B, 8, h, w], all in [0, 1]."""
+    """Return the Fourier features [B, h, w, 2·4·9] of overall severity [B, 1, h, w] and severities by kind [B, 8, h, w], all in
+    [0, 1].
+    """
     waves = torch.arange(1, _FREQUENCIES + 1, device=kinds.device) * (torch.pi / 2)
     phase = torch.cat((severity, kinds), 1).permute(0, 2, 3, 1).float()[..., None] * waves
     return torch.cat((phase.cos(), phase.sin()), -1).flatten(3)
 
 
 class KindPrompts(nn.Module):
-    """Makes the :class:`Guidance` of pictures from severity, kinds, soft lengths and a condition vector.
+    """This module makes the :class:`Guidance` of pictures from severity, kinds, soft lengths and a condition vector.
 
     ``width``: size E of a token. ``global_tokens``: number of global tokens. ``length``: number of tokens in each pool.
     """
@@ -45,7 +47,7 @@ class KindPrompts(nn.Module):
         self.query2 = operations.Linear(width, width)
 
     def forward(self, severity: Tensor, kinds: Tensor, length: Tensor, condition: Tensor) -> Guidance:
-        """Guidance from ``severity`` and ``length`` [B, 1, h, w], ``kinds`` [B, 8, h, w] and ``condition`` [B, E]."""
+        """Return the guidance for ``severity`` and ``length`` [B, 1, h, w], ``kinds`` [B, 8, h, w] and ``condition`` [B, E]."""
         batch, _, h, w = severity.shape
         width = self.keys.shape[1]
         like = {"dtype": condition.dtype, "device": condition.device}

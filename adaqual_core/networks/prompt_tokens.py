@@ -1,4 +1,4 @@
-"""Prompt tokens and the cross-attention through which they reach the denoiser (method.md section 3).
+"""This module makes prompt tokens, and the cross-attention through which they reach the denoiser (method.md section 3).
 
 One set of tokens serves the whole picture: the global prompt P_g, conditioned once per picture, and K pools of local
 tokens. What makes the prompt of a cell its own is an additive bias on the attention logits: log α_k(q) for the pools and
@@ -18,7 +18,7 @@ _FREQUENCIES = 8
 
 @dataclass(frozen=True)
 class Guidance:
-    """Tokens [B, n, E] and the bias [B, n, h, w] that every cell adds to its attention logits."""
+    """This class holds tokens [B, n, E] and the bias [B, n, h, w] that every cell adds to its attention logits."""
 
     tokens: Tensor
     bias: Tensor
@@ -34,7 +34,7 @@ def _drawn(*shape: int) -> Tensor:
 
 
 class PromptTokens(nn.Module):
-    """Severity, length [B, 1, h, w] and a condition vector [B, E] → :class:`Guidance`."""
+    """This module maps severity and length [B, 1, h, w] and a condition vector [B, E] to the :class:`Guidance`."""
 
     def __init__(self, width: int, global_tokens: int, pools: int, length: int, operations=nn):
         super().__init__()
@@ -64,7 +64,9 @@ class PromptTokens(nn.Module):
 
 
 class PromptAttention(nn.Module):
-    """Pre-norm cross-attention of features [B, C, h, w] to the prompt, with residual and a gate that starts at zero."""
+    """This layer is pre-norm cross-attention of features [B, C, h, w] to the prompt, with residual and a gate that starts at
+    zero.
+    """
 
     def __init__(self, channels: int, prompt_width: int, heads: int, operations=nn):
         super().__init__()

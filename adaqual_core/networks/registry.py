@@ -1,4 +1,4 @@
-"""All families of networks that restore. A new family is added here, in one line."""
+"""This module lists all families of networks that restore. A new family is added here, in one line."""
 
 import torch.nn as nn
 
@@ -14,7 +14,7 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def family_of(network: nn.Module) -> Family:
-    """The family of a network; raises TypeError for one that no family knows."""
+    """Return the family of a network; raises TypeError for one that no family knows."""
     for family in FAMILIES:
         if isinstance(network, family.network):
             return family

@@ -1,4 +1,5 @@
-"""The second generation's restorer: a bilateral grid for the whole picture's tone, then a denoiser (our definition).
+"""This module is the second generation's restorer: a bilateral grid for the whole picture's tone, then a denoiser (our
+definition).
 
 The grid undoes what changes slowly over the picture: y0 = y + slice(G, y). The denoiser predicts the residual r = x − y0 that
 remains, x being the clean picture, with one output. It is a U-Net of plain 3×3 residual blocks, the finest level at 2×2 px. Each
@@ -32,7 +33,7 @@ from .tone import Tone, edge_aware, grid_gate
 
 @dataclass(frozen=True)
 class RestorerConfig:
-    """Sizes of the restorer.
+    """This class holds the sizes of the restorer.
 
     ``widths``: channels at 1/2, 1/4, 1/8 and 1/16 of the picture. ``encoder`` and ``decoder``: number of blocks at 1/2, 1/4 and
     1/8. ``middle``: number of blocks at 1/16. ``condition_width``: size of the condition vector and of a prompt token.
@@ -68,7 +69,7 @@ PRESETS = {
 
 
 class ResidualBlock(nn.Module):
-    """x + W2·ReLU((1 + scale)·W1·x + shift), scale and shift coming from the condition vector.
+    """This block computes x + W2·ReLU((1 + scale)·W1·x + shift), where scale and shift come from the condition vector.
 
     At fine levels W1 and W2 are 3×3 convolutions of equal width. At coarse levels (``wide``) W1 is a 3×3 convolution to twice the
     width and W2 is a 1×1 convolution: as many parameters, half the receptive field.
@@ -88,7 +89,9 @@ class ResidualBlock(nn.Module):
 
 
 def detail(picture: Tensor) -> Tensor:
-    """The difference from the 5×5 mean, times 8. Unscaled, faint grain stays in the linear range of every layer (measured)."""
+    """Return the difference from the 5×5 mean, times 8. Unscaled, faint grain stays in the linear range of every layer
+    (measured).
+    """
     return 8 * (picture - F.avg_pool2d(picture, 5, 1, 2, count_include_pad=False))
 
 
@@ -102,7 +105,9 @@ def seen_by_denoiser(picture: Tensor, toned: Tensor, noisy: Tensor) -> Tensor:
 
 
 class Conditioner(nn.Module):
-    """What the denoiser is told once per picture: a vector about the whole picture, and the prompts of all cells."""
+    """This module makes what the denoiser is told once per picture: a vector about the whole picture, and the prompts of all
+    cells.
+    """
 
     def __init__(self, config: RestorerConfig, operations: Any = nn):
         super().__init__()
@@ -114,7 +119,7 @@ class Conditioner(nn.Module):
     def forward(
         self, statistics: Tensor, mean_kinds: Tensor, severity: Tensor, kinds: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The vector [B, E], the prompts' tokens [B, n, E] and their bias per cell [B, n, h, w].
+        """Return the vector [B, E], the prompts' tokens [B, n, E] and their bias per cell [B, n, h, w].
 
         ``statistics`` [B, STATISTICS] and ``mean_kinds`` [B, 8] are of the whole pictures; ``severity`` and ``length`` [B, 1,
         h, w] and ``kinds`` [B, 8, h, w] are of the cells that get prompts, all or a part of the pictures'.
@@ -126,7 +131,7 @@ class Conditioner(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Predicts the residual [B, 3, H, W] of pictures whose tone the grid has set; H and W are multiples of 16 px."""
+    """This network predicts the residual [B, 3, H, W] of pictures whose tone the grid has set; H and W are multiples of 16 px."""
 
     def __init__(self, config: RestorerConfig, operations: Any = nn):
         super().__init__()
@@ -153,7 +158,7 @@ class Denoiser(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing influences a pixel, rounded up to whole cells."""
+        """Return the distance in px beyond which nothing influences a pixel, rounded up to whole cells."""
         config = self.config
         radius = 2 + 2 * 2
         for level, (encoder, decoder) in enumerate(zip(config.encoder, config.decoder, strict=True)):
@@ -162,7 +167,9 @@ class Denoiser(nn.Module):
         return CELL * math.ceil((radius + CELL - 1) / CELL)
 
     def precondition(self, noisy: Tensor, alpha_cumprod: Tensor) -> Tensor:
-        """The linear estimate of the residual (standard deviation about 0.2) from its noisy state: 0 where all is noise."""
+        """Return the linear estimate of the residual (standard deviation about 0.2) from its noisy state; it is 0 where all is
+        noise.
+        """
         a = alpha_cumprod.float().view(-1, 1, 1, 1)
         power = 0.2**2
         gain = a.sqrt() * power / (a * power + (1 - a) * self.config.noise_scale**2)
@@ -180,7 +187,7 @@ class Denoiser(nn.Module):
         tokens: Tensor,
         bias: Tensor,
     ) -> Tensor:
-        """The residual of ``toned``, [B, 3, H, W] in about [−1, 1].
+        """Return the residual of ``toned``, [B, 3, H, W] in about [−1, 1].
 
         ``picture`` and ``toned`` [B, 3, H, W] in [0, 1]: the damaged picture before and after the grid; ``noisy`` [B, 3, H, W]:
         the state of the sampler; ``timestep`` [B] in 0..999; ``alpha_cumprod`` [B]; ``damage`` [B, 9, H/16, W/16]: overall
@@ -210,7 +217,7 @@ class Denoiser(nn.Module):
 
 
 class Restorer(nn.Module):
-    """The bilateral grid, the conditioner and the denoiser of one model file."""
+    """This network holds the bilateral grid, the conditioner and the denoiser of one model file."""
 
     file_kind = "restorer"
     parts = ("grid", "conditioner", "denoiser")
@@ -224,12 +231,12 @@ class Restorer(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """Distance in px beyond which nothing of a window influences a pixel, rounded up to whole cells."""
+        """Return the distance in px beyond which nothing of a window influences a pixel, rounded up to whole cells."""
         return self.denoiser.receptive_radius
 
 
 def _through(blocks: Any, x: Tensor, condition: Tensor) -> Tensor:
-    """``x`` after all blocks of a level."""
+    """Return ``x`` after all blocks of a level."""
     for block in blocks:
         x = block(x, condition)
     return x
@@ -260,12 +267,12 @@ def initialise(model: Restorer, seed: int) -> None:
 
 
 def load(path: Path, operations: Any = nn) -> Restorer:
-    """The restorer stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
+    """Return the restorer stored in ``path``, float32 on the CPU, in evaluation mode; raises :class:`CheckpointError`."""
     return build(path, *read(path, Restorer.file_kind), Restorer, RestorerConfig, operations)
 
 
 def tone_of(run: Runner, picture: Tensor, prompt: Prompt) -> Tone:
-    """The tone of one whole picture [3, H, W] in [0, 1], as the grid finds it for the prompt of that picture."""
+    """Return the tone of one whole picture [3, H, W] in [0, 1], as the grid finds it for the prompt of that picture."""
     kinds = cast(Tensor, prompt.kinds)
     view = view_of(picture[None], prompt.severity, kinds) if prompt.view is None else prompt.view
     grid = run({"view": view}, "the view of the whole picture", "grid") * grid_gate(kinds)
@@ -273,7 +280,7 @@ def tone_of(run: Runner, picture: Tensor, prompt: Prompt) -> Tone:
 
 
 def told(run: Runner, picture: Tensor, prompt: Prompt, tone: Tone | None = None) -> Told:
-    """What the denoiser is told of one picture [3, H, W] in [0, 1]. ``tone`` replaces that of :func:`tone_of`."""
+    """Return what the denoiser is told of one picture [3, H, W] in [0, 1]. ``tone`` replaces that of :func:`tone_of`."""
     tone, kinds = tone or tone_of(run, picture, prompt), cast(Tensor, prompt.kinds)
     toned = tone.applied(picture, prompt)
     known = {

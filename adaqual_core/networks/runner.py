@@ -1,4 +1,4 @@
-"""Running a network where its weights are, with a second try in float32 where a lower precision fails."""
+"""This module runs a network where its weights are, with a second try in float32 where a lower precision fails."""
 
 import copy
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ def _finite(found: Tensor | tuple[Tensor, ...]) -> bool:
 
 
 class Runner:
-    """A network as a function of tensors on the CPU, giving float32 on the CPU (a tuple where the network gives one).
+    """This class is a network as a function of tensors on the CPU, which gives float32 on the CPU (a tuple where the network
+    gives one).
 
     Floating-point inputs of two dimensions or more are computed in ``dtype``, that of the weights where None. NaN and infinity
     are computed again in float32, with a copy of the weights; if that does not help :class:`NumericalError` names the place.
@@ -30,7 +31,7 @@ class Runner:
         self._exact: Any = None
 
     def __call__(self, inputs: Mapping[str, Tensor], place: str, part: str = "", **options) -> Any:
-        """What the network, or the ``part`` of it (the dotted name of a submodule or method), gives for these arguments.
+        """Return what the network, or the ``part`` of it (the dotted name of a submodule or method), gives for these arguments.
 
         ``place`` says in an error where in the picture the inputs come from. ``options`` are passed on as they are.
         """

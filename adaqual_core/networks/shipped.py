@@ -1,4 +1,4 @@
-"""Where the weights lie that come with the pack."""
+"""This module says where the weights lie that come with the pack."""
 
 from ..quality.bundled import SHIPPED_ASSESSOR as SHIPPED_ASSESSOR
 from ..weight_files import WEIGHTS

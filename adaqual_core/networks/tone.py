@@ -1,4 +1,5 @@
-"""The tone of the whole picture: where and how the bilateral grid is applied (our definition, method section 3a).
+"""This module sets the tone of the whole picture: where and how the bilateral grid is applied (our definition, method section
+3a).
 
 A cell's restore mask must not cut through tone: even skies would come out in blotches. So the grid's change follows an edge-aware
 mask, the cell mask filtered along the picture (He et al., guided image filtering) with a radius of an eighth of its sides. The
@@ -27,13 +28,13 @@ PAINTED = ("mask", "edited")
 
 
 def is_painted(prompt: Prompt) -> bool:
-    """Whether an artist painted the prompt's map, so that its mask is followed exactly."""
+    """Return whether an artist painted the prompt's map, so that its mask is followed exactly."""
     name = prompt.quality.assessor
     return name.startswith(PAINTED[0]) or name.endswith(PAINTED[1])
 
 
 def grid_gate(kinds: Tensor) -> Tensor:
-    """How much of the grid is used, [B, 1, 1, 1, 1] in [0, 1], for asked severities by kind [B, 8, h, w].
+    """Return how much of the grid is used, [B, 1, 1, 1, 1] in [0, 1], for asked severities by kind [B, 8, h, w].
 
     What counts is :func:`severity_where_present` of darkness or haze, whichever is larger: up to 0.05, which may be a false alarm
     of the assessor, the tone stays as it is, and from 0.2 on all of the grid is used. Rain and snow alone do not change the tone:
@@ -52,7 +53,8 @@ def _box(field: Tensor) -> Tensor:
 
 
 def edge_aware(picture: Tensor, restore_mask: Tensor) -> Tensor:
-    """Coefficients [B, 2, 64, 64] of the edge-aware mask of ``picture`` [B, 3, H, W] and ``restore_mask`` [B, 1, h, w] per cell.
+    """Return the coefficients [B, 2, 64, 64] of the edge-aware mask of ``picture`` [B, 3, H, W] and ``restore_mask`` [B, 1, h, w]
+    per cell.
 
     The mask at a place is the first coefficient times the luma there plus the second, clamped to [0, 1].
     """
@@ -65,14 +67,15 @@ def edge_aware(picture: Tensor, restore_mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Tone:
-    """The tone of one or more whole pictures: ``grid`` [B, 12, levels, 16, 16] and ``mask`` [B, 2, 64, 64] of
-    :func:`edge_aware`."""
+    """This class is the tone of one or more whole pictures: ``grid`` [B, 12, levels, 16, 16] and ``mask`` [B, 2, 64, 64] of
+    :func:`edge_aware`.
+    """
 
     grid: Tensor
     mask: Tensor
 
     def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None, painted: Tensor | None = None) -> Tensor:
-        """What the grid adds to parts [B, 3, n, m] of the pictures.
+        """Return what the grid adds to parts [B, 3, n, m] of the pictures.
 
         Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the
         mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one; ``painted`` [B, 1, n, m] raises it.
@@ -89,7 +92,7 @@ class Tone:
         return mask * sliced(self.grid, part, y, x)
 
     def applied(self, picture: Tensor, prompt: Prompt) -> Tensor:
-        """One whole picture [3, H, W] with its tone set, in [0, 1]; ``prompt`` is that of the picture.
+        """Return one whole picture [3, H, W] with its tone set, in [0, 1]; ``prompt`` is that of the picture.
 
         Where an artist painted the map its mask counts instead of the edge-aware one, and damage that was set through masks
         raises the latter. The picture is worked through in strips of rows, so that no further tensor of its size is needed.
@@ -107,7 +110,9 @@ class Tone:
 
 
 def _set_by_masks(prompt: Prompt, top: int, bottom: int) -> Tensor | None:
-    """The restore mask [1, 1, h, W] of some rows where damage was set through masks, 0 elsewhere; None where none was set."""
+    """Return the restore mask [1, 1, h, W] of some rows where damage was set through masks, 0 elsewhere; None where none
+    was set.
+    """
     damage = prompt.quality.painted_severity
     if damage is None or prompt.painted is None:
         return None

@@ -1,4 +1,4 @@
-"""The global prompt's tone curve: how bright every colour of the whole picture should be (our definition).
+"""This module is the global prompt's tone curve: how bright every colour of the whole picture should be (our definition).
 
 Darkness, even haze and a colour cast change a picture's levels everywhere alike. What undoes them follows from the global
 statistics alone, so it is found once per picture, and the convolutions are left with what differs from place to place.
@@ -16,7 +16,7 @@ KNOTS = 9
 
 
 def tone_change(picture: Tensor, curve: Tensor) -> Tensor:
-    """What ``curve`` [B, 3, KNOTS] adds to a picture [B, 3, H, W]: linear between the knots, constant outside [0, 1]."""
+    """Return what ``curve`` [B, 3, KNOTS] adds to a picture [B, 3, H, W]: linear between the knots, constant outside [0, 1]."""
     position = picture.clamp(0, 1) * (KNOTS - 1)
     left = position.detach().floor().clamp_max(KNOTS - 2)
     index = left.long().flatten(2)
@@ -25,7 +25,7 @@ def tone_change(picture: Tensor, curve: Tensor) -> Tensor:
 
 
 class ToneCurve(nn.Module):
-    """A curve [B, 3, KNOTS] from global statistics [B, STATISTICS]: what to add to each level of each colour."""
+    """This network makes a curve [B, 3, KNOTS] of global statistics [B, STATISTICS]: what to add to each level of each colour."""
 
     def __init__(self, width: int, operations=nn):
         super().__init__()

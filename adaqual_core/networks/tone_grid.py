@@ -1,4 +1,5 @@
-"""The last touch of a restored picture: a bilateral grid of colour transforms, found once per picture (our definition).
+"""This module is the last touch of the first generation: a bilateral grid of colour transforms, found once per picture (our
+definition).
 
 Haze, fog banks, darkness and veils of rain or snow change light and contrast slowly from place to place, over distances that
 no finite receptive field of the denoiser spans. What undoes them is predicted from a small view of the whole picture, before
@@ -22,7 +23,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def _quads(picture: Tensor) -> Tensor:
-    """[B, 3, H, W] → [B, 3, 4, 128, 128]: the four pixels at evenly spread places."""
+    """Return the four pixels at each of 128×128 evenly spread places: [B, 3, H, W] gives [B, 3, 4, 128, 128]."""
 
     def positions(length: int) -> Tensor:
         first = ((torch.arange(_PLACES) + 0.5) * length / _PLACES - 0.5).floor().long()
@@ -46,14 +47,16 @@ def _seen(picture: Tensor) -> list[Tensor]:
 
 
 def view_of(picture: Tensor, restored: Tensor, severity: Tensor) -> Tensor:
-    """What the grid is predicted from: [B, 3, H, W] in [0, 1] before and after the sampler, float32 on the CPU, and severity
-    [B, 1, h, w] → [B, CHANNELS, VIEW, VIEW] of order 1."""
+    """Return what the grid is predicted from, [B, CHANNELS, VIEW, VIEW] of order 1, of pictures [B, 3, H, W] in [0, 1] before and
+    after the sampler, float32 on the CPU, and of their severity [B, 1, h, w].
+    """
     return torch.cat(_seen(picture) + _seen(restored) + [2 * F.adaptive_avg_pool2d(severity, VIEW) - 1], 1)
 
 
 def sliced(grid: Tensor, colours: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """What ``grid`` [B, 12, levels, h, w] adds to ``colours`` [B, 3, n, m] in [0, 1] at heights ``y`` [n] and
-    ``x`` [m], as parts of the picture's sides from 0 to 1: linear between places and levels of luma."""
+    """Return what ``grid`` [B, 12, levels, h, w] adds to ``colours`` [B, 3, n, m] in [0, 1] at heights ``y`` [n] and ``x`` [m],
+    as parts of the picture's sides from 0 to 1: linear between places and levels of luma.
+    """
     levels = grid.shape[2]
     luma = (colours * torch.tensor(_LUMA, dtype=colours.dtype, device=colours.device).view(1, 3, 1, 1)).sum(1)
     z = (2 * luma.clamp(0, 1) * (levels - 1) + 1) / levels - 1
@@ -64,7 +67,7 @@ def sliced(grid: Tensor, colours: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """x + W2·SiLU(W1·SiLU(norm(x))) with 3×3 W1 and W2."""
+    """This block computes x + W2·SiLU(W1·SiLU(norm(x))) with 3×3 convolutions W1 and W2."""
 
     def __init__(self, width: int, operations):
         super().__init__()
@@ -77,7 +80,7 @@ class _Block(nn.Module):
 
 
 class ToneGrid(nn.Module):
-    """View [B, CHANNELS, VIEW, VIEW] → grid [B, 12, levels, VIEW/2, VIEW/2] of affine changes.
+    """This network maps a view [B, CHANNELS, VIEW, VIEW] to a grid [B, 12, levels, VIEW/2, VIEW/2] of affine changes.
 
     ``widths``: channels at 1/1, 1/2 and 1/4 of the view; ``blocks`` at each of them; ``levels`` of brightness.
     """

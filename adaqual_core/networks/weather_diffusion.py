@@ -1,4 +1,4 @@
-"""The U-Net of WeatherDiffusion's checkpoints, with their key names (Özdenizci & Legenstein, TPAMI 2023).
+"""This module is the U-Net of WeatherDiffusion's checkpoints, with their key names (Özdenizci & Legenstein, TPAMI 2023).
 
 The architecture is DDPM's (Ho et al. 2020, as in DDIM): residual blocks with GroupNorm of 32 groups, one head of
 self-attention where the keys have it, a time embedding. Sizes are read from tensor shapes.
@@ -22,7 +22,7 @@ GROUPS = 32
 
 @dataclass(frozen=True)
 class WeatherConfig:
-    """Sizes of the U-Net, finest level first.
+    """This class holds the sizes of the U-Net, finest level first.
 
     ``widths``: channels per level; ``blocks``: residual blocks per level down (one more up); ``attention``: whether a
     level attends; ``first``: channels after the first convolution; ``time``: width of the time embedding; ``patch``:
@@ -39,7 +39,7 @@ class WeatherConfig:
 
 
 def read_config(shapes: Shapes, patch: int | None = None) -> WeatherConfig:
-    """The sizes that tensors of these names and shapes ask for.
+    """Return the sizes that tensors of these names and shapes ask for.
 
     ``patch`` leaves no trace in them: where not given it is taken from the published habit of attending at 16×16 first.
     Raises KeyError for a tensor that is needed and missing, ValueError for an impossible number of levels.
@@ -61,7 +61,7 @@ def read_config(shapes: Shapes, patch: int | None = None) -> WeatherConfig:
 
 
 def _sinusoid(timestep: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding [B, width] of timesteps [B], sine first, the last frequency 1e-4 (Ho et al. 2020)."""
+    """Return the sinusoidal embedding [B, width] of timesteps [B], sine first, the last frequency 1e-4 (Ho et al. 2020)."""
     half = width // 2
     frequency = torch.exp(-math.log(10000) / (half - 1) * torch.arange(half, device=timestep.device))
     phase = timestep.float()[:, None] * frequency
@@ -84,7 +84,7 @@ class _ResBlock(nn.Module):
             self.nin_shortcut = operations.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """[B, C, h, w] and the activated time embedding [1 or B, T] → [B, out, h, w]."""
+        """Return [B, out, h, w] for [B, C, h, w] and the activated time embedding [1 or B, T]."""
         y = conv3x3(self.conv1, _swish(self.norm1(x)))
         y = y + self.temb_proj(time)[:, :, None, None]
         y = conv3x3(self.conv2, _swish(self.norm2(y)))
@@ -123,7 +123,7 @@ class _Up(nn.Module):
 
 
 def _level(inputs: list[int], out: int, attends: bool, time: int, operations: Any) -> nn.Module:
-    """Residual blocks with these numbers of input channels, each followed by attention if the level attends."""
+    """Return the residual blocks with these numbers of input channels, each followed by attention if the level attends."""
     level = nn.Module()
     level.block = nn.ModuleList(_ResBlock(channels, out, time, operations) for channels in inputs)
     level.attn = nn.ModuleList(_Attention(out, operations) for _ in inputs if attends)
@@ -131,7 +131,8 @@ def _level(inputs: list[int], out: int, attends: bool, time: int, operations: An
 
 
 class WeatherNet(nn.Module):
-    """Noise [B, 3, p, p] in patches [B, 6, p, p]: the damaged picture and the noisy state, both in about [−1, 1].
+    """This network finds the noise [B, 3, p, p] in patches [B, 6, p, p]: the damaged picture and the noisy state, both in about
+    [−1, 1].
 
     ``timestep``: [1] for all patches or [B], 0..999. p is a multiple of 2^(levels − 1).
     """

@@ -1,4 +1,5 @@
-"""3×3 convolutions with a quarter of the products, for CPUs: F(4×4, 3×3) of Winograd's algorithm (Lavin & Gray 2015).
+"""This module computes 3×3 convolutions with a quarter of the products, for CPUs: F(4×4, 3×3) of Winograd's algorithm (Lavin &
+Gray 2015).
 
 Input is cut into 6×6 blocks that overlap by 2; with V = BᵀDB and U = GWGᵀ of every pair of channels, a 4×4 block of the
 result is Aᵀ(Σ U·V)A. The sum over channels is a matrix product for each of the 36 places. Rounding differs from the direct
@@ -27,13 +28,13 @@ _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, 
 
 
 def _both_ways(rows: tuple[tuple[int, ...], ...], divisor: int = 1) -> Tensor:
-    """The matrix that applies ``rows``/``divisor`` to the rows and to the columns of a flattened block."""
+    """Return the matrix that applies ``rows``/``divisor`` to the rows and to the columns of a flattened block."""
     matrix = torch.tensor(rows, dtype=torch.float64) / divisor
     return torch.kron(matrix, matrix).float()
 
 
 def suits(conv: Any, x: Tensor) -> bool:
-    """Whether :func:`conv3x3` takes the short way: no gradients, float32 on a CPU, 4×4 blocks, enough of them.
+    """Return whether :func:`conv3x3` takes the short way: no gradients, float32 on a CPU, 4×4 blocks, enough of them.
 
     The weights are transformed at every call, as their transforms take four times their memory; this pays from some
     hundred blocks.
@@ -50,7 +51,7 @@ def suits(conv: Any, x: Tensor) -> bool:
 
 
 def _groups(batch: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
-    """(pictures, rows of blocks) with about ``GROUP`` blocks each."""
+    """Return the parts (pictures, rows of blocks) of the work with about ``GROUP`` blocks each."""
     if rows * columns < GROUP:
         step = max(1, GROUP // (rows * columns))
         return [(slice(i, i + step), slice(None)) for i in range(0, batch, step)]
@@ -59,7 +60,7 @@ def _groups(batch: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
 
 
 def conv3x3(conv: Any, x: Tensor) -> Tensor:
-    """``conv(x)`` for a 3×3 Conv2d with bias, stride 1 and padding 1, the short way where it :func:`suits`.
+    """Return ``conv(x)`` for a 3×3 Conv2d with bias, stride 1 and padding 1, computed the short way where it :func:`suits`.
 
     [B, C, H, W] → [B, O, H, W], in channels-last order then.
     """

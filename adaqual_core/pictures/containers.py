@@ -1,4 +1,6 @@
-"""What Pillow does not show of files: a PNG's chunks, whether a WebP is lossless, bits of AVIF and PPM, where a page begins."""
+"""This module reads what Pillow does not show of files: a PNG's chunks, whether a WebP is lossless, bits of AVIF and PPM, where a
+page begins.
+"""
 
 import re
 import struct
@@ -10,7 +12,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place of the data and length of the data of each chunk of a PNG, up to IEND or to the end of the file."""
+    """Yield the kind, the place of the data and the length of the data of each chunk of a PNG, up to IEND or to the end of the
+    file.
+    """
     position = len(SIGNATURE)
     while True:
         file.seek(position)
@@ -25,7 +29,7 @@ def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
 
 
 def read_png_chunks(file: IO[bytes], kinds: tuple[bytes, ...], most: int = 2**24) -> list[tuple[bytes, bytes]]:
-    """Kind and data of the chunks of these kinds, those of more than ``most`` bytes left out."""
+    """Return the kind and the data of the chunks of these kinds, without those of more than ``most`` bytes."""
     found = []
     for kind, place, length in png_chunks(file):
         if kind in kinds and length <= most:
@@ -35,7 +39,7 @@ def read_png_chunks(file: IO[bytes], kinds: tuple[bytes, ...], most: int = 2**24
 
 
 def is_lossless_webp(file: IO[bytes]) -> bool:
-    """Whether every picture in a WebP is stored without loss (VP8L; WebP Container Specification)."""
+    """Return whether every picture in a WebP is stored without loss (VP8L; WebP Container Specification)."""
     file.seek(8)
     if file.read(4) != b"WEBP":
         return False
@@ -52,7 +56,9 @@ def is_lossless_webp(file: IO[bytes]) -> bool:
 
 
 def avif_bits(file: IO[bytes]) -> int:
-    """Bits a channel of an AVIF, by its AV1 configuration box (AV1 Codec ISO Media File Format Binding, section 2.3.3)."""
+    """Return the bits per channel of an AVIF, by its AV1 configuration box (AV1 Codec ISO Media File Format Binding, section
+    2.3.3).
+    """
     file.seek(0)
     start = file.read(2**16)
     place = start.find(b"av1C")
@@ -63,14 +69,16 @@ def avif_bits(file: IO[bytes]) -> int:
 
 
 def ppm_top(file: IO[bytes]) -> int:
-    """The largest value of a PPM (netpbm: the fourth word of its header)."""
+    """Return the largest value of a PPM (netpbm: the fourth word of its header)."""
     file.seek(0)
     words = re.sub(rb"#[^\r\n]*", b" ", file.read(2**12)).split(maxsplit=4)
     return int(words[3]) if len(words) > 3 and words[3].isdigit() else 255
 
 
 def tiff_with_first_page(data: bytes, page: int) -> bytes:
-    """The classic TIFF ``data`` whose header points to the page of this number, 0 the first; ValueError where it has none."""
+    """Return the classic TIFF ``data`` whose header points to the page of this number, 0 the first; ValueError where it
+    has none.
+    """
     order = "<" if data[:2] == b"II" else ">"
     (place,) = struct.unpack_from(f"{order}I", data, 4)
     try:

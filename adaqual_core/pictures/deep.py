@@ -1,4 +1,4 @@
-"""Pixels of 16 bit a channel beyond grey, which Pillow cuts to 8: PyAV decodes them and writes them as PNG.
+"""This module handles pixels of 16 bit per channel beyond grey, which Pillow cuts to 8: PyAV decodes them and writes them as PNG.
 
 PyAV comes with ComfyUI; on its own it is the package ``av``, of the extra ``adaqual[files]``.
 """
@@ -26,7 +26,9 @@ def _av(path: Path) -> ModuleType:
 
 
 def decode_16_bit(path: Path, codec: str, page: int = 0) -> np.ndarray:
-    """Pixels [H, W, channels] uint16 of a PNG or of one page of a TIFF (``codec`` "png" or "tiff"), not turned upright."""
+    """Return the pixels [H, W, channels] uint16 of a PNG or of one page of a TIFF (``codec`` "png" or "tiff"), not turned
+    upright.
+    """
     av, data = _av(path), path.read_bytes()
     if codec == "tiff":
         if data[2:4] in (b"+\0", b"\0+"):
@@ -49,7 +51,7 @@ def decode_16_bit(path: Path, codec: str, page: int = 0) -> np.ndarray:
 
 
 def encode_16_bit_png(pixels: np.ndarray, path: Path) -> bytes:
-    """A PNG without metadata of pixels [H, W, 1 to 4 channels] uint16; ``path`` is named in errors."""
+    """Return a PNG without metadata of pixels [H, W, 1 to 4 channels] uint16; ``path`` is named in errors."""
     av = _av(path)
     height, width, channels = pixels.shape
     encoder = av.CodecContext.create("png", "w")

@@ -1,4 +1,5 @@
-"""EXIF for a picture that is written upright: the block stays byte by byte as it was, but for what the turn makes wrong.
+"""This module keeps EXIF for a picture that is written upright: the block stays byte by byte as it was, except for what the turn
+makes wrong.
 
 Cameras store places within the block in their own notes, so writing it anew would break these.
 """
@@ -12,20 +13,22 @@ _TURNED = (5, 6, 7, 8)
 
 
 def _entries(block: bytes, order: str, place: int) -> tuple[dict[int, int], int]:
-    """Place of each entry of the directory at ``place`` by its tag, and the place of the pointer to the next directory."""
+    """Return the place of each entry of the directory at ``place`` by its tag, and the place of the pointer to the next
+    directory.
+    """
     (count,) = struct.unpack_from(f"{order}H", block, place)
     places = [place + 2 + 12 * number for number in range(count)]
     return {struct.unpack_from(f"{order}H", block, entry)[0]: entry for entry in places}, place + 2 + 12 * count
 
 
 def _number(block: bytes, order: str, entry: int) -> int:
-    """The value of an entry that holds one SHORT or LONG."""
+    """Return the value of an entry that holds one SHORT or LONG."""
     (kind,) = struct.unpack_from(f"{order}H", block, entry + 2)
     return struct.unpack_from(f"{order}H" if kind == 3 else f"{order}I", block, entry + 8)[0]
 
 
 def upright_exif(block: bytes, orientation: int) -> bytes | None:
-    """The EXIF ``block`` (from its TIFF header on) of a picture that was turned upright.
+    """Return the EXIF ``block`` (from its TIFF header on) of a picture that was turned upright.
 
     Orientation becomes 1, the stated width and height change places where the turn swapped them, and the thumbnail is unlinked,
     because it shows the picture as it was. None where the block cannot be read.
@@ -50,5 +53,5 @@ def upright_exif(block: bytes, orientation: int) -> bytes | None:
 
 
 def upright_xmp(packet: bytes) -> bytes:
-    """The XMP packet with orientation 1 where it states another one."""
+    """Return the XMP packet, with orientation 1 where it states another one."""
     return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[2-8]", rb"\g<1>1", packet)

@@ -1,4 +1,4 @@
-"""The picture files of folders."""
+"""This module finds the picture files of folders."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from .opening import opened
 
 
 def _begins_like_picture(path: Path) -> bool:
-    """Whether a file whose name does not end as a picture's is one by its first bytes."""
+    """Return whether a file whose name does not end as a picture's is one by its first bytes."""
     if path.suffix.lower() in RAW_SUFFIXES:
         return False
     try:
@@ -23,7 +23,7 @@ def _begins_like_picture(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Files:
-    """The visible files of a folder, each list sorted: ``pictures``, and ``others``.
+    """This class holds the visible files of a folder, each list sorted: ``pictures``, and ``others``.
 
     Subfolders that were not looked into: those ``closed`` to this user, and those ``linked`` from another place.
     """
@@ -35,7 +35,7 @@ class Files:
 
 
 def find_files(folder: Path, recursive: bool = False, leave_out: Sequence[Path] = ()) -> Files:
-    """The files of a folder; those of its subfolders too where ``recursive``.
+    """Return the files of a folder, and those of its subfolders too where ``recursive``.
 
     Hidden files and folders are passed over, and so are the folders ``leave_out``. Links to files are followed, links to folders
     are not, because they may lead in a circle. What ends as pictures do counts as one whether or not it can be read, and so do
@@ -66,7 +66,7 @@ def find_files(folder: Path, recursive: bool = False, leave_out: Sequence[Path] 
 
 
 def find_pictures(folder: Path, required: bool = True) -> list[Path]:
-    """The picture files that lie in the folder itself, sorted by name.
+    """Return the picture files that lie in the folder itself, sorted by name.
 
     Raises :class:`PictureError` where the folder may not be read, or holds no pictures though ``required``.
     """
@@ -77,13 +77,13 @@ def find_pictures(folder: Path, required: bool = True) -> list[Path]:
 
 
 def nothing_found(folder: Path, recursive: bool) -> PictureError:
-    """The error for a folder without pictures; the caller raises it."""
+    """Return the error for a folder without pictures; the caller raises it."""
     deeper = "" if recursive else " itself; --recursive also looks into its subfolders"
     return PictureError(f"{folder}: no pictures in this folder{deeper}; put {GIVE} files there")
 
 
 def subfolders(folder: Path, leave_out: Sequence[Path]) -> list[Path]:
-    """The folders in ``folder``, sorted; hidden ones and those in ``leave_out`` do not count."""
+    """Return the folders in ``folder``, sorted; hidden ones and those in ``leave_out`` do not count."""
     avoid = {os.path.realpath(path) for path in leave_out}
     found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return sorted(path for path in found if os.path.realpath(path) not in avoid)

@@ -1,4 +1,4 @@
-"""The formats of picture files that are read and written, and what each of them can hold."""
+"""This module knows the formats of picture files that are read and written, and what each of them can hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from ..errors import PictureError
 
 @dataclass(frozen=True)
 class Format:
-    """A format that pictures are written in.
+    """This class is a format that pictures are written in.
 
     ``name`` is Pillow's name for it. ``bits``: bits a channel that it holds (32 means floats). ``frames``: "one", "moving"
     (frames with durations) or "pages". ``longest``: px that a side may have at most. ``holds`` names what it carries beside the
@@ -104,7 +104,9 @@ GIVE = "PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF"
 
 
 def format_of(path: Path) -> Format:
-    """The format that the ending of a file's name stands for; :class:`PictureError` where it is none that is written."""
+    """Return the format that the ending of a file's name stands for. Raises :class:`PictureError` where it is none that is
+    written.
+    """
     for written in WRITTEN:
         if path.suffix.lower() in written.suffixes:
             return written

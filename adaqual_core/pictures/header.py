@@ -1,4 +1,4 @@
-"""What a picture file says of itself before its pixels are decoded."""
+"""This module reads what a picture file says of itself before its pixels are decoded."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ _CHANNELS = {"1": 1, "L": 1, "F": 1, "LA": 2, "La": 2, "RGBA": 4, "RGBa": 4, "PA
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pixels of a file are compressed, to write the restored ones the same way.
+    """This class says how the pixels of a file are compressed, to write the restored ones the same way.
 
     ``subsampling``: a JPEG's, by Pillow's numbers (0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0), None for others. ``tables``: a JPEG's
     quantisation tables. ``deflated``: a TIFF whose pixels are compressed.
@@ -32,7 +32,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Header:
-    """A picture file before its pixels are decoded.
+    """This class describes a picture file before its pixels are decoded.
 
     ``channels``: 1 grey, 2 grey with alpha, 3 RGB, 4 RGBA. ``bits`` a channel: 8, 16, or 32 for floats. ``height`` and
     ``width`` in px of the upright picture. ``frames``: their number; ``moving`` where they have durations. ``plays``: how often
@@ -56,25 +56,25 @@ class Header:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether an opened picture has an alpha channel or a colour that is transparent."""
+    """Return whether an opened picture has an alpha channel or a colour that is transparent."""
     return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or ("transparency" in image.info and image.mode != "F")
 
 
 def channels_of(image: Image.Image) -> int:
-    """The channels of an opened picture: 1 grey, 2 grey with alpha, 3 RGB, 4 RGBA."""
+    """Return the channels of an opened picture: 1 grey, 2 grey with alpha, 3 RGB, 4 RGBA."""
     channels = 1 if image.mode.startswith("I") else _CHANNELS.get(image.mode, 3)
     return channels + 1 if channels in (1, 3) and has_alpha(image) else channels
 
 
 def _stored_channels(file: ImageFile.ImageFile) -> int:
-    """The channels of an opened file; Pillow calls a PNG of 16-bit grey with alpha RGBA."""
+    """Return the channels of an opened file; Pillow calls a PNG of 16-bit grey with alpha RGBA."""
     if file.format == "PNG" and read_png_chunks(bytes_of(file), (b"IHDR",))[0][1][9] == 4:
         return 2
     return channels_of(file)
 
 
 def orientation_of(file: ImageFile.ImageFile) -> int:
-    """The orientation 1 to 8 of EXIF, XMP or TIFF, without decoding the pixels."""
+    """Return the orientation 1 to 8 of EXIF, XMP or TIFF, without decoding the pixels."""
     if isinstance(file, TiffImageFile):
         found = file.tag_v2.get(ORIENTATION, 1)
     else:
@@ -87,7 +87,7 @@ def orientation_of(file: ImageFile.ImageFile) -> int:
 
 
 def _bits(file: ImageFile.ImageFile, path: Path) -> int:
-    """Bits a channel as they are read: 8, 16 or 32; :class:`PictureError` for what would lose some."""
+    """Return the bits per channel as they are read: 8, 16 or 32. Raises :class:`PictureError` for what would lose some."""
     if isinstance(file, TiffImageFile):
         stored, kind = max(file.tag_v2.get(_TIFF_BITS, (1,))), max(file.tag_v2.get(_TIFF_SAMPLES, (1,)))
         if (stored, kind) == (32, 3) and file.mode == "F":
@@ -137,7 +137,7 @@ def _notes(file: ImageFile.ImageFile, frames: int) -> tuple[str, ...]:
 
 
 def header_of(file: ImageFile.ImageFile, path: Path) -> Header:
-    """The header of the opened ``file``, for the page of a TIFF where it stands."""
+    """Return the header of the opened ``file``, for the page at which a TIFF stands."""
     frames, place = getattr(file, "n_frames", 1), bytes_of(file).tell()
     width, height = file.size
     if isinstance(file, TiffImageFile):  # Pillow's own size of a turned TIFF differs between versions
@@ -171,7 +171,7 @@ def header_of(file: ImageFile.ImageFile, path: Path) -> Header:
 
 
 def read_header(path: Path) -> Header:
-    """The header of the picture file at ``path``; raises :class:`PictureError`."""
+    """Return the header of the picture file at ``path``; raises :class:`PictureError`."""
     path = Path(path)
     with opened(path) as file:
         return header_of(file, path)

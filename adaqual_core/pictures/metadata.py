@@ -1,4 +1,6 @@
-"""What a picture file carries beside its pixels, read from any format and handed to any other that can hold it."""
+"""This module handles what a picture file carries beside its pixels, read from any format and handed to any other that can hold
+it.
+"""
 
 import struct
 from dataclasses import dataclass, fields, replace
@@ -23,7 +25,7 @@ _NAMES = {"profile": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "res
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file carries beside the pixels, for the upright picture.
+    """This class holds what a file carries beside the pixels, for the upright picture.
 
     ``profile``: ICC profile of the pixels as they are read. ``exif``: from its TIFF header on. ``xmp``: the packet. ``dpi``:
     across and down. ``text``: keys and values of PNG. ``segments``: JPEG segments of IPTC and long XMP, with their marker.
@@ -44,13 +46,13 @@ class Metadata:
 
 
 def _profile(file: ImageFile.ImageFile, channels: int) -> bytes | None:
-    """The ICC profile, where it is one for the grey or RGB that is read of the file."""
+    """Return the ICC profile if it is one for the grey or RGB that is read of the file, otherwise nothing."""
     profile = file.info.get("icc_profile")
     return profile if profile and profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else None
 
 
 def _exif(file: ImageFile.ImageFile) -> bytes:
-    """The EXIF block from its TIFF header on, empty where there is none."""
+    """Return the EXIF block from its TIFF header on, which is empty where there is none."""
     if file.format == "TIFF":
         source, exif = file.getexif(), Image.Exif()
         for tag in _TIFF_DESCRIPTIONS:
@@ -69,7 +71,7 @@ def _exif(file: ImageFile.ImageFile) -> bytes:
 
 
 def _tag_bytes(file: TiffImageFile, tag: int) -> bytes | None:
-    """The bytes of a TIFF's tag, of which some programs make a list of numbers."""
+    """Return the bytes of a TIFF's tag, of which some programs make a list of numbers."""
     found = file.tag_v2.get(tag)
     if found is None:
         return None
@@ -134,7 +136,7 @@ def _chunks(file: ImageFile.ImageFile, header: Header) -> tuple[tuple[bytes, byt
 
 
 def read_metadata(file: ImageFile.ImageFile, header: Header) -> Metadata:
-    """What the opened ``file`` carries, at the frame or page where it stands.
+    """Return what the opened ``file`` carries at the frame or page at which it stands.
 
     A PNG must be decoded before, because text may follow its pixels. A TIFF must not be, because Pillow closes it then.
     """
@@ -159,7 +161,7 @@ def read_metadata(file: ImageFile.ImageFile, header: Header) -> Metadata:
 
 
 def for_format(metadata: Metadata, target: Format) -> tuple[Metadata, tuple[str, ...]]:
-    """What of the metadata the format ``target`` holds, and the names of what it does not."""
+    """Return what the format ``target`` holds of the metadata, and the names of what it does not."""
     lost = {field.name for field in fields(metadata) if field.name in _NAMES and field.name not in target.holds}
     if target.name == "JPEG":  # a segment of a JPEG holds 64 kB
         lost |= {name for name in ("exif", "xmp", "comment") if len(getattr(metadata, name) or b"") > 65000}
@@ -173,13 +175,13 @@ def for_format(metadata: Metadata, target: Format) -> tuple[Metadata, tuple[str,
 
 
 def unusual_colours(metadata: Metadata) -> bool:
-    """Whether PNG chunks state other colours than sRGB."""
+    """Return whether PNG chunks state other colours than sRGB."""
     stated = dict(metadata.chunks)
     return b"sRGB" not in stated and (b"cICP" in stated or stated.get(b"gAMA", b"\0\0\xb1\x8f") != b"\0\0\xb1\x8f")
 
 
 def png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
-    """Text, comment, XMP and the meaning of the colours as the chunks of a PNG."""
+    """Return the text, comment, XMP and the meaning of the colours as the chunks of a PNG."""
     found = PngImagePlugin.PngInfo()
     for kind, data in metadata.chunks:
         found.add(kind, data)
@@ -199,7 +201,7 @@ def png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
 
 
 def save_options(metadata: Metadata, target: Format) -> dict:
-    """The options that make Pillow write what :func:`for_format` left; TIFF is written by :mod:`tiff`."""
+    """Return the options that make Pillow write what :func:`for_format` left; TIFF is written by :mod:`tiff`."""
     options: dict = {"icc_profile": metadata.profile} if metadata.profile else {}
     if metadata.exif:
         options["exif"] = b"Exif\0\0" + metadata.exif

@@ -1,4 +1,4 @@
-"""Opening picture files with Pillow: every failure is a :class:`PictureError` that names the file and a remedy."""
+"""This module opens picture files with Pillow. Every failure is a :class:`PictureError` that names the file and a remedy."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def allow_megapixels(limit: float) -> None:
 
 @contextmanager
 def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[ImageFile.ImageFile]:
-    """The picture file at ``path``, in one of the ``formats`` by Pillow's names.
+    """Open the picture file at ``path``, in one of the ``formats`` by Pillow's names.
 
     Every failure inside the block is raised as :class:`PictureError`, so the block must only read the file.
     """
@@ -79,7 +79,7 @@ def bytes_of(file: ImageFile.ImageFile) -> IO[bytes]:
 
 
 def _why_unknown(path: Path) -> str:
-    """What to say of a file that no decoder takes."""
+    """Return what to say of a file that no decoder takes."""
     with path.open("rb") as file:
         start = file.read(32)
     if not start:

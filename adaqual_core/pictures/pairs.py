@@ -1,4 +1,4 @@
-"""Degraded pictures in folders with the clean originals that they are measured against."""
+"""This module pairs degraded pictures in folders with the clean originals that they are measured against."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ SMALLEST = 11
 
 @dataclass(frozen=True)
 class Pair:
-    """A degraded file, its clean original and its class."""
+    """This class is a degraded file, its clean original and its class."""
 
     group: str
     degraded: Path
@@ -35,7 +35,7 @@ def _check(pair: Pair) -> None:
 
 
 def find_pairs(clean: Path, degraded: Path) -> list[Pair]:
-    """Degraded pictures, in ``degraded`` itself or in one folder per class, with the clean one of the same name.
+    """Return the degraded pictures, in ``degraded`` itself or in one folder per class, with the clean one of the same name.
 
     The ending may differ. Raises :class:`PictureError` before any work if a partner is missing or of another size.
     """

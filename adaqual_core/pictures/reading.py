@@ -1,4 +1,4 @@
-"""Decoding picture files: every frame upright, in the file's own bits and channels."""
+"""This module decodes picture files: every frame upright, in the file's own bits and channels."""
 
 import io
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame, page or still of a file.
+    """This class is one frame, page or still of a file.
 
     ``pixels`` [H, W, 1 to 4 channels (grey, grey with alpha, RGB, RGBA)], upright: uint8, uint16, or float32 in [0, 1].
     ``duration`` in ms, 0 for stills.
@@ -32,7 +32,7 @@ class Frame:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels [H, W, C], stored with this EXIF orientation 1 to 8, as they are seen."""
+    """Return pixels [H, W, C], which are stored with this EXIF orientation 1 to 8, as they are seen."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
@@ -41,7 +41,7 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
-    """CMYK or Lab as sRGB: by the file's profile where it has a sound one, else by Pillow's formula."""
+    """Return CMYK or Lab as sRGB: by the file's profile where it has a sound one, otherwise by Pillow's formula."""
     lab = image.mode == "LAB"
     profile = image.info.get("icc_profile") or b""
     if lab or profile:
@@ -58,7 +58,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
-    """RGBA pixels of a palette without the alpha that is 255 everywhere, and as one channel where all colours are grey."""
+    """Return RGBA pixels of a palette without the alpha that is 255 everywhere, and as one channel where all colours are grey."""
     if (pixels[..., 3] == 255).all():
         pixels = pixels[..., :3]
     if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
@@ -67,7 +67,7 @@ def _reduced(pixels: np.ndarray) -> np.ndarray:
 
 
 def _pixels(image: Image.Image, header: Header) -> np.ndarray:
-    """The pixels [H, W, C] of a loaded frame."""
+    """Return the pixels [H, W, C] of a loaded frame."""
     if header.bits == 32:
         pixels = np.array(image, np.float32)[..., None]
         low, high = float(pixels.min()), float(pixels.max())
@@ -90,7 +90,7 @@ def _pixels(image: Image.Image, header: Header) -> np.ndarray:
 
 
 def _decoded(file: ImageFile.ImageFile, header: Header, number: int) -> np.ndarray:
-    """The upright pixels of the frame where ``file`` stands."""
+    """Return the upright pixels of the frame at which ``file`` stands."""
     deep = header.bits == 16 and header.format in ("PNG", "TIFF") and channels_of(file) > 1
     file.load()  # for 16-bit colour too: PyAV makes up what is missing in a damaged file, Pillow refuses it
     if deep:
@@ -106,7 +106,7 @@ def _decoded(file: ImageFile.ImageFile, header: Header, number: int) -> np.ndarr
 
 
 def _frame(file: ImageFile.ImageFile, header: Header, number: int, metadata: Metadata | None) -> Frame:
-    """The frame where ``file`` stands, with its own metadata where none is given."""
+    """Return the frame at which ``file`` stands, with its own metadata where none is given."""
     if metadata is None:
         if header.format == "PNG":
             file.load()
@@ -128,7 +128,7 @@ def _only_frame(header: Header) -> Frame:
 
 
 def read_frames(header: Header) -> Iterator[Frame]:
-    """Every frame or page of the file, one after the other.
+    """Yield every frame or page of the file, one after the other.
 
     Raises :class:`PictureError`, also where the file is no longer the one that ``header`` was read from, by what a header holds.
     """
@@ -149,7 +149,7 @@ def read_frames(header: Header) -> Iterator[Frame]:
 
 
 def read_still(path: Path) -> Frame:
-    """The picture of a file that holds one; raises :class:`PictureError` for files of several frames or pages too."""
+    """Return the picture of a file that holds one; raises :class:`PictureError` for files of several frames or pages too."""
     header = read_header(path)
     if header.frames > 1:
         what = "an animation of" if header.moving else "a file of"

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, so that a killed process leaves neither half a file nor a lost original."""
+"""This module writes files whole or not at all, so that a killed process leaves neither half a file nor a lost original."""
 
 import os
 import secrets
@@ -41,7 +41,7 @@ def _filled(handle: int, data: bytes) -> None:
 
 
 def _without_name(data: bytes, folder: Path) -> Path | None:
-    """A new file in ``folder`` that gets its name when it is whole; None where the system cannot do that (all but Linux)."""
+    """Open a new file in ``folder`` that gets its name when it is whole; None where the system cannot do that (all but Linux)."""
     if not hasattr(os, "O_TMPFILE"):
         return None
     try:
@@ -61,7 +61,7 @@ def _without_name(data: bytes, folder: Path) -> Path | None:
 
 
 def _with_name(data: bytes, folder: Path) -> Path:
-    """A new file in ``folder``, which is removed again unless it can be written whole."""
+    """Open a new file in ``folder``, which is removed again unless it can be written whole."""
     handle, name = tempfile.mkstemp(prefix=".adaqual-", suffix=".partial", dir=folder)
     try:
         _filled(handle, data)

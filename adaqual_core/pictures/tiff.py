@@ -1,4 +1,4 @@
-"""Writing TIFF (TIFF 6.0): any number of pages of 8 or 16 bit or floats, with their metadata.
+"""This module writes TIFF (TIFF 6.0): any number of pages of 8 or 16 bit or floats, with their metadata.
 
 Pillow writes the directories. It writes no 16-bit colour itself, so the pixels are put behind each directory here.
 """
@@ -40,7 +40,7 @@ def _described(directory: ImageFileDirectory_v2, metadata: Metadata) -> None:
 
 
 def _page(frame: Frame, deflated: bool, place: int) -> tuple[bytes, int]:
-    """A page for ``place`` of a file, and where in it the pointer to the next page lies."""
+    """Return a page for ``place`` of a file, and where in it the pointer to the next page lies."""
     height, width, channels = frame.pixels.shape
     kind = frame.pixels.dtype
     pixels = np.ascontiguousarray(frame.pixels, kind.newbyteorder("<"))
@@ -66,7 +66,7 @@ def _page(frame: Frame, deflated: bool, place: int) -> tuple[bytes, int]:
 
 
 def encode_tiff(frames: Sequence[Frame], deflated: bool) -> bytes:
-    """The file of the frames' pixels and metadata as pages, compressed without loss where ``deflated``.
+    """Return a file with the frames' pixels and metadata as pages, compressed without loss where ``deflated``.
 
     Raises ValueError for more than the 4 GB that a TIFF can hold.
     """

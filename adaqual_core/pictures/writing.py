@@ -1,4 +1,6 @@
-"""Writing pictures in the format of the output's name, as the source was written: bits, grey, sampling, frames, metadata."""
+"""This module writes pictures in the format of the output's name, as the source was written: bits, grey, sampling, frames,
+metadata.
+"""
 
 import io
 import struct
@@ -45,7 +47,7 @@ def check_output(path: Path, channels: int, height: int, width: int, frames: int
 
 
 def _as_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Pixels with the bits that a format holds, rounded; 16 bit and floats to 8, floats to 16."""
+    """Return pixels with the bits that a format holds, rounded: 16 bit and floats to 8, floats to 16."""
     if bits == 8 * pixels.itemsize:
         return pixels
     if pixels.dtype == np.uint16:
@@ -55,7 +57,7 @@ def _as_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Pixels [H, W, C] with as many channels or more: grey repeated, alpha opaque where there is none."""
+    """Return pixels [H, W, C] with as many channels or more: grey repeated, alpha opaque where there is none."""
     have = pixels.shape[2]
     if have == channels:
         return pixels
@@ -70,21 +72,25 @@ def _as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _common_channels(frames: Sequence[Frame]) -> int:
-    """The fewest channels that hold every frame."""
+    """Return the fewest channels that hold every frame."""
     counts = {frame.pixels.shape[2] for frame in frames}
     alpha = 1 if counts & {2, 4} else 0
     return (3 if counts & {3, 4} else 1) + alpha
 
 
 def _written_channels(channels: int, target: Format, bits: int) -> int:
-    """The channels that a format is given for pictures of so many: colour where it, or Pillow for it, has no such grey."""
+    """Return the channels that a format is given for pictures of so many channels: colour where it, or Pillow for it, has no such
+    grey.
+    """
     no_grey = target.name in ("WEBP", "AVIF")
     no_grey_alpha = no_grey or target.name == "GIF" or (target.name == "TIFF" and bits > 8)
     return channels + 2 if (channels == 1 and no_grey) or (channels == 2 and no_grey_alpha) else channels
 
 
 def _jpeg_options(encoding: Encoding, turned: bool, quality: int | None) -> dict:
-    """Sampling as in the source, or finer where Pillow cannot write the source's; tables at least as fine as the source's."""
+    """Return the sampling of the source, or a finer one where Pillow cannot write the source's, and tables at least as fine as
+    the source's.
+    """
     sampling = encoding.subsampling or 0
     options = {"subsampling": 0 if turned and sampling == 1 else sampling, "progressive": encoding.progressive}
     if quality is not None or not encoding.tables:
@@ -99,7 +105,7 @@ def _jpeg_options(encoding: Encoding, turned: bool, quality: int | None) -> dict
 
 
 def _still_options(target: Format, source: Encoding, turned: bool, quality: int | None) -> dict:
-    """Pillow's options for how the pixels of a format are compressed."""
+    """Return Pillow's options for how the pixels of a format are compressed."""
     if target.name == "JPEG":
         return _jpeg_options(source, turned, quality)
     if target.name == "WEBP":
@@ -111,7 +117,7 @@ def _still_options(target: Format, source: Encoding, turned: bool, quality: int 
 
 
 def _motion_options(target: Format, frames: Sequence[Frame], header: Header, alpha: bool) -> dict:
-    """Pillow's options for the durations and repetitions of an animation."""
+    """Return Pillow's options for the durations and repetitions of an animation."""
     whole = target.name != "PNG"
     options: dict = {"loop": header.plays, "duration": [round(frame.duration) if whole else frame.duration for frame in frames]}
     if target.name == "GIF":
@@ -128,7 +134,7 @@ def _motion_options(target: Format, frames: Sequence[Frame], header: Header, alp
 
 
 def _with_chunks(pixels: bytes, metadata: bytes) -> bytes:
-    """The PNG ``pixels`` with the chunks of the PNG ``metadata`` that are not about its pixels."""
+    """Return the PNG ``pixels`` with the chunks of the PNG ``metadata`` that are not about its pixels."""
     parts = []
     for data, wanted in ((pixels, (b"IHDR",)), (metadata, None), (pixels, (b"IDAT", b"IEND"))):
         for kind, place, length in png_chunks(io.BytesIO(data)):
@@ -138,7 +144,9 @@ def _with_chunks(pixels: bytes, metadata: bytes) -> bytes:
 
 
 def _with_colours(data: bytes, metadata: Metadata) -> bytes:
-    """The PNG ``data`` with all chunks of the metadata that say what its colours mean; old versions of Pillow drop cICP."""
+    """Return the PNG ``data`` with all chunks of the metadata that say what its colours mean; old versions of Pillow
+    drop cICP.
+    """
     there = {kind for kind, _, _ in png_chunks(io.BytesIO(data))}
     missing = [(kind, value) for kind, value in metadata.chunks if kind not in there]
     more = [struct.pack(">I", len(value)) + kind + value + struct.pack(">I", crc32(kind + value)) for kind, value in missing]
@@ -147,7 +155,7 @@ def _with_colours(data: bytes, metadata: Metadata) -> bytes:
 
 
 def _encoded(frames: Sequence[Frame], target: Format, header: Header, quality: int | None, path: Path) -> bytes:
-    """The file's bytes; frames are already of the format's bits and hold only the metadata that it can."""
+    """Return the file's bytes. The frames already have the format's bits, and hold only the metadata that it can."""
     if target.name == "TIFF":
         pages = [(frame, _written_channels(frame.pixels.shape[2], target, 8 * frame.pixels.itemsize)) for frame in frames]
         return encode_tiff(
@@ -169,7 +177,7 @@ def _encoded(frames: Sequence[Frame], target: Format, header: Header, quality: i
 
 
 def _losses(frames: Sequence[Frame], target: Format, header: Header) -> list[str]:
-    """What the format cannot hold of the frames' pixels, as parts of one line."""
+    """Return what the format cannot hold of the frames' pixels, as parts of one line."""
     found = []
     for bits in sorted({8 * frame.pixels.itemsize for frame in frames} - set(target.bits)):
         found.append(f"{'floats' if bits == 32 else f'{bits} bit'} become {max(target.bits)} bit")
@@ -213,7 +221,7 @@ def write_frames(frames: Sequence[Frame], path: Path, header: Header, quality: i
 
 
 def still_header(path: Path, pixels: np.ndarray) -> Header:
-    """The header to write a still with that was made here, not read: without loss where the format can."""
+    """Return the header with which a still that was made here, not read, is written: without loss where the format can."""
     height, width, channels = pixels.shape
     return Header(path, "PNG", channels, 8 * pixels.itemsize, height, width, 1, 1, False, 0, False, Encoding(True), ())
 

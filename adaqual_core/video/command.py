@@ -15,7 +15,7 @@ from .clip import Chain
 from .segments import ClipReport, restore_clip
 
 
-def work_of(chain: Chain, others: Sequence[object]) -> dict[str, str]:
+def decisive(chain: Chain, others: Sequence[object]) -> dict[str, str]:
     """Return what decides the result beside the clip, as texts by name: the settings, and ``others``, which are models and
     options. A file among ``others`` is represented by the SHA-256 of its content, so a renamed file counts as the same.
     """
@@ -38,7 +38,7 @@ def _told(one: object) -> str:
 
 
 def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence[object]) -> dict:
-    """Restore a clip with a progress bar, and return the numbers of :func:`tell_clip`. Arguments are those of :func:`work_of`;
+    """Restore a clip with a progress bar, and return the numbers of :func:`tell_clip`. Arguments are those of :func:`decisive`;
     raises :class:`PictureError` where the clip cannot be read or written.
     """
     start = time.perf_counter()
@@ -51,7 +51,7 @@ def restore_clip_file(chain: Chain, source: Path, target: Path, others: Sequence
             bar.update(done - bar.n)
 
         try:
-            report = restore_clip(chain, source, target, work_of(chain, others), progress)
+            report = restore_clip(chain, source, target, decisive(chain, others), progress)
         except FFmpegError as problem:
             raise PictureError(f"{target}: FFmpeg cannot encode the clip ({problem}); end the name in .mkv") from None
     return tell_clip(report, source, target, time.perf_counter() - start)

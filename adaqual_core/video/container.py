@@ -1,38 +1,32 @@
-"""This module reads and writes clip files: their properties, their frames, and the encoder and streams of the target.
+"""This module reads clip files: what a file says of itself, and its frames in the order in which they are shown."""
 
-The picture is encoded as it came where an encoder for that exists: codec, pixel format (10 bit too), matrix, range, primaries,
-transfer, aspect ratio, rotation, frame rate and time base. Everything else is copied without decoding it: sound, subtitles,
-attachments, chapters, tags. What the target's format cannot hold is refused before work starts.
-"""
-
-import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
-from av.container import Flags, InputContainer, OutputContainer
+from av import VideoFrame
+from av.container import InputContainer
 from av.error import FFmpegError
+from av.sidedata.sidedata import Type
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import PictureError
-from .names import WRITTEN
-
-_ENCODERS = {
-    "h264": ("libx264", {"crf": "16"}),
-    "hevc": ("libx265", {"crf": "18", "x265-params": "log-level=error:pools=none:frame-threads=1:bframes=0"}),
-    "vp9": ("libvpx-vp9", {"crf": "20", "row-mt": "0"}),
-    "av1": ("libsvtav1", {"crf": "22", "preset": "6"}),
-    "ffv1": ("ffv1", {}),
-    "prores": ("prores_ks", {}),
-}
-"""The encoder for each codec, with options that lose next to nothing (x264's 16 is hard to tell from the source)."""
+from .pixels import has_alpha
 
 _UNSPECIFIED, _BT709, _BT601 = 2, 1, 6
-_OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+
+_UNKEPT = {
+    Type.MASTERING_DISPLAY_METADATA: "the mastering display of HDR10",
+    Type.CONTENT_LIGHT_LEVEL: "the highest light level of HDR10",
+    Type.DYNAMIC_HDR_PLUS: "HDR10+",
+    Type.DOVI_METADATA: "Dolby Vision",
+    Type.A53_CC: "closed captions inside the picture",
+}
+"""These are the things that a frame can hold beside its pixels and that get lost, each with its name for the user."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +34,9 @@ class Clip:
     """This class holds what is known of a clip before it is decoded.
 
     ``width`` and ``height`` in px; ``rate`` in frames per second; ``time_base`` in seconds; ``frames``: their number as far as
-    the file tells, 0 if it does not; ``rotation``: degrees counter-clockwise that players turn it by; ``colours``: range, matrix,
-    primaries and transfer as FFmpeg numbers them.
+    the file tells, 0 if it does not; ``display``: the nine numbers of the matrix by which players turn or mirror it, as FFmpeg
+    keeps them, or None; ``colours``: range, matrix, primaries and transfer as FFmpeg numbers them; ``unkept``: a line for each
+    thing in the pictures that is known to get lost.
     """
 
     path: Path
@@ -53,19 +48,9 @@ class Clip:
     pixel_format: str
     frames: int
     aspect: Fraction | None
-    rotation: int
+    display: tuple[int, ...] | None
     colours: tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """This class says how the pictures of a clip are encoded: FFmpeg's names of encoder and pixel format, and the encoder's
-    options.
-    """
-
-    encoder: str
-    pixel_format: str
-    options: dict[str, str]
+    unkept: tuple[str, ...]
 
 
 def opened(path: Path) -> InputContainer:
@@ -78,12 +63,17 @@ def opened(path: Path) -> InputContainer:
         raise PictureError(f"{path}: not a clip that can be read ({problem}); get the file again") from None
 
 
+def is_cover(stream: Stream) -> bool:
+    """Return whether a stream is a cover: a single picture that players show for the file."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
 def main_stream(container: InputContainer) -> VideoStream:
     """Return the stream that holds the moving picture, which is the first that is not a cover; raises :class:`PictureError` where
     there is none.
     """
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+        if not is_cover(stream):
             return stream
     raise PictureError(f"{container.name}: holds no moving picture; give a clip with one")
 
@@ -116,9 +106,27 @@ def read_clip(path: Path) -> Clip:
             first.format.name,
             count,
             stream.sample_aspect_ratio,
-            first.rotation,
+            _display_of(first),
             (context.color_range, context.colorspace, context.color_primaries, context.color_trc),
+            tuple(_unkept(stream, first)),
         )
+
+
+def _display_of(frame: VideoFrame) -> tuple[int, ...] | None:
+    """Return the matrix by which players turn or mirror a frame; None where they show it as it is."""
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    return None if matrix is None else struct.unpack("9i", bytes(matrix))
+
+
+def _unkept(stream: VideoStream, frame: VideoFrame) -> Iterator[str]:
+    """Yield a line for each thing in the stream, whose first frame is given, that is known to get lost."""
+    if frame.interlaced_frame:
+        yield "is interlaced: it is restored and written as if every frame were one picture; deinterlace it first"
+    if stream.metadata.get("alpha_mode") == "1" and not has_alpha(frame.format):
+        yield f"its transparency ({stream.codec_context.name}) is not carried over; convert it to ProRes 4444 or FFV1 first"
+    for kind, name in _UNKEPT.items():
+        if frame.side_data.get(kind) is not None:
+            yield f"{name} is not carried over"
 
 
 def frames_in(container: InputContainer, path: Path) -> Iterator[av.VideoFrame]:
@@ -147,117 +155,19 @@ def frames_in(container: InputContainer, path: Path) -> Iterator[av.VideoFrame]:
         raise PictureError(f"{path}: damaged or truncated ({problem}); get the file again") from None
 
 
-def last_duration(source: InputContainer) -> Fraction:
-    """Return how long the last frame is shown, in seconds, or 0 if the file does not tell."""
-    stream = main_stream(source)
-    shown = [(packet.pts, packet.duration or 0) for packet in source.demux(stream) if packet.pts is not None]
-    return max(shown)[1] * time_base_of(source) if shown else Fraction(0)
+def ends(source: InputContainer) -> tuple[Fraction, float]:
+    """Return for how many seconds the last frame is shown, and by how many seconds the file is shorter than it states.
 
-
-def choose_encoding(clip: Clip, target: Path) -> Encoding:
-    """Return the encoding of the clip's own codec, or the nearest one that the target's format can hold; raises
-    :class:`PictureError`.
+    The first is 0 where the file does not tell. The second counts all streams, and is 0 unless more than a second and 1 % of
+    the stated length are missing: a file that was cut off lacks its end. The whole file is read for it.
     """
-    with written(target) as container:
-        for codec in dict.fromkeys((clip.codec, "h264", "vp9")):
-            if codec not in _ENCODERS:
-                continue
-            name, options = _ENCODERS[codec]
-            try:
-                formats = [one.name for one in Codec(name, "w").video_formats or ()]
-                container.add_stream(name)
-            except (ValueError, UnknownCodecError):
-                continue
-            return Encoding(name, _nearest(clip.pixel_format, formats), options)
-    raise PictureError(f"{target}: no encoder for it here; install the package av from its own wheels, or write .mkv")
-
-
-def _nearest(wanted: str, offered: list[str]) -> str:
-    """Return the pixel format ``wanted`` if it is offered, otherwise the one of those ``offered`` that loses least of it."""
-    found, _ = find_best_pix_fmt_of_list(offered, wanted)
-    return wanted if found is None else found.name
-
-
-def written(target: Path, partial: Path | None = None) -> OutputContainer:
-    """Open a container of the target's format for writing into ``partial``, or into ``target`` itself without one. No file
-    appears before the first packet.
-    """
-    kind = WRITTEN[target.suffix.lower()]
-    options = {"movflags": "use_metadata_tags+faststart"} if kind in ("mp4", "mov") else {}
-    container = av.open(str(partial or target), "w", format=kind, container_options=options)
-    container.flags |= Flags.bitexact.value  # without random identifiers: the same work gives the same file
-    return container
-
-
-def add_picture(container: OutputContainer, clip: Clip, encoding: Encoding) -> VideoStream:
-    """Add the stream of the moving picture to a container that is open for writing, and return it.
-
-    No frame is predicted from a later one (no B-frames), so that segments that were encoded separately follow each other without
-    gaps; one thread encodes, so that the result does not depend on the machine.
-    """
-    stream = container.add_stream(encoding.encoder, rate=clip.rate, options=dict(encoding.options))
-    if not isinstance(stream, VideoStream):
-        raise ValueError(f"encoder: '{encoding.encoder}' encodes no moving pictures; give one of {', '.join(_ENCODERS)}")
-    stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, encoding.pixel_format
-    context = stream.codec_context
-    context.time_base, context.max_b_frames, context.thread_count = clip.time_base, 0, 1
-    stream.time_base = clip.time_base
-    context.color_range, context.colorspace, context.color_primaries, context.color_trc = clip.colours
-    if clip.aspect:
-        context.sample_aspect_ratio = clip.aspect
-    if clip.rotation:
-        if not hasattr(stream, "set_display_rotation"):
-            raise PictureError(f"{clip.path}: is turned by {clip.rotation}°, which this version of av cannot write; update av")
-        stream.set_display_rotation(clip.rotation)
-    return stream
-
-
-def copied_streams(source: InputContainer, container: OutputContainer, target: Path) -> tuple[dict[int, Stream], list[str]]:
-    """Add to ``container`` a stream for each one of ``source`` but the moving picture. Return the new streams by the source's
-    index, and one line for each that had to be left out.
-
-    Sound, subtitles and covers that the format cannot hold raise :class:`PictureError`; data streams (time code, telemetry) are
-    left out and named.
-    """
-    found, left_out, main = {}, [], main_stream(source)
-    for stream in source.streams:
-        if stream.index == main.index:
+    main, last, shown, end = main_stream(source), Fraction(0), None, Fraction(0)
+    for packet in source.demux():
+        if packet.pts is None or packet.time_base is None:
             continue
-        codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
-        try:
-            if stream.type in ("data", "unknown"):
-                raise ValueError("not a kind of stream that formats share")
-            copy = container.add_stream_from_template(stream, opaque=True)
-        except (ValueError, FFmpegError):
-            if stream.type in ("audio", "subtitle", "video"):
-                raise PictureError(f"{target}: cannot hold the source's {stream.type} ({codec}); write .mkv") from None
-            left_out.append(f"stream {stream.index} ({stream.type}, {codec}) is not carried over")
-            continue
-        copy.metadata.update(stream.metadata)
-        copy.disposition = stream.disposition
-        found[stream.index] = copy
-    return found, left_out
-
-
-def copied_tags(source: InputContainer, container: OutputContainer) -> None:
-    """Copy the clip's tags and chapters, except for the tags that a format writes itself."""
-    tags = {name: value for name, value in source.metadata.items() if name.lower() not in _OWN_TAGS}
-    container.metadata.update(tags)
-    container.set_chapters(source.chapters())
-
-
-def check_target(clip: Clip, target: Path) -> tuple[Encoding, list[str]]:
-    """Return how the clip will be encoded, and one line for each stream that will be left out. Raises :class:`PictureError`
-    unless ``target`` can be written and can hold the clip.
-    """
-    if target.suffix.lower() not in WRITTEN:
-        raise PictureError(f"{target}: clips are written as {', '.join(WRITTEN)}; end the name in one of these")
-    if target.is_dir():
-        raise PictureError(f"{target}: is a folder; give the name of a file")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PictureError(f"{target}: is write-protected; write to another place")
-    if target.resolve() == clip.path.resolve():
-        raise PictureError(f"{target}: would replace the input; write to another place")
-    encoding = choose_encoding(clip, target)
-    with opened(clip.path) as source, written(target) as container:
-        return encoding, copied_streams(source, container, target)[1]
+        end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        if packet.stream.index == main.index and (shown is None or packet.pts >= shown):
+            shown, last = packet.pts, (packet.duration or 0) * packet.time_base
+    stated = (source.duration or 0) / av.time_base
+    missing = stated - float(end) + (source.start_time or 0) / av.time_base
+    return last, missing if missing > max(1.0, 0.01 * stated) else 0.0

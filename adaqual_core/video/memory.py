@@ -101,48 +101,47 @@ def is_fading(before: Tensor, after: Tensor) -> bool:
     return float(left) <= (1 - _EXPLAINED) * float(change.square().sum())
 
 
-Parts = tuple[Tensor, ...]
+Tensors = tuple[Tensor, ...]
+"""What is averaged of one frame: scores and kinds of its map, or mask, statistics and view of its prompt."""
 
 
 def remember(
     memory: Memory | None,
     picture: Tensor,
-    parts: Parts,
+    parts: Tensors,
     temporal: int,
-    unknown: Parts,
-    fading: Callable[[Parts, Parts, bool], Parts],
-) -> tuple[Parts, Memory]:
+    unknown: Tensors,
+    fading: Callable[[Tensors, Tensors, bool], Tensors],
+) -> tuple[Tensors, Memory]:
     """Return the means of ``parts`` over the window that ends with ``picture`` [1, 3 or 4, H, W], and the memory for the next
     frame.
 
-    ``memory`` is that of the frame before, None for the first. ``temporal`` is at least 1. A shot whose first frame is blank
-    begins with a window of ``unknown``. While the exposure changes, ``fading`` (means before, parts now, whether it becomes
-    darker) gives what the window takes in.
+    ``memory`` is that of the frame before, None for the first. ``temporal`` is at least 1. A shot begins with a window that is
+    full of its first frame, or of ``unknown`` where that is blank: the second frame counts as little as every later one. While
+    the exposure changes, ``fading`` (means before, parts now, whether it becomes darker) gives what the window takes in.
     """
     seen = thumbnail(picture)
     if memory is None or is_cut(memory.thumbnail, seen):
-        frames = (unknown,) * temporal if is_blank(seen) else (parts,)
-    else:
-        frames = memory.frames
-        if is_blank(seen) or is_fading(memory.thumbnail, seen):
-            before = _means(frames)
-            frames = (before,) * (temporal - len(frames)) + frames  # a young window would let go at once
-            parts = fading(before, parts, bool(seen.mean() < memory.thumbnail.mean()))
-        frames = (*frames, parts)[-temporal:]
+        first = unknown if is_blank(seen) else parts
+        return first, Memory(seen, (first,) * temporal)
+    frames = memory.frames
+    if is_blank(seen) or is_fading(memory.thumbnail, seen):
+        parts = fading(_means(frames), parts, bool(seen.mean() < memory.thumbnail.mean()))
+    frames = (*frames[1:], parts)
     return _means(frames), Memory(seen, frames)
 
 
-def _means(frames: tuple[Parts, ...]) -> Parts:
+def _means(frames: tuple[Tensors, ...]) -> Tensors:
     """Return the mean of each part over the frames."""
     return tuple(torch.stack(same).mean(0) for same in zip(*frames, strict=True))
 
 
-def _least_damage(before: Parts, now: Parts, darker: bool) -> Parts:
+def _least_damage(before: Tensors, now: Tensors, darker: bool) -> Tensors:
     """Return the better score of ``before`` and ``now`` at each place."""
     return (torch.maximum(before[0], now[0]),)
 
 
-def _least_tone(before: Parts, now: Parts, darker: bool) -> Parts:
+def _least_tone(before: Tensors, now: Tensors, darker: bool) -> Tensors:
     """Return the scores and kinds of ``now``, with no more low light and haze than ``before``."""
     severity, others = asked_damage(severity_of(now[0]), now[1], (~_TONAL)[None].float())
     tone = torch.where(_TONAL[None, :, None, None], torch.minimum(before[1], now[1]), 0.0)
@@ -150,7 +149,7 @@ def _least_tone(before: Parts, now: Parts, darker: bool) -> Parts:
     return 1 + 4 * torch.maximum(clean, (now[0] - 1) / 4), others + tone
 
 
-def _brightest(before: Parts, now: Parts, darker: bool) -> Parts:
+def _brightest(before: Tensors, now: Tensors, darker: bool) -> Tensors:
     """Return the restore mask of ``now``, and the other parts from ``before`` if the picture becomes darker, otherwise from
     ``now``.
     """

@@ -4,7 +4,7 @@ torch.
 
 from pathlib import Path
 
-NAMES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".ogv")
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".ogv")
 """Ends of the names of files that are taken for clips."""
 
 WRITTEN = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -16,7 +16,7 @@ TEMPORAL = 8
 
 def is_clip(path: Path) -> bool:
     """Return whether a file is a clip by the ending of its name."""
-    return path.suffix.lower() in NAMES
+    return path.suffix.lower() in SUFFIXES
 
 
 _TRANSPORT = (".ts", ".mts", ".m2ts")

@@ -1,7 +1,7 @@
 """This module restores a clip file in segments, so that a killed run continues where it was.
 
 Each segment of 48 frames is encoded into a file of its own beside the target and is renamed when it is whole; what is remembered
-of its shot lies beside it. A run that finds whole segments of the same work goes on behind them. At the end the segments'
+of its shot lies beside it. A run that finds whole segments made in the same way continues after them. At the end the segments'
 packets and the source's other streams are written into the target, which appears whole or not at all. Memory does not depend on
 the clip's length.
 """
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import av
 from av import VideoFrame
 from av.video.frame import PictureType
 from torch import Tensor
@@ -24,7 +23,8 @@ from ..errors import PictureError
 from ..pictures.replacing import replace_file
 from ..sampling.settings import Preview
 from .clip import Chain, Shot, look, read_shot, restore_frame, write_shot
-from .container import Clip, Encoding, add_picture, check_target, frames_in, opened, read_clip
+from .container import Clip, frames_in, opened, read_clip
+from .encoding import Encoding, add_picture, check_target, segment
 from .joining import join_segments
 from .pixels import as_format, frame_of, picture_of
 
@@ -39,7 +39,7 @@ that is being restored, None when one is finished."""
 @dataclass(frozen=True)
 class ClipReport:
     """This class says what was done to a clip: the number of frames, the mean quality before (1 to 5), how many 64 px tiles there
-    are and how many were run, and one line for each stream that could not be carried over.
+    are and how many were run, and one line for each thing in the source that was not carried over or not restored.
     """
 
     frames: int
@@ -56,7 +56,7 @@ Result = tuple[VideoFrame, ClipReport, Shot]
 @dataclass(frozen=True)
 class Parts:
     """This class describes a clip that is being restored into the file ``target``: its ``encoding``, the ``folder`` of its
-    segments, and one line for each stream that cannot be carried over.
+    segments, and one line for each thing in the source that cannot be carried over.
     """
 
     clip: Clip
@@ -67,25 +67,38 @@ class Parts:
 
 
 def restore_clip(
-    chain: Chain, source: Path, target: Path, work: dict[str, str], progress: ClipProgress | None = None
+    chain: Chain, source: Path, target: Path, decisive: dict[str, str], progress: ClipProgress | None = None
 ) -> ClipReport:
     """Restore the clip ``source`` into the file ``target``.
 
-    ``work`` says in words what else decides the result (model, settings): segments of other work are thrown away. What
+    ``decisive`` says in words what else decides the result (model, settings): segments for which it differs are thrown away. What
     ``progress`` raises ends the run, which can be continued. Raises :class:`PictureError` before work starts for files that
     cannot be read or written, and later for clips that turn out damaged.
     """
-    parts = open_parts(source, target, work)
+    parts = open_parts(source, target, decisive)
     restore_segments(chain, parts, len(_finished(parts.folder)), progress=progress)
     return join_parts(parts)
 
 
-def open_parts(source: Path, target: Path, work: dict[str, str]) -> Parts:
+def parts_folder(target: Path) -> Path:
+    """Return the folder in which the segments of a clip lie until it is whole."""
+    return target.with_name(f".{target.name}.parts")
+
+
+def judged_segments(folder: Path) -> int:
+    """Return how many segments have been judged without a gap from the first one on: their memories lie in the folder."""
+    count = 0
+    while _memory(folder, count).is_file():
+        count += 1
+    return count
+
+
+def open_parts(source: Path, target: Path, decisive: dict[str, str]) -> Parts:
     """Check source and target, and make the folder of segments; arguments and errors as for :func:`restore_clip`."""
     clip = read_clip(source)
     encoding, left_out = check_target(clip, target)
-    folder = target.with_name(f".{target.name}.parts")
-    _prepare(folder, clip, encoding, work)
+    folder = parts_folder(target)
+    _prepare(folder, clip, encoding, decisive)
     return Parts(clip, encoding, target, folder, tuple(left_out))
 
 
@@ -112,9 +125,7 @@ def remember_segments(chain: Chain, parts: Parts) -> int:
     Any segments can then be restored at the same time, each from the memory of the one before, as if they had been restored one
     after the other. A run that was stopped goes on behind the last memory.
     """
-    count = 0
-    while _memory(parts.folder, count).is_file():
-        count += 1
+    count = judged_segments(parts.folder)
     shot = _shot_before(parts.folder, count)
     frames = 0
     for frames, (_, _, picture) in enumerate(_pictures(parts, count * FRAMES), 1):
@@ -139,14 +150,13 @@ def join_parts(parts: Parts) -> ClipReport:
     """
     reports = _finished(parts.folder)
     segments = [_segment(parts.folder, number) for number in range(len(reports))]
-    join_segments(parts.clip, parts.encoding, segments, parts.target)
+    cut_off = join_segments(parts.clip, parts.encoding, segments, parts.target)
     shutil.rmtree(parts.folder)
-    return replace(joined_reports(reports), left_out=parts.left_out)
+    return replace(joined_reports(reports), left_out=(*parts.left_out, *cut_off))
 
 
 def _segment(folder: Path, number: int) -> Path:
-    """Return the file of a segment's pictures."""
-    return folder / f"{number:06d}.nut"
+    return folder / f"{number:06d}.segment"
 
 
 def _memory(folder: Path, number: int) -> Path:
@@ -166,10 +176,10 @@ def _write_memory(shot: Shot, folder: Path, number: int) -> None:
     os.replace(partial, _memory(folder, number))
 
 
-def _prepare(folder: Path, clip: Clip, encoding: Encoding, work: dict[str, str]) -> None:
-    """Make the folder of segments, and empty it if it holds the segments of other work."""
+def _prepare(folder: Path, clip: Clip, encoding: Encoding, decisive: dict[str, str]) -> None:
+    """Make the folder of segments, and empty it if what decides their result has changed."""
     stat = clip.path.stat()
-    about = work | {"source": f"{clip.path.resolve()} {stat.st_size} {stat.st_mtime_ns}", "encoding": repr(encoding)}
+    about = decisive | {"source": f"{clip.path.resolve()} {stat.st_size} {stat.st_mtime_ns}", "encoding": repr(encoding)}
     note, text = folder / "work.json", json.dumps(about)
     try:
         if note.is_file() and note.read_text(encoding="utf-8") == text:
@@ -227,7 +237,7 @@ def _write_segment(parts: Parts, results: Iterable[Result], number: int) -> None
     """Encode frames into a segment, which appears whole or not at all, after its memory and its report."""
     path, reports, remembered = _segment(parts.folder, number), [], Shot()
     partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")  # of its own: a worker thought dead may still be writing
-    with av.open(str(partial), "w", format="nut") as container:
+    with segment(parts.encoding, parts.clip, partial) as container:
         stream = add_picture(container, parts.clip, parts.encoding)
         for frame, report, shot in results:
             remembered = shot

@@ -22,7 +22,7 @@ from pack.nodes.blending import AdaQualBestPerRegion, AdaQualBlend
 from pack.nodes.common import previews_wanted
 from pack.nodes.damage_kinds import AdaQualDamageKinds, AdaQualSetDamage
 from pack.nodes.degradation import AdaQualDegrade
-from pack.nodes.loaders import MODELS, open_network
+from pack.nodes.models import MODELS, open_network
 from pack.nodes.quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality
 from pack.nodes.prompting import AdaQualBuildPrompt
 from pack.nodes.restoration import AdaQualRestore

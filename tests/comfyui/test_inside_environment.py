@@ -14,7 +14,8 @@ from comfy.cli_args import args, parser
 from comfy.model_patcher import ModelPatcher
 from pack.nodes import NODES
 from pack.nodes.common import reporter
-from pack.nodes.loaders import _remembered, AdaQualLoadAssessor, AdaQualLoadModel, ASSESSORS, MODELS, open_network
+from pack.nodes.loaders import AdaQualLoadAssessor, AdaQualLoadModel
+from pack.nodes.models import _remembered, ASSESSORS, MODELS, open_network
 from pack.nodes.prompting import AdaQualBuildPrompt
 
 CASE = sd15()

@@ -9,7 +9,8 @@ import pytest
 import torch
 from comfy.ldm.flux.model import FluxParams
 from inside import Case, Clip, comfy, differ, guided_as_by_hand, refused, small
-from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask
+from pack.nodes.conditioning import AdaQualAdaptiveConditioning
+from pack.nodes.steering import AdaQualDenoiseMask
 
 WAN = {
     "image_model": "wan2.1",

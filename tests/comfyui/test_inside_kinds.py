@@ -9,7 +9,7 @@ from pack.adaqual_core.kinds import KINDS
 from pack.adaqual_core.quality.bundled import AssessorNet, estimate_quality
 from pack.adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from pack.adaqual_core.weight_files import save_model
-from pack.nodes import assessing, loaders
+from pack.nodes import assessing, models
 from pack.nodes.damage_kinds import AdaQualSetDamage
 from pack.nodes.prompting import AdaQualBuildPrompt
 from pack.nodes.quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality
@@ -25,7 +25,7 @@ def estimator(tmp_path, monkeypatch) -> QualityEstimator:
         for parameter in net.parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape))
     save_model(net, tmp_path / "kinds.safetensors", {})
-    monkeypatch.setattr(assessing, "ASSESSORS", replace(loaders.ASSESSORS, shipped_path=tmp_path / "kinds.safetensors"))
+    monkeypatch.setattr(assessing, "ASSESSORS", replace(models.ASSESSORS, shipped_path=tmp_path / "kinds.safetensors"))
     return net.requires_grad_(False).eval()
 
 
@@ -51,7 +51,7 @@ def test_the_shipped_assessor_names_kinds_for_a_mask(estimator):
 def test_the_shipped_assessor_names_kinds_for_another_assessor(estimator, tmp_path):
     other = AssessorNet()
     save_model(other, tmp_path / "first.safetensors", {})
-    patcher = loaders._open_assessor(tmp_path / "first.safetensors", torch.device("cpu"), torch.device("cpu"), None)
+    patcher = models._open_assessor(tmp_path / "first.safetensors", torch.device("cpu"), torch.device("cpu"), None)
     image = torch.rand(1, HEIGHT, WIDTH, 3)
     quality = AdaQualEstimateQuality.execute(image, patcher).args[0]
     said = AdaQualSetDamage.execute(quality, "haze", 1.0).args[0]

@@ -10,7 +10,8 @@ import torch
 from inside import Case, Clip, differ, refused, sd15
 from pack.adaqual_core.quality.map import QualityMap
 from pack.nodes.blending import AdaQualBestPerRegion, AdaQualBlend
-from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask
+from pack.nodes.conditioning import AdaQualAdaptiveConditioning
+from pack.nodes.steering import AdaQualDenoiseMask
 
 CASE = sd15()  # two pictures of 64×64 px
 CLIP = Clip()

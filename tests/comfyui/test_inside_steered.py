@@ -6,8 +6,9 @@ import pytest
 import torch
 from inside import Clip, differ, guided_as_by_hand, refused, sd15
 from pack.adaqual_core.steer.text import DIRECTIVES, PRESERVE
+from pack.nodes.conditioning import AdaQualAdaptiveConditioning
 from pack.nodes.guider import QualityGuider
-from pack.nodes.steering import AdaQualAdaptiveConditioning, AdaQualDenoiseMask
+from pack.nodes.steering import AdaQualDenoiseMask
 
 CASE = sd15()
 CLIP = Clip()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import start_comfyui
 from comfy_server import REPOSITORY
+from lacking import needs_sized_font
 from PIL import Image
 
 from benchmarks import queued
@@ -21,6 +22,7 @@ def pixels(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX), float)
 
 
+@needs_sized_font
 def test_the_demonstration_writes_its_pictures_and_finds_a_better_one(server, tmp_path):
     before, after = demo.restore_photo(server, tmp_path)
     assert 1 <= before < after <= 5

@@ -94,8 +94,8 @@ class _Mlp(nn.Module):
 
 
 class LanguageLayer(nn.Module):
-    """It maps hidden states [B, T, W] of the given parts to hidden states, and returns its keys and values [B, heads, T, head]
-    too.
+    """This layer maps hidden states [B, T, W] of the given parts to hidden states, and also returns its keys and values [B,
+    heads, T, head].
 
     ``past``: keys and values [1 or B, heads, P, head] of P tokens that precede these. ``last``: only the last token's hidden
     state, [B, 1, W], is computed; the other tokens contribute their keys and values.

@@ -61,8 +61,9 @@ def pack(weight: Tensor, bits: int) -> dict[str, Tensor]:
 
 
 class LowBitLinear(nn.Module):
-    """It computes x·Wᵀ with a packed W [outputs, inputs], which is unpacked for each call on the device and in the type of
-    ``x``."""
+    """This layer computes x·Wᵀ with a packed W [outputs, inputs], which is unpacked for each call on the device and in the type
+    of ``x``.
+    """
 
     packed: Tensor
     scales: Tensor

@@ -1,0 +1,80 @@
+"""This module edits quality maps by hand (our definition)."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_number
+from ..default_dtype import float32_default
+from ..filters import gaussian_blur
+from ..grid import HIGHEST, LOWEST, severity_of
+from .map import QualityMap, cell_grid, checked_mask, resampled
+
+WIDEST_BLUR = 1024
+"""Largest standard deviation in px of the blur of a map; beyond it a map of pixels would take gigabytes to blur."""
+
+
+@float32_default()
+def edit_quality(
+    quality: QualityMap,
+    *,
+    override: Tensor | None = None,
+    override_quality: float = LOWEST,
+    minimum: float = LOWEST,
+    maximum: float = HIGHEST,
+    gain: float = 1.0,
+    blur: float = 0.0,
+) -> QualityMap:
+    """Return a map edited by hand: severity × ``gain`` (overall and by kind), then blur (standard deviation in px of the
+    picture), then limits, then paint. Raises ValueError for values outside their ranges.
+
+    Where the ``override`` mask ([B or 1, h, w] in [0, 1], any size) is 1 the score becomes ``override_quality``; between 0 and
+    1 it is mixed. Scores outside the painted area end within [minimum, maximum]. A mask that is finer than the cells is followed
+    to the pixel. Damage that was set through masks is edited alike.
+    """
+    for name, value in (("override_quality", override_quality), ("minimum", minimum), ("maximum", maximum)):
+        check_number(name, value)
+        if not LOWEST <= value <= HIGHEST:
+            raise ValueError(f"{name}: {value}; qualities go from 1 (destroyed) to 5 (clean)")
+    if minimum > maximum:
+        raise ValueError(f"minimum: {minimum} is above maximum {maximum}; lower it")
+    check_number("gain", gain)
+    if not 0 <= gain <= 1e9:
+        raise ValueError(f"gain: {gain}; give a number from 0 (no damage) to 1e9 (all damage is complete)")
+    check_number("blur", blur)
+    if not 0 <= blur <= WIDEST_BLUR:
+        raise ValueError(f"blur: {blur}; give a width from 0 to {WIDEST_BLUR} px")
+    if override is not None:
+        override = checked_mask("override", override, quality.batch)
+
+    def levelled(scores: Tensor) -> Tensor:
+        scores = (HIGHEST - (HIGHEST - scores) * gain).clamp(LOWEST, HIGHEST)
+        per_cell = scores.shape[-1] / quality.width
+        return torch.stack([gaussian_blur(one, blur * per_cell) for one in scores]).clamp(minimum, maximum)
+
+    def painted_over(scores: Tensor) -> Tensor:
+        if override is None:
+            return scores
+        # painted strokes can be finer than a cell: work at the finer of the two grids
+        fine = [max(a, b) for a, b in zip(scores.shape[-2:], cells, strict=True)]
+        mode = "area" if override.shape[-1] > fine[1] else "bilinear"
+        paint = F.interpolate(override, fine, mode=mode)
+        scores = F.interpolate(scores, fine, mode="bilinear") if list(scores.shape[-2:]) != fine else scores
+        return (scores + paint * (override_quality - scores)).clamp(LOWEST, HIGHEST)
+
+    scores, cells = levelled(quality.scores), cell_grid(quality)
+    pixels = None if quality.pixels is None else levelled(quality.pixels)
+    if pixels is None and override is not None and bool(override.any()):
+        if any(side > count for side, count in zip(override.shape[-2:], cells, strict=True)):
+            pixels = resampled(scores, quality.height, quality.width)
+    painted = {kind: levelled(HIGHEST - (HIGHEST - LOWEST) * damage) for kind, damage in quality.painted.items()}
+    return replace(
+        quality,
+        scores=painted_over(scores),
+        assessor=f"{quality.assessor}, edited",
+        kinds=None if quality.kinds is None else (quality.kinds * gain).clamp(0, 1),
+        pixels=None if pixels is None else painted_over(pixels),
+        painted={kind: severity_of(painted_over(damage)) for kind, damage in painted.items()},
+    )
