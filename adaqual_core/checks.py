@@ -27,6 +27,13 @@ def check_numbers(settings: "DataclassInstance") -> None:
             check_number(field.name, getattr(settings, field.name), field.type)
 
 
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Raise ValueError unless ``value`` is a number from ``least`` to ``most``; NaN is none."""
+    check_number(name, value)
+    if not least <= value <= most:
+        raise ValueError(f"{name}: {value}; give {least:g} to {most:g}")
+
+
 def check_tensor(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is a dense tensor of real numbers that has storage."""
     if not isinstance(value, Tensor):

@@ -11,9 +11,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from .checks import check_number, check_numbers, check_picture
+from .checks import check_number, check_numbers, check_picture, check_range
 from .default_dtype import float32_default
-from .grid import CELL, block_mask, block_of, pixel_mask, quality_of, severity_of
+from .grid import CELL, HIGHEST, LOWEST, block_mask, block_of, pixel_mask, quality_of, severity_of
 from .image_statistics import global_statistics
 from .kinds import KINDS
 from .quality.map import QualityMap, raised, worst_of_cells
@@ -111,7 +111,10 @@ class Prompt:
 def restore_mask(scores: Tensor, preserve: float) -> Tensor:
     """Return m(Q) of scores of any shape: 0 at and above ``preserve``, 1 from PRESERVE_RAMP below it, and a smoothstep
     between.
+
+    Raises ValueError for a ``preserve`` outside 1 to 5.
     """
+    check_range("preserve", preserve, LOWEST, HIGHEST)
     x = ((preserve - scores) / PRESERVE_RAMP).clamp(0, 1)
     return x * x * (3 - 2 * x)
 

@@ -3,12 +3,16 @@
 It starts a real ComfyUI with this pack and queues small graphs one after the other. Each damages and restores another crop of the
 example, 128 to 256 px a side, so that nothing comes from ComfyUI's cache, and each uses other models than the one before: the
 shipped restorer and assessor, and small files with random weights of every other family. After each prompt it reads the server's
-resident memory. After every 40th prompt it also lets the server unload all models and collect garbage (ComfyUI's /free), clears
-the history that ComfyUI keeps of its prompts, and reads again.
+memory. After every 40th prompt, and at least 30 times in a run, it also lets the server unload all models and collect garbage
+(ComfyUI's /free), clears the history that ComfyUI keeps of its prompts, and reads again.
 
-It prints one JSON object. "at 10 %" is the median over the second tenth of the run, "at the end" that over the last tenth. The
-slope is that of a straight line through all readings from 10 % on. The status is 1 if the memory at the end is more than 5 %
-above that at 10 %, with models or without.
+Two numbers are read. "in use" is what the program has asked the C library for and not given back (mallinfo2: uordblks +
+hblkhd): a leak makes it grow. "resident" is what the system counts, with code, and with memory that was given back but that the
+C library keeps, between pieces in use, for the next request. It grows with every new mixture of sizes, ever more slowly.
+
+It prints one JSON object. "at 10 %" is the median over the second tenth of the run, "at half" that over the sixth, "at the end"
+that over the last. The slope is that of a straight line through all readings from 10 % on. The status is 1 if the memory in use
+at the end is more than 5 % above that at 10 %, with models or without. It needs Linux with glibc 2.33 or newer.
 """
 
 import argparse
@@ -56,14 +60,37 @@ TURNS = (
 """Restorer and assessor of each graph in turn; None is Restore Image with nothing connected."""
 
 
+PROBE = """
+import ctypes
+from aiohttp import web
+from server import PromptServer
+
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+library = ctypes.CDLL("libc.so.6")
+library.mallinfo2.restype = Info
+
+@PromptServer.instance.routes.get("/adaqual_in_use")
+async def in_use(request):
+    info = library.mallinfo2()
+    return web.json_response(info.uordblks + info.hblkhd)
+
+NODE_CLASS_MAPPINGS = {}
+"""
+"""A pack for the server that tells the bytes in use."""
+
+
 @dataclass(frozen=True)
 class Reading:
-    """This class holds the server's resident memory in MB, the seconds since the first prompt, and whether all models had been
-    unloaded.
+    """This class holds the server's ``resident`` memory and its memory ``in_use`` in MB, the ``seconds`` since the first prompt,
+    and whether all models had been ``unloaded``.
     """
 
     seconds: float
-    megabytes: float
+    resident: float
+    in_use: float
     unloaded: bool
 
 
@@ -107,6 +134,13 @@ def resident(server: c.Server) -> float:
     return int(found[1]) / 1024
 
 
+def read(server: c.Server, seconds: float, unloaded: bool) -> Reading:
+    """Return the memory of the server now."""
+    with urllib.request.urlopen(f"{server.address}/adaqual_in_use", timeout=60) as answer:
+        in_use = json.load(answer) / 2**20
+    return Reading(seconds, resident(server), in_use, unloaded)
+
+
 def post(server: c.Server, path: str, body: dict) -> None:
     """Send a JSON object to the server."""
     request = urllib.request.Request(server.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -123,7 +157,7 @@ def unload(server: c.Server) -> None:
 
 def readings(server: c.Server, seconds: float, draw: random.Random) -> Iterator[Reading]:
     """Run prompts for that many seconds, and yield the memory after each and after each unloading."""
-    start, number = time.monotonic(), 0
+    start, number, unloaded = time.monotonic(), 0, 0.0
     with Image.open(REPOSITORY / "pictures" / "example_clean.png") as opened:
         example = opened.convert("RGB")
     while (passed := time.monotonic() - start) < seconds:
@@ -132,31 +166,38 @@ def readings(server: c.Server, seconds: float, draw: random.Random) -> Iterator[
         picture = server.base / "input" / f"queued_{number}.png"
         example.crop((left, top, left + width, top + height)).save(picture)
         outputs = c.run(server.address, graph(number, picture.name, draw))
-        yield Reading(passed, resident(server), False)
+        yield read(server, passed, False)
         for shown in c.images(outputs):
             (server.base / "temp" / shown["filename"]).unlink()
         picture.unlink()
         number += 1
-        if number % CLEAN_EVERY == 0:
+        if number % CLEAN_EVERY == 0 or passed - unloaded > seconds / 30:
+            unloaded = passed
             unload(server)
-            yield Reading(time.monotonic() - start, resident(server), True)
+            yield read(server, time.monotonic() - start, True)
 
 
-def change(found: list[Reading], seconds: float) -> dict:
-    """Return memory at 10 % and at the end of a run of that many seconds, its growth as a share, and the slope between them."""
-    early = [one.megabytes for one in found if 0.1 * seconds <= one.seconds < 0.2 * seconds]
-    late = [one.megabytes for one in found if one.seconds >= 0.9 * seconds]
+def _median(found: list[Reading], kind: str, seconds: float, tenth: int) -> float:
+    """Return the median memory of that kind in one tenth (0 to 9) of a run of that many seconds."""
+    inside = [getattr(one, kind) for one in found if tenth * seconds / 10 <= one.seconds < (tenth + 1) * seconds / 10]
+    if not inside:
+        raise ValueError(f"No reading in tenth {tenth + 1} of {seconds / 60:g} minutes; give --minutes more")
+    return statistics.median(inside)
+
+
+def change(found: list[Reading], kind: str, seconds: float) -> dict:
+    """Return the memory of a kind (``resident`` or ``in_use``) at 10 %, at half and at the end of a run of that many seconds, its
+    growth since the first two as shares, and its slope."""
+    early, half, late = (_median(found, kind, seconds, tenth) for tenth in (1, 5, 9))
     later = [one for one in found if one.seconds >= 0.1 * seconds]
-    if not early or not late:
-        raise ValueError(f"No reading in the second or the last tenth of {seconds / 60:g} minutes; give --minutes more")
-    before, after = statistics.median(early), statistics.median(late)
-    line = statistics.linear_regression([one.seconds / 3600 for one in later], [one.megabytes for one in later])
+    line = statistics.linear_regression([one.seconds / 3600 for one in later], [getattr(one, kind) for one in later])
     return {
-        "readings": len(found),
-        "MB at 10 %": round(before),
-        "MB at the end": round(after),
-        "MB at most": round(max(one.megabytes for one in found)),
-        "growth": round(after / before - 1, 4),
+        "MB at 10 %": round(early),
+        "MB at half": round(half),
+        "MB at the end": round(late),
+        "MB at most": round(max(getattr(one, kind) for one in found)),
+        "growth since 10 %": round(late / early - 1, 4),
+        "growth since half": round(late / half - 1, 4),
         "slope, MB per hour": round(line.slope, 1),
     }
 
@@ -176,19 +217,24 @@ def main(argv: list[str] | None = None) -> int:
             file = base / "models" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             save(file)
+        probe = base / "custom_nodes" / "probe" / "__init__.py"
+        probe.parent.mkdir(parents=True)
+        probe.write_text(PROBE)
         with c.running(base) as server:
             for reading in readings(server, seconds, random.Random(args.seed)):
                 found.append(reading)
                 if len(found) % 100 == 0:
-                    said = f"{reading.seconds / 60:.0f} min, {len(found)} readings, {reading.megabytes:.0f} MB"
+                    said = f"{reading.seconds / 60:.0f} min, {len(found)} readings, {reading.in_use:.0f} MB in use"
                     print(said, file=sys.stderr, flush=True)
-    changes = {
-        "with models": change([one for one in found if not one.unloaded], seconds),
-        "models unloaded": change([one for one in found if one.unloaded], seconds),
+    groups = {
+        "with models": [one for one in found if not one.unloaded],
+        "models unloaded": [one for one in found if one.unloaded],
     }
-    prompts = sum(not one.unloaded for one in found)
-    print(json.dumps({"minutes": args.minutes, "prompts": prompts} | changes, indent=1))
-    return int(any(one["growth"] > ALLOWED_GROWTH for one in changes.values()))
+    in_use, held = ({name: change(group, kind, seconds) for name, group in groups.items()} for kind in ("in_use", "resident"))
+    print(
+        json.dumps({"minutes": args.minutes, "prompts": len(groups["with models"]), "in use": in_use, "resident": held}, indent=1)
+    )
+    return int(any(one["growth since 10 %"] > ALLOWED_GROWTH for one in in_use.values()))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
 
+from ..adaqual_core.checks import check_range
+from ..adaqual_core.grid import HIGHEST, LOWEST
 from ..adaqual_core.quality.assess import assess, family_of, score
 from ..adaqual_core.quality.cache import ScoreCache
 from ..adaqual_core.quality.estimator import QualityEstimator
@@ -180,6 +182,7 @@ class AdaQualScoreAndSort(io.ComfyNode):
         """
         least, wanted_order = _single("threshold", threshold), _single("order", order)
         check_offered(order=(wanted_order, ORDERS))
+        check_range("threshold", least, LOWEST, HIGHEST)
         given = [checked_image("image", batch) for batch in image]
         judge = ready(_single("assessor", assessor or [None]))
         places = [(batch, i) for batch in range(len(given)) for i in range(len(given[batch]))]

@@ -13,14 +13,14 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adaqual_core.checks import check_picture
+from ..adaqual_core.checks import check_range
 from ..adaqual_core.prompt import restore_mask
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.placement import fitted
 from ..adaqual_core.steer.blend import align_all, aligned, best_per_region, blend
 from ..adaqual_core.visible import filled
 from .assessing import judged, ready
-from .common import AdaQualAssessor, AdaQualQuality, checked_image, frame, reporter, schema, stack
+from .common import AdaQualAssessor, AdaQualQuality, check_connected, checked_image, frame, reporter, schema, stack
 
 
 def _levels() -> io.Int.Input:
@@ -37,9 +37,7 @@ def _levels() -> io.Int.Input:
 
 
 def _one(image: Tensor, index: int) -> Tensor:
-    picture = frame(image, index if len(image) > 1 else 0)
-    check_picture(picture)
-    return picture
+    return frame(image, index if len(image) > 1 else 0)
 
 
 def _map_of(original: Tensor, quality: QualityMap) -> QualityMap:
@@ -105,6 +103,7 @@ class AdaQualBlend(io.ComfyNode):
     @classmethod
     def execute(cls, original: Tensor, processed: Tensor, quality: QualityMap, preserve: float, levels: int) -> io.NodeOutput:
         """Blend frame by frame. The region that the processed pictures show is found in the first of them."""
+        check_connected(quality=(quality, QualityMap))
         original, processed = checked_image("original", original), checked_image("processed", processed)
         count = len(processed)
         for name, given in (("original", len(original)), ("quality", quality.batch)):
@@ -173,6 +172,7 @@ class AdaQualBestPerRegion(io.ComfyNode):
     ) -> io.NodeOutput:
         """Judge and join picture by picture."""
         given = {"image_1": image_1, "image_2": image_2, "image_3": image_3, "image_4": image_4}
+        check_connected(image_1=(image_1, Tensor))
         versions = [checked_image(name, one) for name, one in given.items() if one is not None]
         if len(versions) == 1:
             versions = list(versions[0].split(1))
@@ -235,6 +235,7 @@ class AdaQualScaleToMultiple(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, multiple: int) -> io.NodeOutput:
         """Scale frame by frame."""
+        check_range("multiple", multiple, 1, 256)
         image = checked_image("image", image)
         height, width = (max(multiple, side // multiple * multiple) for side in image.shape[1:3])
         if (height, width) == tuple(image.shape[1:3]):

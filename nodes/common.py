@@ -17,6 +17,7 @@ from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
+from ..adaqual_core.checks import check_tensor
 from ..adaqual_core.grid import severity_of
 from ..adaqual_core.prompt import Prompt
 from ..adaqual_core.quality.heatmap import heatmap
@@ -81,12 +82,26 @@ def check_offered(**choices: tuple[object, Sequence[str]]) -> None:
         raise ValueError(answer)
 
 
+def check_connected(**given: tuple[object, type]) -> None:
+    """Raise ValueError, which names the input, unless each input's value (value, type) is of that type and not None.
+
+    ComfyUI lets nodes of other packs that give any type, such as switches, pass on nothing or something else. For types of wires
+    that are not ours the type is ``object``: other packs may give something that only behaves like ComfyUI's own.
+    """
+    for name, (value, kind) in given.items():
+        if value is None or not isinstance(value, kind):
+            raise ValueError(
+                f"{name}: {type(value).__name__} came through the connection; connect a node that gives what is needed"
+            )
+
+
 def checked_image(name: str, image: Tensor) -> Tensor:
     """Return an IMAGE [B, H, W, 1, 3 or 4] as [B, H, W, 3], or as [B, H, W, 4] with alpha; grey gets three equal channels.
 
-    Raises ValueError for other shapes, and for whole numbers such as 0 to 255. It names the input and what is wrong with it, in
-    ComfyUI's layout.
+    Raises ValueError for what is no tensor, for other shapes, for NaN and infinity in any picture, and for whole numbers such as
+    0 to 255. It names the input and what is wrong with it, in ComfyUI's layout.
     """
+    check_tensor(name, image)
     shape = list(image.shape)
     if image.ndim != 4 or shape[3] not in (1, 3, 4):
         raise ValueError(
@@ -96,6 +111,9 @@ def checked_image(name: str, image: Tensor) -> Tensor:
         raise ValueError(f"{name}: shape {shape} holds no picture; connect a batch of at least one, with no side of 0 px")
     if not image.is_floating_point():
         raise ValueError(f"{name}: {image.dtype}; an IMAGE holds floating-point values from 0 to 1, so divide 0..255 by 255")
+    spoilt = next((number for number, one in enumerate(image, 1) if not bool(torch.isfinite(one).all())), None)
+    if spoilt is not None:
+        raise ValueError(f"{name}: picture {spoilt} of {len(image)} holds NaN or infinity; repair the node that made it")
     if any(float(one.max()) >= 2 and torch.equal(one, one.round()) for one in image):
         raise ValueError(
             f"{name}: whole numbers up to {float(image.max()):g}; an IMAGE goes from 0 to 1, so divide 0..255 by 255"
@@ -107,8 +125,10 @@ def checked_mask(name: str, mask: Tensor) -> Tensor:
     """Return a MASK as [B, H, W], float32 on the CPU.
 
     [H, W], [B, 1, H, W] and [B, H, W, 1] are accepted, because core nodes accept them too. Raises ValueError for other shapes,
-    for integers up to 255, and for NaN or infinity. It names the input and what is wrong with it, in ComfyUI's layout.
+    for what is no tensor, for integers up to 255, and for NaN or infinity. It names the input and what is wrong with it, in
+    ComfyUI's layout.
     """
+    check_tensor(name, mask)
     shape = list(mask.shape)
     if mask.ndim == 4 and 1 in (shape[1], shape[3]):
         mask = mask.squeeze(1) if shape[1] == 1 else mask.squeeze(3)

@@ -3,11 +3,12 @@
 from comfy.sd import CLIP
 from comfy_api.latest import io
 
+from ..adaqual_core.checks import check_range
 from ..adaqual_core.grid import severity_of
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import latent_scores
 from ..adaqual_core.steer.text import DIRECTIVES, PRESERVE, band_masks, band_weights, compose_bands, describe
-from .common import AdaQualQuality, schema
+from .common import AdaQualQuality, check_connected, schema
 from .steering import MAP_OF_SAMPLED, latent_of, number_input
 
 
@@ -128,6 +129,9 @@ class AdaQualAdaptiveConditioning(io.ComfyNode):
         samples: dict | None = None,
     ) -> io.NodeOutput:
         """Encode the text of the whole picture, and those of the bands that occur."""
+        check_connected(quality=(quality, QualityMap))
+        check_range("strength_good", strength_good, 0, 10)
+        check_range("strength_bad", strength_bad, 0, 10)
         if clip is None:
             raise ValueError("clip: none; the checkpoint has no text encoder, load one with Load CLIP and connect it")
         whole = global_text.strip()

@@ -9,7 +9,7 @@ from ..adaqual_core.kinds import KINDS
 from ..adaqual_core.quality.heatmap import kinds_sheet
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.quality.set_damage import set_damage
-from .common import NAMES, OF_A_BATCH, AdaQualQuality, check_offered, checked_mask, offered, schema, stack
+from .common import NAMES, OF_A_BATCH, AdaQualQuality, check_connected, check_offered, checked_mask, offered, schema, stack
 
 
 class AdaQualDamageKinds(io.ComfyNode):
@@ -54,6 +54,7 @@ class AdaQualDamageKinds(io.ComfyNode):
     @classmethod
     def execute(cls, quality: QualityMap) -> io.NodeOutput:
         """Draw the sheet, then make the masks kind by kind."""
+        check_connected(quality=(quality, QualityMap))
         singles = [quality.index(i) for i in range(quality.batch)]
         first = kinds_sheet(singles[0])
         part = 1 if len(singles) == 1 else OF_A_BATCH
@@ -121,6 +122,7 @@ class AdaQualSetDamage(io.ComfyNode):
     @classmethod
     def execute(cls, quality: QualityMap, kind: str, severity: float, mask: Tensor | None = None) -> io.NodeOutput:
         """Add the damage to the map."""
+        check_connected(quality=(quality, QualityMap))
         check_offered(kind=(kind, KINDS))
         if mask is not None:
             mask = mask_on_picture(checked_mask("mask", mask), quality.height, quality.width)

@@ -8,7 +8,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..adaqual_core.alignment import mask_on_picture
-from ..adaqual_core.checks import check_picture
 from ..adaqual_core.damage import KINDS, degrade
 from ..adaqual_core.visible import filled, put_back
 from .common import check_offered, checked_image, checked_mask, frame, offered, reporter, schema, stack
@@ -103,7 +102,6 @@ class AdaQualDegrade(io.ComfyNode):
         def pictures() -> Iterator[Tensor]:
             for index in range(count):
                 picture, region = frame(image, index), None
-                check_picture(picture)
                 if mask is not None:
                     one = mask[index if len(mask) > 1 else 0].clamp(0, 1)
                     region = F.interpolate(one[None, None], (height, width), mode="bilinear")[0]

@@ -7,7 +7,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..adaqual_core.grid import severity_of
+from ..adaqual_core.checks import check_range
+from ..adaqual_core.grid import HIGHEST, LOWEST, severity_of
 from ..adaqual_core.prompt import restore_mask
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import graded, latent_scores
@@ -18,7 +19,7 @@ class QualityGuider(comfy.samplers.CFGGuider):
     good regions to the original.
 
     A guidance function that a model patch brings gets the scale as a tensor. Without negative conditioning there is nothing to
-    scale, and only the preservation remains.
+    scale, and only the preservation remains. Raises ValueError for numbers outside the ranges of the node's inputs.
     """
 
     def __init__(
@@ -31,6 +32,11 @@ class QualityGuider(comfy.samplers.CFGGuider):
         preservation: float,
         preserve: float,
     ) -> None:
+        check_range("low", low, 0, 100)
+        check_range("high", high, 0, 100)
+        check_range("gamma", gamma, 0.1, 5)
+        check_range("preservation", preservation, 0, 1)
+        check_range("preserve", preserve, LOWEST, HIGHEST)
         super().__init__(model)
         self.quality = quality
         self.low, self.high, self.gamma = low, high, gamma

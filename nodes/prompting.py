@@ -14,6 +14,7 @@ from .common import (
     NAMES,
     AdaQualPrompt,
     AdaQualQuality,
+    check_connected,
     checked_image,
     frame,
     frames,
@@ -126,6 +127,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
         **factors: float,
     ) -> io.NodeOutput:
         """Build the prompts frame by frame. ``factors`` are by kind of damage, and 1 for a kind that is not given."""
+        check_connected(quality=(quality, QualityMap))
         asked = tuple(factors.get(kind, 1.0) for kind in KINDS)
         settings = PromptSettings(gamma, min_length, max_length, preserve, asked)
         image = checked_image("image", image)

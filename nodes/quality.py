@@ -18,6 +18,7 @@ from .assessing import judged, ready
 from .common import (
     AdaQualQuality,
     assessor_input,
+    check_connected,
     check_offered,
     checked_image,
     checked_mask,
@@ -200,6 +201,7 @@ class AdaQualEditQuality(io.ComfyNode):
         kind: str = _AS_SEEN,
     ) -> io.NodeOutput:
         """Edit the scores. A region of a named kind is first called clean, so that its damage is what is painted alone."""
+        check_connected(quality=(quality, QualityMap))
         check_offered(kind=(kind, _PAINTED_KINDS))
         if override is not None:
             override = mask_on_picture(checked_mask("override", override), quality.height, quality.width)
@@ -238,6 +240,7 @@ class AdaQualQualityToMask(io.ComfyNode):
     @classmethod
     def execute(cls, quality: QualityMap) -> io.NodeOutput:
         """Turn scores into severities per pixel."""
+        check_connected(quality=(quality, QualityMap))
         return io.NodeOutput(severity_mask(quality))
 
 

@@ -16,6 +16,7 @@ from .common import (
     AdaQualModel,
     AdaQualPrompt,
     Report,
+    check_connected,
     check_offered,
     checked_image,
     frame,
@@ -187,6 +188,7 @@ class AdaQualSampler(io.ComfyNode):
         patch_batch: int = 16,
     ) -> io.NodeOutput:
         """Sample frame by frame."""
+        check_connected(model=(model, object), prompt=(prompt, Prompt))
         check_offered(schedule=(schedule, _SCHEDULES))
         image = checked_image("image", image)
         settings = settings_for(

@@ -5,10 +5,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adaqual_core.checks import check_range
 from ..adaqual_core.grid import severity_of
 from ..adaqual_core.quality.map import QualityMap
 from ..adaqual_core.steer.latents import graded, latent_scores, merged
-from .common import AdaQualQuality, schema
+from .common import AdaQualQuality, check_connected, schema
 from .guider import QualityGuider
 
 _GAMMA = (
@@ -112,6 +113,7 @@ class AdaQualGuider(io.ComfyNode):
         negative: list | None = None,
     ) -> io.NodeOutput:
         """Make the guider; it works when the sampler calls it."""
+        check_connected(model=(model, object), quality=(quality, QualityMap), positive=(positive, object))
         guider = QualityGuider(model, quality, low, high, gamma, preservation, preserve)
         guider.inner_set_conds({"positive": positive} | ({} if negative is None else {"negative": negative}))
         return io.NodeOutput(guider)
@@ -162,6 +164,10 @@ class AdaQualDenoiseMask(io.ComfyNode):
     @classmethod
     def execute(cls, samples: dict, quality: QualityMap, low: float, high: float, gamma: float) -> io.NodeOutput:
         """Grade the mask on the latent's cells."""
+        check_connected(samples=(samples, object), quality=(quality, QualityMap))
+        check_range("low", low, 0, 1)
+        check_range("high", high, 0, 1)
+        check_range("gamma", gamma, 0.1, 5)
         mask = graded(severity_of(latent_scores(quality, latent_of(samples).shape)), low, high, gamma)
         if samples.get("noise_mask") is not None:
             mask = merged(mask, samples["noise_mask"].to("cpu", torch.float32))

@@ -20,7 +20,7 @@ from ..adaqual_core.sampling.settings import settings_for, working_memory
 from ..adaqual_core.video.clip import Chain
 from ..adaqual_core.video.names import TEMPORAL, written_suffix
 from .assessing import judged, namer_beside, ready
-from .common import reporter, schema, stop_if_cancelled
+from .common import check_connected, reporter, schema, stop_if_cancelled
 from .models import MODELS, open_network, use
 from .restoration import chain_inputs, judge_and_restore
 
@@ -91,6 +91,7 @@ class AdaQualRestoreVideo(io.ComfyNode):
         temporal: int = TEMPORAL,
     ) -> io.NodeOutput:
         """Restore a file as a stream, and frames that are in memory already as a batch."""
+        check_connected(video=(video, object))
         folder = Path(folder_paths.get_temp_directory())
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f"adaqual_{uuid.uuid4().hex}"

@@ -173,13 +173,13 @@ OWN = {
 
 def refused_or_good(reader: str, path: Path) -> str | None:
     """Give a file to a reader; what it said where it refused it."""
-    start, said = time.perf_counter(), None
+    start, said = time.process_time(), None  # a busy machine makes no reader slow
     try:
         READERS[reader](path)
     except CheckpointError as problem:
         said = str(problem)
         assert path.name in said and "\n" not in said, said
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     return said
 
 

@@ -7,6 +7,7 @@ success, 1 for failure, 2 for wrong usage and 130 for an interrupt. An error is 
 import importlib
 import sys
 
+from ..console import open_missing_streams
 from .messages import UsageError, complain
 from .parser import parse
 
@@ -14,6 +15,7 @@ from .parser import parse
 def main(argv: list[str] | None = None) -> int:
     """Run the command line with these arguments, by default the program's own, and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    open_missing_streams()
     try:
         if argv[:1] == ["train"]:
             from .train import train

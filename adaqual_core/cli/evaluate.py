@@ -32,5 +32,5 @@ def run(args: argparse.Namespace, planned: list[Pair]) -> int:
         everything = [one for group in groups.values() for one in group]
         classes = {name: {"pictures": len(group)} | asdict(average(group)) for name, group in groups.items()}
         total = {"pictures": len(everything)} | asdict(average(everything))
-        print(json.dumps({"steps": settings.steps, "classes": classes, "average": total}), flush=True)
+        say(json.dumps({"steps": settings.steps, "classes": classes, "average": total}))
     return 0

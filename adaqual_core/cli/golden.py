@@ -21,5 +21,5 @@ def run(args: argparse.Namespace, planned: None) -> int:
     worst = max(errors.values())
     say(f"{args.input}: {report['family']}, largest relative error {worst:.2e}, {'passed' if report['passed'] else 'FAILED'}")
     if args.json:
-        print(json.dumps({"family": report["family"], "outputs": errors, "max_rel_err": worst}), flush=True)
+        say(json.dumps({"family": report["family"], "outputs": errors, "max_rel_err": worst}))
     return 0 if report["passed"] else 1

@@ -72,13 +72,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _check_distinct(inputs: Sequence[Path], targets: Sequence[Path]) -> None:
     """Raise :class:`PictureError` where an output is an input or another output."""
     originals = {_identity(path) for path in inputs} - {None}
-    names: set[Path] = set()
+    names: set[str] = set()
     for target in targets:
         if _identity(target) in originals:
             raise PictureError(f"{target}: would replace an input; write to another place")
-        if target.resolve() in names:
+        real = os.path.realpath(target)
+        if real in names:
             raise PictureError(f"{target}: would be written twice; give two names")
-        names.add(target.resolve())
+        names.add(real)
 
 
 def check_job(header: Header, target: Path) -> None:
@@ -112,15 +113,17 @@ def plan_clip(source: Path, target: Path) -> Plan:
 def _places(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Return the place of each picture's output below the output folder, without the ending.
 
-    The place is the picture's own path below ``folder`` without its ending. Pictures whose paths differ in the ending alone
-    keep it: the outputs of one.jpg and one.png are one.jpg.png and one.png.png.
+    The place is the picture's own path below ``folder`` without its ending. Pictures whose places would be the same keep it: the
+    outputs of one.jpg and one.png are one.jpg.png and one.png.png. So does then a third picture one.jpg.png, as one.jpg.png.png.
     """
-    inside = [path.relative_to(folder) for path in paths]
-    plain = [place.with_suffix("") for place in inside]
-    counts = Counter(str(place).lower() for place in plain)
-    return {
-        path: place if counts[str(place).lower()] == 1 else whole for path, place, whole in zip(paths, plain, inside, strict=True)
-    }
+    inside = {path: path.relative_to(folder) for path in paths}
+    places = {path: place.with_suffix("") for path, place in inside.items()}
+    while True:
+        counts = Counter(str(place).lower() for place in places.values())
+        same = {path: inside[path] for path, place in places.items() if counts[str(place).lower()] > 1 and place != inside[path]}
+        if not same:
+            return places
+        places |= same
 
 
 def _some(paths: Sequence[Path], folder: Path) -> str:
@@ -246,7 +249,15 @@ def raise_failures(plan: Plan, failed: Sequence[str], rest: str) -> None:
     """
     names = [*plan.failed, *failed]
     if names:
-        raise PictureError(f"{len(names)} of {plan.count} {plan.noun} failed: {', '.join(names)}; {rest}")
+        rest = f"; {rest}" if len(names) < plan.count else ""
+        raise PictureError(f"{len(names)} of {plan.count} {plan.noun} failed: {', '.join(names)}{rest}")
+
+
+def _plan_file(args: argparse.Namespace) -> Plan:
+    """Return the plan for the one picture or clip that is restored, or the one picture that is damaged."""
+    if args.command == "restore" and is_clip(args.input):
+        return plan_clip(args.input, args.output)
+    return plan_picture(args.input, args.output, getattr(args, "skip_existing", False))
 
 
 def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
@@ -261,12 +272,13 @@ def plan(args: argparse.Namespace) -> Plan | list[Pair] | None:
         if os.path.isdir(args.input):
             raise UsageError(f"--assume-mask: is for one picture or clip, but {args.input} is a folder; restore one at a time")
         read_header(args.assume_mask)
-    if args.command == "restore" and is_clip(args.input) and not os.path.isdir(args.input):
-        return plan_clip(args.input, args.output)
     if args.command == "restore" and os.path.isdir(args.input):
         return plan_restore(args.input, args.output, args.recursive, args.skip_existing)
     if args.command in ("restore", "degrade"):
-        return plan_picture(args.input, args.output, getattr(args, "skip_existing", False))
+        planned = _plan_file(args)
+        if getattr(args, "assume_mask", None) is not None:
+            _check_distinct([args.assume_mask], [target for job in planned.jobs for target in job.targets])
+        return planned
     if args.command == "quality":
         return plan_quality(args.input, args.map, args.heatmap, args.recursive)
     return find_pairs(args.clean, args.degraded) if args.command == "evaluate" else None

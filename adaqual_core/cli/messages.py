@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 
 class UsageError(ValueError):
@@ -9,9 +10,13 @@ class UsageError(ValueError):
 
 
 def _line(text: str) -> None:
-    """Print a text to stderr as one line; characters that its encoding lacks are escaped."""
+    """Print a text to stderr as one line; characters that its encoding lacks are escaped.
+
+    Where stderr is full or closed nobody is there to hear it, and the work goes on.
+    """
     encoding = sys.stderr.encoding or "utf-8"
-    print(" ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(" ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:

@@ -55,6 +55,12 @@ def number(low: float, high: float = math.inf) -> Callable[[str], float]:
     return read
 
 
+def _path(text: str) -> Path:
+    if not text:  # an unset variable of a script; Path would take it for the folder that one is in
+        raise argparse.ArgumentTypeError("an empty name; give the path of a file or folder")
+    return Path(text)
+
+
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not available here; choose auto, cpu, cuda or mps")
@@ -67,7 +73,7 @@ SEED = whole(0, 2**64 - 1)
 def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
     if restorer:
         parser.add_argument(
-            "--model", type=Path, metavar="FILE", help="restorer's weights: AdaQual, AdaQual-Diff or WeatherDiffusion"
+            "--model", type=_path, metavar="FILE", help="restorer's weights: AdaQual, AdaQual-Diff or WeatherDiffusion"
         )
         parser.add_argument(
             "--mode",
@@ -77,7 +83,7 @@ def _add_models(parser: argparse.ArgumentParser, restorer: bool = True) -> None:
         )
     parser.add_argument(
         "--assessor",
-        type=Path,
+        type=_path,
         metavar="PATH",
         help="assessor's weights, or the folder of a CLIP (for CLIP-IQA) or DeQA-Score model",
     )
@@ -106,10 +112,10 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def _add_restore(commands) -> None:
     p = commands.add_parser("restore", help="restore a picture, a clip, or all pictures and clips of a folder")
-    p.add_argument("input", type=Path, metavar="IN", help="picture, clip, or folder of pictures and clips")
+    p.add_argument("input", type=_path, metavar="IN", help="picture, clip, or folder of pictures and clips")
     p.add_argument(
         "output",
-        type=Path,
+        type=_path,
         metavar="OUT",
         help="picture or clip to write, or folder: for PNGs and clips of a folder, for one file by its name",
     )
@@ -130,7 +136,7 @@ def _add_restore(commands) -> None:
     )
     p.add_argument(
         "--assume-mask",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="picture of where that damage is: white = here, black = not; any size (default: everywhere)",
     )
@@ -160,11 +166,11 @@ def _add_restore(commands) -> None:
 
 def _add_quality(commands) -> None:
     p = commands.add_parser("quality", help="estimate the local quality of a picture, or of all pictures of a folder")
-    p.add_argument("input", type=Path, metavar="IN", help="picture, or folder of pictures")
+    p.add_argument("input", type=_path, metavar="IN", help="picture, or folder of pictures")
     p.add_argument(
-        "--map", type=Path, metavar="OUT.png", help="8-bit grey map: 0 = quality 1, 255 = quality 5; a folder if IN is one"
+        "--map", type=_path, metavar="OUT.png", help="8-bit grey map: 0 = quality 1, 255 = quality 5; a folder if IN is one"
     )
-    p.add_argument("--heatmap", type=Path, metavar="OUT.png", help="map in colours with a legend; a folder if IN is one")
+    p.add_argument("--heatmap", type=_path, metavar="OUT.png", help="map in colours with a legend; a folder if IN is one")
     p.add_argument("--by-kind", action="store_true", help="the heatmap shows the severity of each kind of damage instead")
     _add_files(p)
     _add_models(p, restorer=False)
@@ -179,17 +185,17 @@ def build_parser() -> Parser:
     _add_quality(commands)
 
     p = commands.add_parser("degrade", help="damage a picture for tests")
-    p.add_argument("input", type=Path, metavar="IN")
-    p.add_argument("output", type=Path, metavar="OUT")
+    p.add_argument("input", type=_path, metavar="IN")
+    p.add_argument("output", type=_path, metavar="OUT")
     p.add_argument("--kinds", required=True, help=f"comma-separated: {', '.join(KINDS)}")
     p.add_argument("--severity", type=number(0, 1), default=0.6, help="0 (untouched) to 1 (worst); default 0.6")
     p.add_argument("--seed", type=SEED, default=0, help="seed of the damage (default 0)")
 
     p = commands.add_parser("evaluate", help="restore degraded pictures and measure them beside their originals")
-    p.add_argument("--clean", type=Path, required=True, metavar="DIR", help="originals")
+    p.add_argument("--clean", type=_path, required=True, metavar="DIR", help="originals")
     p.add_argument(
         "--degraded",
-        type=Path,
+        type=_path,
         required=True,
         metavar="DIR",
         help="degraded pictures of the same names, or one folder of them per class",
@@ -199,14 +205,14 @@ def build_parser() -> Parser:
     _add_json(p)
 
     p = commands.add_parser("convert", help="turn a published checkpoint into safetensors, without running code from it")
-    p.add_argument("input", type=Path, metavar="IN", help="AdaQual-Diff (.ckpt) or WeatherDiffusion (.pth.tar) file")
-    p.add_argument("output", type=Path, metavar="OUT.safetensors", help="file to write; must not exist yet")
+    p.add_argument("input", type=_path, metavar="IN", help="AdaQual-Diff (.ckpt) or WeatherDiffusion (.pth.tar) file")
+    p.add_argument("output", type=_path, metavar="OUT.safetensors", help="file to write; must not exist yet")
     p.add_argument(
-        "--base", type=Path, metavar="DIR", help="for a LoRA adapter of DeQA-Score: its base model; IN and OUT are folders then"
+        "--base", type=_path, metavar="DIR", help="for a LoRA adapter of DeQA-Score: its base model; IN and OUT are folders then"
     )
 
     p = commands.add_parser("golden", help="compare the networks with outputs of their reference implementations")
-    p.add_argument("input", type=Path, metavar="FILE", help="golden file (.safetensors): weights, inputs and outputs")
+    p.add_argument("input", type=_path, metavar="FILE", help="golden file (.safetensors): weights, inputs and outputs")
     _add_json(p)
 
     commands.add_parser("train", help="train a restorer or an assessor (in a source checkout)", add_help=False)

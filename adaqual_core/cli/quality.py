@@ -67,8 +67,8 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
                 "min": min(report["min"] for report in reports),
                 "max": max(report["max"] for report in reports),
             }
-            print(json.dumps(total | {"pictures": reports, "failed": [*planned.failed, *failed]}), flush=True)
+            say(json.dumps(total | {"pictures": reports, "failed": [*planned.failed, *failed]}))
         else:
-            print(json.dumps({key: value for key, value in reports[0].items() if key != "picture"}), flush=True)
+            say(json.dumps({key: value for key, value in reports[0].items() if key != "picture"}))
     raise_failures(planned, failed, "the others were judged")
     return 0

@@ -102,13 +102,13 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
     if planned.skipped:
         say(f"{len(planned.skipped)} files skipped, whose output is there already")
     if args.json and clip_reports and not folder:
-        print(json.dumps(clip_reports[0] | _process(outcomes)), flush=True)
+        say(json.dumps(clip_reports[0] | _process(outcomes)))
     elif args.json and (reports or clip_reports or planned.skipped):
         summary = _summary(reports, outcomes)
         if folder or planned.skipped:
             summary |= {"pictures": reports, "failed": [*planned.failed, *failed], "skipped": planned.skipped}
         if clip_reports:
             summary |= {"clips": clip_reports}
-        print(json.dumps(summary), flush=True)
+        say(json.dumps(summary))
     raise_failures(planned, failed, f"the others are in {args.output}")
     return 0

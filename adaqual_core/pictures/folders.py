@@ -10,12 +10,9 @@ from .formats import GIVE, RAW_SUFFIXES, SUFFIXES, WITH_SIGNATURE
 from .opening import opened
 
 
-def _looks_like_picture(path: Path) -> bool:
-    """Return whether a file is a picture by the ending of its name or, where that says nothing, by its first bytes."""
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
-        return True
-    if suffix in RAW_SUFFIXES:
+def _begins_like_picture(path: Path) -> bool:
+    """Return whether a file whose name does not end as a picture's is one by its first bytes."""
+    if path.suffix.lower() in RAW_SUFFIXES:
         return False
     try:
         with opened(path, WITH_SIGNATURE):
@@ -41,13 +38,14 @@ def find_files(folder: Path, recursive: bool = False, leave_out: Sequence[Path] 
     """Return the files of a folder, and those of its subfolders too where ``recursive``.
 
     Hidden files and folders are passed over, and so are the folders ``leave_out``. Links to files are followed, links to folders
-    are not, because they may lead in a circle. Files that end as pictures do count as such whether or not they can be read.
+    are not, because they may lead in a circle. What ends as pictures do counts as one whether or not it can be read, and so do
+    links to nothing and pipes of such names: whoever reads them says what is wrong. Other pipes and devices are passed over.
     Raises :class:`PictureError` where the folder itself may not be read.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
         raise PictureError(f"{folder}: no such folder; give the path of a folder of pictures")
-    avoid = {path.resolve() for path in leave_out}
+    avoid = {os.path.realpath(path) for path in leave_out}
     found = Files([], [], [], [])
 
     def refuse(problem: OSError) -> None:
@@ -57,11 +55,13 @@ def find_files(folder: Path, recursive: bool = False, leave_out: Sequence[Path] 
 
     for place, names, files in os.walk(folder, onerror=refuse):
         here = Path(place)
-        names[:] = [name for name in names if recursive and name[0] != "." and (here / name).resolve() not in avoid]
+        names[:] = [name for name in names if recursive and name[0] != "." and os.path.realpath(here / name) not in avoid]
         found.linked.extend(here / name for name in names if os.path.islink(here / name))
         for path in (here / name for name in files if name[0] != "."):
-            if os.path.isfile(path):
-                (found.pictures if _looks_like_picture(path) else found.others).append(path)
+            if path.suffix.lower() in SUFFIXES or (os.path.isfile(path) and _begins_like_picture(path)):
+                found.pictures.append(path)
+            elif os.path.isfile(path) or not os.path.exists(path):
+                found.others.append(path)
     return Files(sorted(found.pictures), sorted(found.others), sorted(found.closed), sorted(found.linked))
 
 
@@ -84,6 +84,6 @@ def nothing_found(folder: Path, recursive: bool) -> PictureError:
 
 def subfolders(folder: Path, leave_out: Sequence[Path]) -> list[Path]:
     """Return the folders in ``folder``, sorted; hidden ones and those in ``leave_out`` do not count."""
-    avoid = {path.resolve() for path in leave_out}
+    avoid = {os.path.realpath(path) for path in leave_out}
     found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path for path in found if path.resolve() not in avoid)
+    return sorted(path for path in found if os.path.realpath(path) not in avoid)

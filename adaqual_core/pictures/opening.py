@@ -63,6 +63,8 @@ def opened(path: Path, formats: tuple[str, ...] = READ) -> Iterator[ImageFile.Im
     except Exception as problem:  # the decoders raise almost anything for damaged files
         if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
             raise PictureError(f"{path}: no such file, and no file can have so long a name") from None
+        if isinstance(problem, OSError) and problem.errno == errno.ELOOP:
+            raise PictureError(f"{path}: no such file, but a link that leads back to itself; remove it") from None
         said = " ".join(str(problem).split())
         meant_for_users = isinstance(problem, (OSError, ValueError, SyntaxError, EOFError))  # others tell where Pillow stumbled
         reason = f" ({said})" if said and meant_for_users else ""

@@ -115,18 +115,29 @@ def _frame(file: ImageFile.ImageFile, header: Header, number: int, metadata: Met
     return Frame(pixels, float(file.info.get("duration") or 0) if header.moving else 0.0, metadata)
 
 
+def _check_unchanged(file: ImageFile.ImageFile, header: Header) -> None:
+    """Raise :class:`PictureError` unless ``file``, which was just opened, is still what ``header`` says."""
+    if header_of(file, header.path) != header:
+        raise PictureError(f"{header.path}: was replaced by another picture after the work had begun; start it again")
+
+
 def _only_frame(header: Header) -> Frame:
     with opened(header.path) as file:
+        _check_unchanged(file, header)
         return _frame(file, header, 0, None)
 
 
 def read_frames(header: Header) -> Iterator[Frame]:
-    """Yield every frame or page of the file, one after the other; raises :class:`PictureError`."""
+    """Yield every frame or page of the file, one after the other.
+
+    Raises :class:`PictureError`, also where the file is no longer the one that ``header`` was read from, by what a header holds.
+    """
     if header.frames == 1:
         yield _only_frame(header)  # the file is closed again, so that its pixels are held once
         return
     metadata = None
     with opened(header.path) as file:
+        _check_unchanged(file, header)
         for number in range(header.frames):
             file.seek(number)
             if header.format == "TIFF":  # every page is a picture of its own

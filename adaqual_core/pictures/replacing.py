@@ -10,15 +10,23 @@ from ..errors import PictureError
 
 
 def check_place(path: Path) -> None:
-    """Raise :class:`PictureError` unless a file can be written to ``path``: its folder exists or can be made, what lies there
-    already may be replaced."""
+    """Raise :class:`PictureError` unless a file can be written to ``path``.
+
+    Its folder must exist or be one that can be made, and what lies there already must be a file that may be replaced. Where
+    ``path`` is a link, this holds for the place that it points to.
+    """
     if len(os.fsencode(path.name)) > 255:
         raise PictureError(f"{path}: the name is longer than the 255 bytes that file systems take; choose a shorter one")
     if os.path.isdir(path):
         raise PictureError(f"{path}: is a folder; give the name of a file")
     if os.path.exists(path) and not (os.access(path, os.W_OK) and stat.S_IMODE(path.stat().st_mode) & 0o222):
         raise PictureError(f"{path}: is write-protected; allow writing, or choose another name")
-    place = path.parent
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise PictureError(f"{path}: is a pipe or a device; give the name of a file")
+    real = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    if os.path.islink(real):
+        raise PictureError(f"{path}: is a link that leads back to itself; remove it, or choose another name")
+    place = real.parent
     while not os.path.exists(place) and place != place.parent:
         place = place.parent
     if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):
@@ -73,7 +81,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
     A link stays one: what it points to is replaced. Raises OSError.
     """
-    path = path.resolve() if path.is_symlink() else path
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else path
     path.parent.mkdir(parents=True, exist_ok=True)
     new = _without_name(data, path.parent) or _with_name(data, path.parent)
     try:

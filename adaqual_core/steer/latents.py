@@ -1,6 +1,7 @@
 """This module puts a quality map on the cells of another model's latent, whatever its scale and number of dimensions."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,11 @@ def graded(severity: Tensor, low: float, high: float, gamma: float) -> Tensor:
     """Return low + (high − low)·C(s) for severities s in [0, 1] of any shape, with complexity C = s^γ (our definition,
     method.md section 3).
 
-    Raises ValueError for a ``gamma`` that is not above 0.
+    Raises ValueError for a ``gamma`` that is not above 0, and for numbers that are not finite.
     """
+    for name, value in (("low", low), ("high", high), ("gamma", gamma)):
+        if not isfinite(value):
+            raise ValueError(f"{name}: {value}; give a finite number")
     if gamma <= 0:
         raise ValueError(f"gamma: {gamma}; give a number above 0")
     return low + (high - low) * severity**gamma

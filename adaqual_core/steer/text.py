@@ -6,6 +6,7 @@ everything that a better one says, and more: complexity grows with severity, as 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -85,15 +86,16 @@ def compose_bands(
 
     The best band says ``preserve``, and band k says the first k/(bands − 1) of the directives. ``caption`` is put before every
     text. ``strengths`` are those of the best and of the worst band; the others are spaced evenly between them. Raises
-    ValueError for too few directives, for numbers of bands other than 2 to 6, and for strengths below 0 or all 0.
+    ValueError for too few directives, for numbers of bands other than 2 to 6, and for strengths that are below 0, not finite, or
+    all 0.
     """
     if not LEAST_BANDS <= bands <= MOST_BANDS:
         raise ValueError(f"bands: {bands}; give {LEAST_BANDS} to {MOST_BANDS}")
     lines = [line.strip() for line in directives if line.strip()]
     if len(lines) < bands - 1:
         raise ValueError(f"directives: {len(lines)} lines for {bands} bands; give at least {bands - 1} lines, or fewer bands")
-    if min(strengths) < 0 or max(strengths) == 0:
-        raise ValueError(f"strengths: {strengths}; give numbers of at least 0, one of them above 0")
+    if not all(0 <= one < inf for one in strengths) or max(strengths) == 0:
+        raise ValueError(f"strengths: {strengths}; give finite numbers of at least 0, one of them above 0")
     result = []
     for k in range(bands):
         part = k / (bands - 1)

@@ -196,7 +196,11 @@ def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, tempor
 
 
 def steady_maps(pictures: Iterable[Tensor], maps: Iterable[QualityMap], temporal: int) -> Iterator[QualityMap]:
-    """Yield the result of :func:`steady_map` for all frames of a clip in their order."""
+    """Yield the result of :func:`steady_map` for all frames of a clip in their order.
+
+    Raises what :func:`check_temporal` raises.
+    """
+    check_temporal(temporal)
     memory = None
     for picture, quality in zip(pictures, maps, strict=True):
         steady, memory = steady_map(memory, picture, quality, temporal)
@@ -204,7 +208,11 @@ def steady_maps(pictures: Iterable[Tensor], maps: Iterable[QualityMap], temporal
 
 
 def steady_prompts(pictures: Iterable[Tensor], prompts: Iterable[Prompt], temporal: int) -> Iterator[Prompt]:
-    """Yield the result of :func:`steady_prompt` for all frames of a clip in their order."""
+    """Yield the result of :func:`steady_prompt` for all frames of a clip in their order.
+
+    Raises what :func:`check_temporal` raises.
+    """
+    check_temporal(temporal)
     memory = None
     for picture, prompt in zip(pictures, prompts, strict=True):
         steady, memory = steady_prompt(memory, picture, prompt, temporal)

@@ -39,7 +39,13 @@ def test_progress_on_a_terminal_and_interruption(weights, tmp_path):
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = [sys.executable, "-m", "adaqual_core", "restore", "a.png", "b.png", *models, *options]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=theirs) as process:
+    streams = {"stdout": subprocess.PIPE, "stderr": theirs}
+
+    def heed_interrupts() -> None:
+        """Undo what a shell does to the tests where they run in the background."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, preexec_fn=heed_interrupts, **streams) as process:
         os.close(theirs)
         shown, deadline, interrupted = b"", time.monotonic() + 240, False
         while (left := deadline - time.monotonic()) > 0 and select.select([ours], [], [], left)[0]:

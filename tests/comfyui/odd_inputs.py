@@ -109,9 +109,8 @@ def check_wrong_images_are_refused_in_comfyuis_layout():
         "holds NaN": good / 0 * 0,
     }
     for message, image in wrong.items():
-        for name, node in NODES.items():
-            if not (message == "holds NaN" and name == "Mask to Quality Map"):  # which reads sizes only
-                refused(message, lambda node=node, image=image: node(image))
+        for node in NODES.values():
+            refused(message, lambda node=node, image=image: node(image))
     refused("processed: shape", lambda: blended(good, good[0]))
     refused("image_2: shape", lambda: AdaQualBestPerRegion.execute(good, 3, good[0]))
 
@@ -231,6 +230,43 @@ def check_pictures_of_every_float_type_and_of_one_pixel():
     for height, width in ((1, 1), (1, 9), (9, 1), (7, 300)):
         for name in GIVE_PICTURES:
             assert NODES[name](picture(height, width))[0].shape == (1, height, width, 3), name
+
+
+def check_tensors_of_every_layout_give_the_same_and_stay_as_they_are():
+    image = picture(batch=2)
+    wide = torch.zeros(2, 2 * H, 3 * W, 3)
+    wide[:, ::2, ::3] = image
+    layouts = {
+        "channels first in memory": image.movedim(-1, 1).contiguous().movedim(1, -1),
+        "every second row": wide[:, ::2, ::3],
+        "one picture as a batch": image[:1].expand(2, -1, -1, -1),
+        "with a gradient": image.clone().requires_grad_(True),
+    }
+    for name in (*GIVE_PICTURES, "Score and Sort Images"):
+        if name == "AdaQual Sampler":
+            continue  # its prompts are of one picture
+        for layout, given in layouts.items():
+            before = given.detach().clone()
+            with torch.inference_mode():
+                torch.manual_seed(0)
+                found = NODES[name](given)
+                torch.manual_seed(0)
+                wanted = NODES[name](before.contiguous())
+            assert torch.equal(given.detach(), before), (name, layout)
+            for a, b in zip(found, wanted, strict=True):  # convolutions of another layout in memory round differently
+                assert torch.allclose(torch.as_tensor(a).float(), torch.as_tensor(b).float(), atol=1e-4), (name, layout)
+
+
+def check_lists_of_grey_colour_and_alpha_are_sorted_as_they_are():
+    mixed = [
+        picture(40, 50),
+        torch.cat((picture(40, 50, seed=2), torch.rand(1, 40, 50, 1)), -1),
+        picture(30, 20)[..., :1],
+        picture(1, 900),
+    ]
+    kept, rejected, scores, _, report = sort(mixed, 1.0, "as given")
+    assert all(torch.equal(one, given) for one, given in zip(kept, mixed, strict=True))
+    assert isinstance(rejected, ExecutionBlocker) and len(scores) == 4 and report.count("kept") == 4
 
 
 def check_unknown_choices_are_refused():

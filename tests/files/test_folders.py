@@ -71,7 +71,7 @@ def spoil(folder) -> list[str]:
     Image.fromarray(np.full((20, 20), np.nan, np.float32)).save(folder / "nan.tif")
     Image.fromarray(np.zeros((20, 20), np.int32)).save(folder / "deep.tif")
     os.symlink(folder / "nowhere.png", folder / "broken_link.png")
-    return ["cut.png", "deep.tif", "empty.jpg", "huge.png", "nan.tif", "text.png"]
+    return ["broken_link.png", "cut.png", "deep.tif", "empty.jpg", "huge.png", "nan.tif", "text.png"]
 
 
 def test_what_cannot_be_read_stops_nothing_and_is_listed(adaqual, tmp_path):
@@ -112,6 +112,18 @@ def test_subfolders(adaqual, tmp_path):
         "one.png",
     ]
     assert adaqual("restore", "in", "in/out", "--recursive", "--skip-existing", "--json")[0] == 0  # the output is no input
+
+
+def test_a_large_folder_needs_few_open_files(adaqual, tmp_path):
+    resource = pytest.importorskip("resource")
+    fill(tmp_path / "in", [f"{number}.png" for number in range(40)])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 15, limits[1]))
+    try:
+        status = adaqual("restore", "in", "out", "--strength", 0)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert status == 0 and len(os.listdir("out")) == 40
 
 
 def test_only_subfolders_hold_pictures(adaqual, tmp_path):

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -87,6 +88,32 @@ def test_a_new_file_has_the_usual_permissions_and_a_replaced_one_its_own(tmp_pat
     (tmp_path / "new").chmod(0o640)
     replace_file(tmp_path / "new", b"2")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640 and (tmp_path / "new").read_bytes() == b"2"
+
+
+def test_the_umask_is_heeded(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write_still(PIXELS, tmp_path / "sub" / "a.png")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "sub", tmp_path / "sub" / "a.png")]
+    assert modes == [0o700, 0o600]
+
+
+def test_two_that_write_one_file_leave_it_whole_at_every_moment(tmp_path):
+    path, contents = tmp_path / "a", [bytes([value]) * 200_000 for value in range(2)]
+    replace_file(path, contents[0])
+
+    def write(content: bytes) -> None:
+        for _ in range(40):
+            replace_file(path, content)
+
+    writers = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert path.read_bytes() in contents
+    assert path.read_bytes() in contents and os.listdir(tmp_path) == ["a"]
 
 
 def test_systems_without_nameless_files_write_the_same(tmp_path, monkeypatch):
