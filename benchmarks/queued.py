@@ -134,6 +134,13 @@ def resident(server: c.Server) -> float:
     return int(found[1]) / 1024
 
 
+def add_probe(base: Path) -> None:
+    """Put the pack that tells the bytes in use into a server's base directory, before the server starts."""
+    probe = base / "custom_nodes" / "adaqual_probe" / "__init__.py"
+    probe.parent.mkdir(parents=True)
+    probe.write_text(PROBE)
+
+
 def read(server: c.Server, seconds: float, unloaded: bool) -> Reading:
     """Return the memory of the server now."""
     with urllib.request.urlopen(f"{server.address}/adaqual_in_use", timeout=60) as answer:
@@ -217,9 +224,7 @@ def main(argv: list[str] | None = None) -> int:
             file = base / "models" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             save(file)
-        probe = base / "custom_nodes" / "probe" / "__init__.py"
-        probe.parent.mkdir(parents=True)
-        probe.write_text(PROBE)
+        add_probe(base)
         with c.running(base) as server:
             for reading in readings(server, seconds, random.Random(args.seed)):
                 found.append(reading)

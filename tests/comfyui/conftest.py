@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import benchmark_package  # noqa: F401  makes the benchmarks importable
 import comfy_server
 import pytest
 from inside_items import pytest_pycollect_makemodule  # noqa: F401  pytest finds the hook here
 from playwright.sync_api import Browser, sync_playwright
 from small import save_lightning, save_weatherdiffusion
+
+from benchmarks.queued import add_probe
 
 WORKFLOWS = sorted((comfy_server.REPOSITORY / "workflows").glob("*.json"))
 NEEDS_FILES = re.compile(r'"type": "(Checkpoint|ControlNet|UpscaleModel)Loader')
@@ -40,6 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[comfy_server.Se
     (base / "models" / "adaqual").mkdir(parents=True)
     for name, save in DOWNLOADED.items():
         save(base / "models" / "adaqual" / name)
+    add_probe(base)
     with comfy_server.running(base) as started:
         yield started
 

@@ -73,6 +73,6 @@ def test_every_graph_of_the_queue_runs_and_leaves_no_picture(server, queued_mode
     files = {folder: set((server.base / folder).iterdir()) for folder in ("input", "temp")}
     found = list(itertools.islice(queued.readings(server, 3600, random.Random(0)), len(queued.TURNS) + 1))
     assert [one.unloaded for one in found] == [False] * len(queued.TURNS) + [True]
-    assert all(100 < one.megabytes < 100_000 for one in found)
+    assert all(10 < one.in_use < one.resident < 100_000 for one in found)
     assert [one.seconds for one in found] == sorted(one.seconds for one in found)
     assert {folder: set((server.base / folder).iterdir()) for folder in files} == files
