@@ -114,7 +114,7 @@ def read_clip(path: Path) -> Clip:
 
 def _display_of(frame: VideoFrame) -> tuple[int, ...] | None:
     """Return the matrix by which players turn or mirror a frame; None where they show it as it is."""
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX.name)
     return None if matrix is None else struct.unpack("9i", bytes(matrix))
 
 
@@ -125,7 +125,7 @@ def _unkept(stream: VideoStream, frame: VideoFrame) -> Iterator[str]:
     if stream.metadata.get("alpha_mode") == "1" and not has_alpha(frame.format):
         yield f"its transparency ({stream.codec_context.name}) is not carried over; convert it to ProRes 4444 or FFV1 first"
     for kind, name in _UNKEPT.items():
-        if frame.side_data.get(kind) is not None:
+        if frame.side_data.get(kind.name) is not None:
             yield f"{name} is not carried over"
 
 
