@@ -30,7 +30,7 @@ AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_p
 
 
 def node() -> dict[str, Any]:
-    """Arguments of a node of one core, with the ports of its agents, because choosing them takes Ray longer."""
+    """Return the arguments of a node of one core, with the ports of its agents, because choosing them takes Ray longer."""
     with contextlib.ExitStack() as taken:
         sockets = [taken.enter_context(socket.socket()) for _ in AGENTS]
         for one in sockets:
@@ -40,7 +40,7 @@ def node() -> dict[str, Any]:
 
 
 def started(folder: Path, output: str, address: str | None) -> subprocess.Popen:
-    """The command line as a process that restores ``in`` into ``output``, both below ``folder``."""
+    """Start the command line as a process that restores ``in`` into ``output``, both below ``folder``."""
     cluster = [] if address is None else ["--cluster", address]
     command = [sys.executable, "-m", "adaqual_core", "restore", "in", output, "--device", "cpu", *cluster]
     return subprocess.Popen(
@@ -54,12 +54,12 @@ def started(folder: Path, output: str, address: str | None) -> subprocess.Popen:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too."""
+    """Return the bytes of every file of a folder by its name, hidden ones too; nothing if there is no folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
 
 
 def workers() -> int:
-    """The number of this machine's processes that restore for a cluster."""
+    """Return the number of this machine's processes that restore for a cluster."""
     return sum("MapWorker" in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
 
 
@@ -70,7 +70,7 @@ def wait_for_pictures(process: subprocess.Popen, folder: Path, count: int) -> No
 
 
 def machine_dies(cluster: Cluster, folder: Path, whole: dict[str, bytes]) -> dict[str, bool]:
-    """Whether all is there in the end though a node is killed while the command runs."""
+    """Restore while a node is killed; return what was tried and whether it held."""
     second = cluster.add_node(**node())
     process = started(folder, "survived", cluster.address)
     wait_for_pictures(process, folder / "survived", 2)
@@ -85,7 +85,7 @@ def machine_dies(cluster: Cluster, folder: Path, whole: dict[str, bytes]) -> dic
 
 
 def interrupted(cluster: Cluster, folder: Path, whole: dict[str, bytes]) -> dict[str, bool]:
-    """Whether an interrupted command leaves whole files and no worker."""
+    """Interrupt the command; return what was tried and whether it held."""
     process = started(folder, "stopped", cluster.address)
     wait_for_pictures(process, folder / "stopped", 2)
     process.send_signal(signal.SIGINT)
@@ -102,7 +102,7 @@ def interrupted(cluster: Cluster, folder: Path, whole: dict[str, bytes]) -> dict
 
 
 def main() -> int:
-    """Run both; the exit status."""
+    """Run both, print what held, and return the exit status."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

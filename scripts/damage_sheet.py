@@ -7,7 +7,6 @@ the severities 0.2, 0.5, 0.8 and 1.0. Under each picture stand the severity aske
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +15,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from adaqual_core.damage.compose import GENERATORS  # noqa: E402
-from adaqual_core.damage.draws import Draws  # noqa: E402
-from adaqual_core.kinds import KINDS  # noqa: E402
+from adaqual_core.damage.compose import GENERATORS
+from adaqual_core.damage.draws import Draws
+from adaqual_core.kinds import KINDS
 
 SEVERITIES = (0.2, 0.5, 0.8, 1.0)
 LABEL = 18
