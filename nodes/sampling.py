@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adaqual_core.freed_memory import return_freed_memory
 from ..adaqual_core.prompt import Prompt
 from ..adaqual_core.sampling.ddim import SCHEDULES
 from ..adaqual_core.sampling.restore import restore
@@ -67,7 +68,9 @@ def restored(model: ModelPatcher, image: Tensor, prompts: Iterator[Prompt], sett
             yield result.picture[0]
             report(index, 1, 1)
 
-    return stack(pictures(), count)
+    result = stack(pictures(), count)
+    return_freed_memory()
+    return result
 
 
 class AdaQualSampler(io.ComfyNode):
