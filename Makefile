@@ -90,6 +90,7 @@ lint: types
 weights: venv
 	test -f runs/corpus/manifest.json || $(BIN)/python -m adaqual_training.corpus --out runs/corpus
 	$(BIN)/python -m adaqual_training --recipe recipes/assessor.toml
+	$(BIN)/python -m adaqual_training.ship runs/assessor/assessor.safetensors recipes/assessor.safetensors
 	$(BIN)/python -m adaqual_training --recipe recipes/nano.toml
 
 clean:
