@@ -71,7 +71,7 @@ test: setup lint
 # packages or Python: training, benchmarks, publishing, scripts, clips and clusters.
 FLOOR_PYTHON ?= 3.10
 FLOOR_APP = $(or $(COMFYUI_PATH),.floor/ComfyUI)
-NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_benchmark_generations.py tests/test_cluster.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py tests/test_scripts.py tests/test_video.py
+NEWER = tests/training tests/test_benchmarks.py tests/test_benchmark_commands.py tests/test_benchmark_generations.py tests/test_cluster.py tests/test_corpus.py tests/test_distil.py tests/test_evaluate.py tests/test_fuzz_texts.py tests/test_packaging.py tests/test_scripts.py tests/test_video.py tests/test_video_odd.py
 
 test-floor: venv browser
 	@test -d "$(FLOOR_APP)" || git clone -q --depth 1 --branch v0.3.64 https://github.com/comfyanonymous/ComfyUI .floor/ComfyUI

@@ -10,6 +10,8 @@ def return_freed_memory() -> None:
     glibc keeps freed pieces between pieces in use. Pictures of ever other sizes need ever other pieces, so a server that works
     through a queue would hold more and more (docs/measurements.md). Other systems and other C libraries are left alone.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
+    if sys.platform != "linux":
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
