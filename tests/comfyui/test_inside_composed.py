@@ -116,5 +116,5 @@ def test_an_all_good_picture_is_not_denoised_and_an_all_bad_one_wholly(patch):
 def test_a_guidance_patch_that_reads_the_whole_picture_stays_in_force():
     rescaled = replace(CASE, model=RescaleCFG().patch(CASE.model, 0.7)[0])
     nearly = CASE.map(torch.full((1, 1, 8, 8), 3.0).index_fill(3, torch.tensor([0]), 3.0 - 1e-6))
-    assert differ(rescaled.steered(nearly, 2), rescaled.plain(4.5, 2)) <= 1e-4
+    assert differ(rescaled.steered(nearly, 2), rescaled.plain(4.5, 2)) <= 3e-4  # of values up to 18: six digits
     assert differ(rescaled.plain(4.5, 2), CASE.plain(4.5, 2)) > 1e-2
