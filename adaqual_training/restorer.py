@@ -36,10 +36,10 @@ class RestorerLoss:
     high-passed part of the latter. ``floor``: mean squared error that is added to the error before, so that clean pictures
     count without outweighing all others. ``exponent``: power of the ratio of the errors (0.5 compares root mean squared
     errors). ``harm``: weight of the part of that power that exceeds 1. ``second``: share of the batches that train the
-    sampler's second step. ``estimated``: share of the samples that are told the assessor's map instead of the true one.
-    ``rough``: greatest relative error of the true severities that are told. ``alarm``: probability that a kind that is absent
-    is told as faintly present. ``missed``: probability that a kind is told at half its severity. ``told``: "kinds", "severity"
-    (one number for all kinds) or "nothing".
+    sampler's second step at the end; it grows with the square of the updates. ``estimated``: share of the samples that are told
+    the assessor's map instead of the true one. ``rough``: greatest relative error of the true severities that are told.
+    ``alarm``: probability that a kind that is absent is told as faintly present. ``missed``: probability that a kind is told at
+    half its severity. ``told``: "kinds", "severity" (one number for all kinds) or "nothing".
     """
 
     grid: float
@@ -190,7 +190,10 @@ class RestorerTask:
             parts["x"].append((torch.arange(left, left + size) + 0.5) / side)
             generator = torch.Generator().manual_seed(rng.getrandbits(32))
             parts["noise"].append(torch.randn(3, size, size, generator=generator))
-        second = random.Random(f"{self.recipe.schedule.seed}/second/{update}").random() < self.loss.second
+        # The second step refines what the first one gives: before the first is good, there is little to learn.
+        schedule = self.recipe.schedule
+        share = self.loss.second * (update / schedule.updates) ** 2
+        second = random.Random(f"{schedule.seed}/second/{update}").random() < share
         stacked = {key: torch.stack(value) for key, value in parts.items()}
         extra = {"scene": scene, "damage": damage, "mask": mask, "statistics": statistics, "second": torch.tensor([second])}
         return {**stacked, **extra}
