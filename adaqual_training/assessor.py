@@ -9,7 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaqual_core.grid import severity_of
+from adaqual_core.grid import quality_of, severity_of
 from adaqual_core.kinds import KINDS
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.weight_files import save_model
@@ -90,23 +90,31 @@ class AssessorTask:
         return {"picture": picture, "levels": scenes["levels"], "severity": severity, "known": known, "exact": exact}
 
     def evaluate(self, network: nn.Module, device: torch.device) -> Evaluation:
-        """Return the rank correlation and error of the quality, the error by kind, and the share of singly damaged pictures whose
-        kind is named."""
+        """Return the rank correlation and error of the quality, the error by group, and the share of singly damaged pictures
+        whose kind is named.
+
+        Photos that are dark or hazy in themselves are labelled as in training. Where their quality is unknown, they do not count.
+        """
         values: dict[str, float] = {}
         errors: dict[str, list[float]] = {}
         scores, truths, named, alarms = [], [], [], []
         worst: list[tuple[float, Tensor]] = []
         network.eval()
         for case in self.cases:
-            picture = as_picture(case.scene["degraded"]).to(device)
+            picture = as_picture(case.scene["degraded"])
+            truth = torch.cat((severity_of(case.scene["quality"]), case.scene["severity"]), 1).clamp(0, 1)
+            severity, _, exact = label_dark_photos(picture, truth, case.scene["known"])
+            if not exact:
+                continue
+            quality, picture = quality_of(severity[:, :1]), picture.to(device)
             with torch.inference_mode():
                 found, kinds = (x.float().cpu() for x in network.severities(picture, case.scene["levels"].to(device)))
-            error = float((found - case.scene["quality"]).abs().mean())
+            error = float((found - quality).abs().mean())
             errors.setdefault(case.group, []).append(error)
             scores.append(found.flatten())
-            truths.append(case.scene["quality"].flatten())
+            truths.append(quality.flatten())
             worst.append((error, picture.cpu()))
-            means, true = kinds.mean((0, 2, 3)), case.scene["severity"].mean((0, 2, 3))
+            means, true = kinds.mean((0, 2, 3)), severity[:, 1:].mean((0, 2, 3))
             if case.group in KINDS and float(true.max()) >= NAMED:
                 named.append(float(int(means.argmax()) == int(true.argmax())))
             if case.group == "clean":

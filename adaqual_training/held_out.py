@@ -32,8 +32,8 @@ struck out, and undamaged pictures."""
 
 @dataclass(frozen=True)
 class Case:
-    """This class is one held-out scene: its group, and the tensors of :func:`scenes.composed`, each with a batch
-    dimension of 1.
+    """This class is one held-out scene: its group, and the tensors of :func:`scenes.composed` and ``known`` [8], each with a
+    batch dimension of 1. ``known`` is 0 for the kinds of damage that the photo itself may show.
     """
 
     group: str
@@ -43,7 +43,8 @@ class Case:
 def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: QualityEstimator | None = None) -> Iterator[Case]:
     """Yield the same ``per_group`` scenes of every group at every call. Half of the damaged ones are seen through a camera.
 
-    Undamaged ones are of photos that are clean examples of every kind.
+    Undamaged ones are of photos that are clean examples of every kind. Other photos may show kinds of damage of their own. The
+    target shows them too, so these kinds are struck out as in training: their ``factors`` are 0.
 
     With an ``assessor`` the scenes also hold its estimates of them.
     """
@@ -57,10 +58,13 @@ def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: Qu
                 kinds = ()
             else:
                 kinds = COMPOSED[i % len(COMPOSED)]
-            clean = random_crop(photos.pixels(photos.draw(kinds or KINDS, rng)), settings, rng)
+            index = photos.draw(kinds or KINDS, rng)
+            clean = random_crop(photos.pixels(index), settings, rng)
             asked = {kind: rng.uniform(0.2, 0.9) for kind in kinds}
             kept = frozenset(kinds[:1]) if group == "struck" else frozenset()
             scene = composed(clean, asked, rng.getrandbits(32), group == "uneven", bool(kinds) and i % 2 == 1, kept)
+            scene["known"] = photos.known(index)
+            scene["factors"] = scene["factors"] * scene["known"]
             if assessor is not None:
                 scene["estimated"] = estimated(assessor, scene["degraded"])
             yield Case(group, {key: value[None] for key, value in scene.items()})

@@ -103,6 +103,10 @@ class Photos:
         with Image.open(self.folder / self.entries[index]["file"]) as picture:
             return np.asarray(picture.convert("RGB"))
 
+    def known(self, index: int) -> Tensor:
+        """Return [8]: 0 for the kinds of damage that photo ``index`` itself may show, and 1 for all others."""
+        return torch.tensor([float(kind not in self.unfit[index]) for kind in KINDS])
+
     def draw(self, kinds: tuple[str, ...], rng: random.Random) -> int:
         """Return the number of a photo that is a clean example of all ``kinds``, drawn by weight."""
         for _ in range(100):
@@ -209,7 +213,6 @@ def make_scene(
         kept = frozenset(rng.sample(kinds, rng.randint(1, len(kinds) - 1)))
     uneven, behind_camera = rng.random() < settings.uneven, rng.random() < settings.behind_camera
     scene = composed(clean, asked, rng.getrandbits(32), bool(kinds) and uneven, behind_camera, kept)
-    unfit = photos.unfit[index]
     if assessor is not None:
         scene["estimated"] = estimated(assessor, scene["degraded"])
-    return scene | {"known": torch.tensor([float(kind not in unfit) for kind in KINDS])}
+    return scene | {"known": photos.known(index)}
