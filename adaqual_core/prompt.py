@@ -15,7 +15,7 @@ from .checks import check_number, check_numbers, check_picture, check_range
 from .default_dtype import float32_default
 from .grid import CELL, HIGHEST, LOWEST, block_mask, block_of, pixel_mask, quality_of, severity_of
 from .image_statistics import global_statistics
-from .kinds import KINDS
+from .kinds import KINDS, TONAL
 from .quality.map import QualityMap, raised, worst_of_cells
 from .visible import filled
 
@@ -71,8 +71,10 @@ class Prompt:
     ``quality``: the map that it was built from. ``severity`` in [0, 1]: overall severity of the damage that is to go. ``length``:
     soft length of the local prompts in tokens. ``restore_mask`` in [0, 1]: 0 = keep the picture, 1 = restore it. ``statistics``
     [B, STATISTICS]. ``kinds`` [B, 8, h, w] in [0, 1]: severity of each kind that is to go, None where the map names no kinds.
-    ``painted`` [B, 1, H, W] in [0, 1]: the restore mask per pixel of the picture where an artist painted the map or a part of it,
-    or None. It holds all that is to be restored, and the sampler follows it instead of ``restore_mask``.
+    ``painted`` [B, 1, H, W] in [0, 1]: the restore mask per pixel of the picture where an artist painted the map more finely than
+    its cells, or None. The sampler follows it instead of ``restore_mask``. ``said`` [B, 2, H, W] in [0, 1]: the restore mask per
+    pixel of the damage that was set through masks, first of all kinds and then of low light and haze alone, or None. It raises
+    the other masks.
     ``view`` [B, 19, 32, 32]: what the bilateral grid is predicted from in place of the picture itself, for frames of a clip; None
     for pictures.
     """
@@ -84,18 +86,26 @@ class Prompt:
     statistics: Tensor
     kinds: Tensor | None = None
     painted: Tensor | None = None
+    said: Tensor | None = None
     view: Tensor | None = None
 
     def pixel_mask(self, picture: int) -> Tensor:
         """Return how far each pixel of one picture of the batch is restored, [H, W] in [0, 1], 0 where it is kept."""
         if self.painted is not None:
-            return self.painted[picture, 0]
-        return pixel_mask(self.restore_mask[picture, 0], self.quality.height, self.quality.width)
+            mask = self.painted[picture, 0]
+        else:
+            mask = pixel_mask(self.restore_mask[picture, 0], self.quality.height, self.quality.width)
+        return mask if self.said is None else torch.maximum(mask, self.said[picture, 0])
 
     def block_mask(self, picture: int, top: int, bottom: int, left: int, right: int) -> Tensor:
         """Return :meth:`pixel_mask` for a block of the picture, [1, bottom − top, right − left]. The block may reach beyond the
         picture as far as the last cells do.
         """
+        mask = self.unsaid_block_mask(picture, top, bottom, left, right)
+        return mask if self.said is None else torch.maximum(mask, block_of(self.said[picture, :1], top, bottom, left, right))
+
+    def unsaid_block_mask(self, picture: int, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Return :meth:`block_mask` without the damage that was set through masks."""
         if self.painted is not None:
             return block_of(self.painted[picture], top, bottom, left, right)
         return block_mask(self.restore_mask[picture : picture + 1], top, bottom, left, right)
@@ -178,28 +188,36 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         restore_mask=cell_mask,
         statistics=global_statistics(filled(picture)[:, :3].detach().cpu().float().clamp(0, 1), severity),
         kinds=kinds,
-        painted=_painted_mask(quality, settings, cell_mask, share),
+        painted=_painted_mask(quality, settings, len(cell_mask), share),
+        said=_said_mask(quality, settings, len(cell_mask)),
     )
 
 
-def _painted_mask(quality: QualityMap, settings: PromptSettings, cell_mask: Tensor, share: Tensor | None) -> Tensor | None:
-    """Return the restore mask per pixel [B, 1, H, W] of a map that an artist painted, or None for all other maps.
+def _painted_mask(quality: QualityMap, settings: PromptSettings, batch: int, share: Tensor | None) -> Tensor | None:
+    """Return the restore mask per pixel [batch, 1, H, W] of a map that was painted more finely than its cells, or None for all
+    other maps.
 
-    ``cell_mask`` [B, 1, h, w] is the restore mask per cell without the damage that was set through masks, and ``share`` [B, 1, h,
-    w] the part of each cell's severity that is to go, None for all of it.
+    ``share`` [B, 1, h, w] is the part of each cell's severity that is to go, None for all of it.
     """
     pixels = quality.pixel_scores()
-    if pixels is None and not quality.painted:
-        return None
     if pixels is None:
-        masks = [pixel_mask(one[0], quality.height, quality.width) for one in cell_mask]
-        mask = torch.stack(masks)[:, None]
-    else:
-        if share is not None:
-            share = share.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)[..., : quality.height, : quality.width]
-            pixels = quality_of(severity_of(pixels) * share)
-        mask = restore_mask(pixels, settings.preserve).expand(len(cell_mask), -1, -1, -1)
-    for kind, damage in quality.painted.items():
-        asked = damage * settings.factors[KINDS.index(kind)]
-        mask = torch.maximum(mask, restore_mask(quality_of(asked), settings.preserve))
-    return mask
+        return None
+    if share is not None:
+        share = share.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)[..., : quality.height, : quality.width]
+        pixels = quality_of(severity_of(pixels) * share)
+    return restore_mask(pixels, settings.preserve).expand(batch, -1, -1, -1)
+
+
+def _said_mask(quality: QualityMap, settings: PromptSettings, batch: int) -> Tensor | None:
+    """Return the restore mask per pixel [batch, 2, H, W] of the damage that was set through masks: of all kinds, and of low light
+    and haze alone. Return None where none was set.
+    """
+    masks = {
+        kind: restore_mask(quality_of(damage * settings.factors[KINDS.index(kind)]), settings.preserve)
+        for kind, damage in quality.painted.items()
+    }
+    if not masks:
+        return None
+    tonal = [mask for kind, mask in masks.items() if kind in TONAL]
+    every = reduce(torch.maximum, masks.values())
+    return torch.cat((every, reduce(torch.maximum, tonal, torch.zeros_like(every))), 1).expand(batch, -1, -1, -1)

@@ -165,6 +165,29 @@ def test_every_painted_map_acts_to_the_pixel(name, paint):
     assert torch.equal(quality.resized(HEIGHT, WIDTH) < 5, mask[None] > 0)
 
 
+def half_dark() -> QualityMap:
+    """What an assessor might say of a picture whose left half is dark."""
+    kinds = torch.zeros(1, len(KINDS), 10, 14)
+    kinds[:, KINDS.index("low"), :, :7] = 0.8
+    return QualityMap(5 - 4 * kinds.amax(1, keepdim=True), HEIGHT, WIDTH, "test", kinds)
+
+
+@pytest.mark.parametrize("nothing", [{}, {"override": torch.zeros(1, HEIGHT, WIDTH)}])
+def test_an_edit_that_changes_nothing_restores_the_same(nothing):
+    model, picture = small.restorer(), small.picture(HEIGHT, WIDTH)
+    expected = restore(model, picture, build_prompt(picture, half_dark())).picture
+    assert torch.equal(restore(model, picture, build_prompt(picture, edit_quality(half_dark(), **nothing))).picture, expected)
+    assert not torch.equal(expected, picture)
+
+
+def test_what_is_painted_clean_keeps_no_kind():
+    mask = torch.zeros(1, HEIGHT, WIDTH)
+    mask[..., :56] = 1  # three and a half cells
+    kinds = edit_quality(half_dark(), override=mask, override_quality=5.0).kinds
+    assert torch.allclose(kinds[0, KINDS.index("low"), 0, :7], torch.tensor([0, 0, 0, 0.4, 0.8, 0.8, 0.8]), atol=1e-6)
+    assert torch.equal(edit_quality(half_dark(), override=mask, override_quality=2.0).kinds, half_dark().kinds)
+
+
 def test_a_factor_reaches_painted_pixels():
     mask = stroke()
     quality = edit_quality(set_damage(clean_map(), "haze", 0.6), override=1 - mask, override_quality=5.0)
@@ -251,11 +274,26 @@ def test_tone_follows_what_is_painted_also_where_something_was_seen():
     kinds[:, RAIN, 3:5, 4:7] = 0.9  # a few cells in the painted region
     quality = QualityMap(5 - 4 * kinds[:, RAIN : RAIN + 1], HEIGHT, WIDTH, "test", kinds)
     said = build_prompt(picture, set_damage(quality, "haze", 0.9, mask))
-    everywhere = replace(said, painted=torch.ones_like(said.painted), quality=replace(said.quality, assessor="mask"))
+    everywhere = replace(said, said=torch.ones_like(said.said))
     found, expected = (restore(model, picture, prompt).picture for prompt in (said, everywhere))
     inside = mask[0] > 0
     assert torch.allclose(found[..., inside], expected[..., inside], atol=1e-6)
     assert (expected - picture)[..., inside].abs().mean() > 0.002
+
+
+def test_tone_stays_where_another_kind_is_said():
+    """Grain that is set through a mask does not pull the tone of darkness elsewhere into its region; haze does."""
+    model, picture, mask = small.restorer(), small.picture(HEIGHT, WIDTH), stroke()
+    with torch.no_grad():  # an even tone and nothing else
+        for layer, bias in ((model.grid.head, 0.05), (model.denoiser.ending, 0.0)):
+            layer.weight.zero_()
+            layer.bias.fill_(bias)
+    for quality in (half_dark(), edit_quality(half_dark(), override=1 - mask, override_quality=3.0)):
+        before, grainy, hazy = (
+            restore(model, picture, build_prompt(picture, one)).picture
+            for one in (quality, set_damage(quality, "noise", 0.6, mask), set_damage(quality, "haze", 0.6, mask))
+        )
+        assert torch.allclose(grainy, before, atol=1e-6) and (hazy - before).abs().max() > 0.01
 
 
 def test_what_is_assumed_of_a_region_lies_on_the_picture():
@@ -270,5 +308,5 @@ def test_what_is_assumed_of_a_region_lies_on_the_picture():
 def test_a_clip_takes_what_is_assumed_of_a_region():
     model, picture = small.restorer(), small.picture(HEIGHT, WIDTH)
     chain = Chain(model, lambda _: clean_map(), PromptSettings(), settings_for(model), 0, {"haze": 0.7}, stroke())
-    prompt, _ = look(chain, Shot(), picture)
+    _, prompt, _ = look(chain, Shot(), picture)
     assert torch.equal(prompt.pixel_mask(0), stroke()[0])

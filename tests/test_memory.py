@@ -1,17 +1,19 @@
 """What joins the frames of a clip: windows, cuts and fades, on pictures and with networks of random weights."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from small import assessor, denoiser, picture
+from small import assessor, denoiser, estimator, picture, restorer
 from torch import Tensor
 
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality.assess import assess
 from adaqual_core.quality.map import QualityMap, quality_from_severity
+from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.settings import RestoreSettings
 from adaqual_core.video.clip import Chain, Shot, look, read_shot, restore_frame, write_shot
 from adaqual_core.video.memory import is_blank, is_cut, is_fading, steady_map, steady_maps, steady_prompts, thumbnail
@@ -178,7 +180,7 @@ def test_a_window_steadies_what_the_networks_are_told():
     def flicker(temporal: int) -> float:
         steps, shot, told = chain(temporal), Shot(), []
         for frame in frames:
-            prompt, shot = look(steps, shot, frame)
+            _, prompt, shot = look(steps, shot, frame)
             told.append(torch.cat((prompt.severity.flatten(), prompt.statistics.flatten())))
         return float((torch.stack(told[1:]) - torch.stack(told[:-1])).abs().mean())
 
@@ -188,10 +190,10 @@ def test_a_window_steadies_what_the_networks_are_told():
 def test_what_is_remembered_can_be_kept_in_a_file(tmp_path):
     steps, shot = chain(3), Shot()
     for frame in clip(2):
-        _, shot = look(steps, shot, frame)
+        *_, shot = look(steps, shot, frame)
     write_shot(shot, tmp_path / "shot.safetensors")
     kept, frame = read_shot(tmp_path / "shot.safetensors"), clip(3)[2]
-    (one, _), (other, _) = look(steps, shot, frame), look(steps, kept, frame)
+    (_, one, _), (_, other, _) = look(steps, shot, frame), look(steps, kept, frame)
     assert torch.equal(one.statistics, other.statistics) and torch.equal(one.severity, other.severity)
 
 
@@ -199,3 +201,50 @@ def test_what_is_remembered_can_be_kept_in_a_file(tmp_path):
 def test_an_impossible_window_is_refused(temporal):
     with pytest.raises(ValueError, match=f"temporal: {temporal}; give 0"):
         chain(temporal)
+
+
+def test_a_region_that_is_said_leaves_the_rest_averaged():
+    """The restore mask beside a region that was set through a mask is averaged over the window as it is without it."""
+    frames = [view(0, x) for x in (0, 1, 2)]
+    mask = torch.zeros(1, HEIGHT, WIDTH)
+    mask[:, :16, :16] = 1
+    maps = [known_map(one, score, rain=0.2) for one, score in zip(frames, (4.4, 4.1, 4.4), strict=True)]
+    plain = [build_prompt(one, quality) for one, quality in zip(frames, maps, strict=True)]
+    said = [build_prompt(one, set_damage(quality, "noise", 0.8, mask)) for one, quality in zip(frames, maps, strict=True)]
+    for expected, found in zip(steady_prompts(frames, plain, 3), steady_prompts(frames, said, 3), strict=True):
+        assert torch.equal(found.pixel_mask(0)[:, 40:], expected.pixel_mask(0)[:, 40:])
+        assert float(found.pixel_mask(0)[:16, :16].min()) == 1
+
+
+@pytest.mark.parametrize("gain", [0.2, 0.05, 0.03])
+@pytest.mark.parametrize("seed", range(4))
+def test_dark_shots_are_told_apart_too(seed, gain):
+    here = gain * view(seed)
+    assert cut(here, gain * view(seed + 20)) and not is_blank(thumbnail(here))
+    for x, y in ((0, 0), (5, 2), (10, 0)):
+        assert not cut(here, gain * view(seed, x, y))
+    assert not cut(here, 0.7 * here) and is_fading(thumbnail(view(seed)), thumbnail(here))
+
+
+@pytest.mark.parametrize("colour", [0.0, 1.0])
+def test_hidden_colours_of_a_clip_change_nothing(colour):
+    steps = Chain(restorer(), partial(assess, estimator()), PromptSettings(), RestoreSettings(steps=1), 2)
+    frames = [torch.cat((view(0, x), torch.ones(1, 1, HEIGHT, WIDTH)), 1) for x in (0, 2)]
+    hidden = [one.clone() for one in frames]
+    for one, other in zip(frames, hidden, strict=True):
+        one[:, 3, :, 80:] = other[:, 3, :, 80:] = 0
+        other[:, :3, :, 80:] = colour
+    shots = [Shot(), Shot()]
+    for pair in zip(frames, hidden, strict=True):
+        found = [restore_frame(steps, shot, one) for shot, one in zip(shots, pair, strict=True)]
+        shots = [shot for *_, shot in found]
+        assert torch.equal(*(result.picture[..., :80] for result, *_ in found))
+        assert torch.equal(*(shot.maps.thumbnail for shot in shots))
+
+
+def test_the_quality_before_leaves_out_what_is_assumed():
+    frame = view(0)
+    plain = Chain(denoiser(), lambda one: known_map(one, 4.8, rain=0.0), PromptSettings(), RestoreSettings(steps=1), 2)
+    for mask in (None, torch.ones(1, HEIGHT, WIDTH)):
+        _, judged, _ = restore_frame(replace(plain, assumed={"haze": 0.9}, assumed_mask=mask), Shot(), frame)
+        assert float(judged.mean) == pytest.approx(4.8)

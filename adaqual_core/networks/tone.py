@@ -13,24 +13,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..filters import luma
-from ..kinds import KINDS
+from ..kinds import KINDS, TONAL
 from ..prompt import Prompt
 from .bilateral_grid import severity_where_present, sliced
 
 _SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
-_TONAL = tuple(KINDS.index(kind) for kind in ("low", "haze"))
+_TONAL = tuple(KINDS.index(kind) for kind in TONAL)
 _FAINT, _FULL = 0.05, 0.2
 _ROWS = 256
 
 
-PAINTED = ("mask", "edited")
-"""How the assessor's name of a map that an artist painted begins or ends."""
-
-
 def is_painted(prompt: Prompt) -> bool:
-    """Return whether an artist painted the prompt's map, so that its mask is followed exactly."""
+    """Return whether an artist painted the prompt's map, so that its mask is followed exactly.
+
+    The name of a map's assessor says so: "mask" for a map made of a mask, "…, painted" where a map was painted over.
+    """
     name = prompt.quality.assessor
-    return name.startswith(PAINTED[0]) or name.endswith(PAINTED[1])
+    return name.startswith("mask") or ", painted" in name
 
 
 def grid_gate(kinds: Tensor) -> Tensor:
@@ -74,28 +73,28 @@ class Tone:
     grid: Tensor
     mask: Tensor
 
-    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None, painted: Tensor | None = None) -> Tensor:
+    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None, said: Tensor | None = None) -> Tensor:
         """Return what the grid adds to parts [B, 3, n, m] of the pictures.
 
         Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the
-        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one; ``painted`` [B, 1, n, m] raises it.
+        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one; ``said`` [B, 1, n, m] raises it.
         """
-        if mask is not None:
-            return mask * sliced(self.grid, part, y, x)
-        where = torch.stack(
-            ((2 * x - 1)[:, None].expand(-1, y.shape[1], -1), (2 * y - 1)[:, :, None].expand(-1, -1, x.shape[1])), -1
-        )
-        slope, offset = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False).split(1, 1)
-        mask = (slope * luma(part) + offset).clamp(0, 1)
-        if painted is not None:
-            mask = torch.maximum(mask, painted)
+        if mask is None:
+            where = torch.stack(
+                ((2 * x - 1)[:, None].expand(-1, y.shape[1], -1), (2 * y - 1)[:, :, None].expand(-1, -1, x.shape[1])), -1
+            )
+            found = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False)
+            slope, offset = found.split(1, 1)
+            mask = (slope * luma(part) + offset).clamp(0, 1)
+        if said is not None:
+            mask = torch.maximum(mask, said)
         return mask * sliced(self.grid, part, y, x)
 
     def applied(self, picture: Tensor, prompt: Prompt) -> Tensor:
         """Return one whole picture [3, H, W] with its tone set, in [0, 1]; ``prompt`` is that of the picture.
 
-        Where an artist painted the map its mask counts instead of the edge-aware one, and damage that was set through masks
-        raises the latter. The picture is worked through in strips of rows, so that no further tensor of its size is needed.
+        Where an artist painted the map its mask counts instead of the edge-aware one. Low light and haze that were set through
+        masks raise either. The picture is worked through in strips of rows, so that no further tensor of its size is needed.
         """
         height, width = picture.shape[-2:]
         toned = picture.clone()
@@ -104,16 +103,7 @@ class Tone:
             bottom = min(height, top + _ROWS)
             part = toned[None, :, top:bottom]
             y = ((torch.arange(top, bottom) + 0.5) / height)[None]
-            mask = prompt.block_mask(0, top, bottom, 0, width)[None] if is_painted(prompt) else None
-            part.add_(self.change(part, y, x, mask, _set_by_masks(prompt, top, bottom))).clamp_(0, 1)
+            mask = prompt.unsaid_block_mask(0, top, bottom, 0, width)[None] if is_painted(prompt) else None
+            said = None if prompt.said is None else prompt.said[:, 1:, top:bottom]
+            part.add_(self.change(part, y, x, mask, said)).clamp_(0, 1)
         return toned
-
-
-def _set_by_masks(prompt: Prompt, top: int, bottom: int) -> Tensor | None:
-    """Return the restore mask [1, 1, h, W] of some rows where damage was set through masks, 0 elsewhere; None where none
-    was set.
-    """
-    damage = prompt.quality.painted_severity
-    if damage is None or prompt.painted is None:
-        return None
-    return prompt.painted[:, :, top:bottom] * (damage[:, :, top:bottom] > 0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..checks import check_number
 from ..default_dtype import float32_default
 from ..filters import gaussian_blur
-from ..grid import HIGHEST, LOWEST, severity_of
+from ..grid import CELL, HIGHEST, LOWEST, severity_of
 from .map import QualityMap, cell_grid, checked_mask, resampled
 
 WIDEST_BLUR = 1024
@@ -32,7 +32,7 @@ def edit_quality(
 
     Where the ``override`` mask ([B or 1, h, w] in [0, 1], any size) is 1 the score becomes ``override_quality``; between 0 and
     1 it is mixed. Scores outside the painted area end within [minimum, maximum]. A mask that is finer than the cells is followed
-    to the pixel. Damage that was set through masks is edited alike.
+    to the pixel. Where 5 is painted no kind of damage is left. Damage that was set through masks is edited alike.
     """
     for name, value in (("override_quality", override_quality), ("minimum", minimum), ("maximum", maximum)):
         check_number(name, value)
@@ -64,17 +64,27 @@ def edit_quality(
         scores = F.interpolate(scores, fine, mode="bilinear") if list(scores.shape[-2:]) != fine else scores
         return (scores + paint * (override_quality - scores)).clamp(LOWEST, HIGHEST)
 
-    scores, cells = levelled(quality.scores), cell_grid(quality)
+    scores, cells, kinds = levelled(quality.scores), cell_grid(quality), quality.kinds
     pixels = None if quality.pixels is None else levelled(quality.pixels)
-    if pixels is None and override is not None and bool(override.any()):
+    is_painted = override is not None and bool(override.any())
+    if pixels is None and override is not None and is_painted:
         if any(side > count for side, count in zip(override.shape[-2:], cells, strict=True)):
             pixels = resampled(scores, quality.height, quality.width)
     painted = {kind: levelled(HIGHEST - (HIGHEST - LOWEST) * damage) for kind, damage in quality.painted.items()}
+    if kinds is not None:
+        kinds = (resampled(kinds, *cells) * gain).clamp(0, 1)
+        if override is not None and override_quality == HIGHEST:
+            kinds = kinds * (1 - _share_of_cells(override, quality))
     return replace(
         quality,
         scores=painted_over(scores),
-        assessor=f"{quality.assessor}, edited",
-        kinds=None if quality.kinds is None else (quality.kinds * gain).clamp(0, 1),
+        assessor=f"{quality.assessor}, {'painted' if is_painted else 'edited'}",
+        kinds=kinds,
         pixels=None if pixels is None else painted_over(pixels),
         painted={kind: severity_of(painted_over(damage)) for kind, damage in painted.items()},
     )
+
+
+def _share_of_cells(mask: Tensor, quality: QualityMap) -> Tensor:
+    """Return which part of each cell of the picture lies in a mask [B or 1, 1, h, w], as [B or 1, 1, rows, columns] in [0, 1]."""
+    return F.avg_pool2d(resampled(mask, quality.height, quality.width), CELL, ceil_mode=True, count_include_pad=False)

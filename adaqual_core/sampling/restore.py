@@ -101,7 +101,7 @@ def restore(
     family, settings, run = family_of(model), settings or settings_for(model), Runner(model, dtype)
     check_inputs(picture, prompt, family.needs_kinds)
     if settings.strength == 0:
-        prompt = replace(prompt, restore_mask=torch.zeros_like(prompt.restore_mask), painted=None)
+        prompt = replace(prompt, restore_mask=torch.zeros_like(prompt.restore_mask), painted=None, said=None)
     prompts = [prompt.index(i) for i in range(len(picture))]
     plans = [TILINGS[family.tiling](run, settings, one) for one in prompts]
     passes = settings.steps + (getattr(model, "finish", None) is not None)

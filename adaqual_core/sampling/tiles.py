@@ -47,12 +47,15 @@ class TileLayout:
     tiles_run: int
 
 
-def active_tiles(restore_mask: Tensor, painted: Tensor | None = None) -> Tensor:
+def active_tiles(restore_mask: Tensor, painted: Tensor | None = None, said: Tensor | None = None) -> Tensor:
     """Return which tiles [rows, columns] hold a pixel to restore, by the mask [1, 1, h, w] per cell, in which 0 means to keep.
 
     A cell's mask reaches half a cell into its neighbours when it is interpolated to pixels. Where ``painted`` [1, 1, H, W] is
-    given, the mask per pixel that an artist painted, it counts instead.
+    given, the mask per pixel that an artist painted, it counts instead. ``said`` [1, 1, H, W], the mask of damage that was set
+    through masks, counts too.
     """
+    if said is not None:
+        return active_tiles(restore_mask, painted) | active_tiles(restore_mask, said)
     if painted is not None:
         return F.max_pool2d(painted, TILE, ceil_mode=True)[0, 0] > 0
     reach = F.max_pool2d(restore_mask, 3, 1, 1)

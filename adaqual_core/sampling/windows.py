@@ -56,7 +56,9 @@ def exact_windows(run: Runner, settings: RestoreSettings, prompt: Prompt) -> Win
     height, width = prompt.quality.height, prompt.quality.width
     context = CELL * math.ceil(max(settings.overlap, run.model.receptive_radius) / CELL)
     shape = CELL * cell_count(height), CELL * cell_count(width)
-    layout = plan(active_tiles(prompt.restore_mask, prompt.painted), *shape, settings.tile // TILE * TILE, context)
+    said = None if prompt.said is None else prompt.said[:, :1]
+    active = active_tiles(prompt.restore_mask, prompt.painted, said)
+    layout = plan(active, *shape, settings.tile // TILE * TILE, context)
     return WindowPlan(tuple(batches(layout, settings.tile_batch)), shape, layout.tiles_total, layout.tiles_run)
 
 

@@ -75,18 +75,22 @@ def read_shot(path: Path) -> Shot:
     return Shot(memory("maps"), memory("prompts"))
 
 
-def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[Prompt, Shot]:
-    """Return the prompt of the next frame [1, 3 or 4, H, W] in [0, 1], and the shot with which the frame after it is judged."""
-    quality, maps = steady_map(shot.maps, picture, chain.judge(picture), chain.temporal)
-    quality = assume(quality, chain.assumed, chain.assumed_mask)
+def look(chain: Chain, shot: Shot, picture: Tensor) -> tuple[QualityMap, Prompt, Shot]:
+    """Return the quality map of the next frame [1, 3 or 4, H, W] in [0, 1] without what is assumed, its prompt, and the shot with
+    which the frame after it is judged."""
+    judged, maps = steady_map(shot.maps, picture, chain.judge(picture), chain.temporal)
+    quality = assume(judged, chain.assumed, chain.assumed_mask)
     prompt, prompts = steady_prompt(shot.prompts, picture, build_prompt(picture, quality, chain.prompts), chain.temporal)
-    return prompt, Shot(maps, prompts)
+    return judged, prompt, Shot(maps, prompts)
 
 
-def restore_frame(chain: Chain, shot: Shot, picture: Tensor, progress: Progress | None = None) -> tuple[Restored, Prompt, Shot]:
-    """Restore the next frame [1, 3 or 4, H, W] in [0, 1]; return the result, its prompt, and the shot for the frame after it.
+def restore_frame(
+    chain: Chain, shot: Shot, picture: Tensor, progress: Progress | None = None
+) -> tuple[Restored, QualityMap, Shot]:
+    """Restore the next frame [1, 3 or 4, H, W] in [0, 1]; return the result, the quality map without what is assumed, and the
+    shot for the frame after it.
 
     Raises and reports as :func:`adaqual_core.sampling.restore.restore` does.
     """
-    prompt, shot = look(chain, shot, picture)
-    return restore(chain.model, picture, prompt, chain.settings, progress=progress), prompt, shot
+    judged, prompt, shot = look(chain, shot, picture)
+    return restore(chain.model, picture, prompt, chain.settings, progress=progress), judged, shot

@@ -18,19 +18,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..grid import HIGHEST, LOWEST, severity_of
-from ..kinds import KINDS
+from ..kinds import KINDS, TONAL
 from ..networks.bilateral_grid import view_of
 from ..networks.tone import is_painted
 from ..prompt import Prompt, asked_damage
 from ..quality.map import QualityMap, resampled
+from ..visible import filled
 
 LONGEST = 240
 """The largest ``temporal``, in frames."""
 
 _ROWS, _COLUMNS, _SHIFT = 18, 32, 3
-_ALIKE, _CHANGED, _JUMP = 0.6, 0.04, 0.15
-_BLANK, _STEADY, _EXPLAINED = 0.01, 0.002, 0.8
-_TONAL = torch.tensor([kind in ("low", "haze") for kind in KINDS])
+_ALIKE, _CHANGED, _LEAST_CHANGED, _JUMP = 0.6, 0.04, 0.003, 0.15
+_BLANK, _LEAST_BLANK, _STEADY, _EXPLAINED = 0.01, 0.002, 0.002, 0.8
+_DARK, _VERY_DARK = 0.2, 0.4
+_TONAL = torch.tensor([kind in TONAL for kind in KINDS])
 
 
 @dataclass(frozen=True)
@@ -52,28 +54,34 @@ def check_temporal(temporal: int) -> None:
 
 def thumbnail(picture: Tensor) -> Tensor:
     """Return the mean colours [3, 18, 32] of one picture [1, 3 or 4, H, W]."""
-    return F.adaptive_avg_pool2d(picture[:, :3].detach().cpu().float().clamp(0, 1), (_ROWS, _COLUMNS))[0]
+    return F.adaptive_avg_pool2d(colours_of(picture), (_ROWS, _COLUMNS))[0]
+
+
+def colours_of(picture: Tensor) -> Tensor:
+    """Return the colours [1, 3, H, W] in [0, 1] of a picture [1, 3 or 4, H, W]; invisible ones are those around them."""
+    return filled(picture)[:, :3].detach().cpu().float().clamp(0, 1)
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:
     """Return the correlation of two equally large tensors, or 0 where one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     power = float(a.square().mean() * b.square().mean())
-    return float((a * b).mean()) / power**0.5 if power > 1e-10 else 0.0
+    return float((a * b).mean()) / power**0.5 if power > 1e-14 else 0.0
 
 
 def is_cut(before: Tensor, after: Tensor) -> bool:
     """Return whether a new shot begins between two neighbouring frames, each given as its :func:`thumbnail` (our definition).
 
     There is a cut where the colours differ by more than 0.04 on average and the frames are not alike: no shift by up to a tenth
-    of the sides makes them correlate by 0.6. A fade, a flash of light and a change of exposure leave the correlation high, and a
+    of the sides makes them correlate by 0.6. Of frames darker than 0.2 on average a proportionally smaller difference is enough,
+    down to 0.003. A fade, a flash of light and a change of exposure leave the correlation high, and a
     pan is undone by the shift. A blank frame correlates with none: it begins or ends a shot where the colours differ by more than
     0.15 on average; less is a fade.
     """
     change = float((before - after).abs().mean())
     if is_blank(before) or is_blank(after):
         return change > _JUMP
-    if change <= _CHANGED:
+    if change <= max(_LEAST_CHANGED, _CHANGED * min(1.0, float(torch.maximum(before.mean(), after.mean())) / _DARK)):
         return False
     inner = after[:, _SHIFT : _ROWS - _SHIFT, _SHIFT : _COLUMNS - _SHIFT]
     rows, columns = inner.shape[1:]
@@ -82,8 +90,14 @@ def is_cut(before: Tensor, after: Tensor) -> bool:
 
 
 def is_blank(thumb: Tensor) -> bool:
-    """Return whether a frame, given as its :func:`thumbnail`, shows one colour only, so that nothing can be judged from it."""
-    return float((thumb - thumb.mean((1, 2), keepdim=True)).abs().mean()) < _BLANK
+    """Return whether a frame, given as its :func:`thumbnail`, shows one colour only, so that nothing can be judged from it (our
+    definition).
+
+    It does where its colours differ from their means by less than 0.01 on average. Of a frame darker than 0.4 on average, they
+    must differ by proportionally less, down to 0.002: a scene at night is not blank.
+    """
+    deviation = float((thumb - thumb.mean((1, 2), keepdim=True)).abs().mean())
+    return deviation < max(_LEAST_BLANK, _BLANK * min(1.0, float(thumb.mean()) / _VERY_DARK))
 
 
 def is_fading(before: Tensor, after: Tensor) -> bool:
@@ -188,8 +202,7 @@ def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, tempor
         return prompt, None
     parts = (prompt.restore_mask, prompt.statistics)
     if prompt.kinds is not None:
-        colours = picture[:, :3].detach().cpu().float().clamp(0, 1)
-        parts = (*parts, view_of(colours, prompt.severity, prompt.kinds))
+        parts = (*parts, view_of(colours_of(picture), prompt.severity, prompt.kinds))
     (mask, statistics, *views), memory = remember(memory, picture, parts, temporal, parts, _brightest)
     mask = prompt.restore_mask if is_painted(prompt) else mask
     return replace(prompt, restore_mask=mask, statistics=statistics, view=views[0] if views else None), memory

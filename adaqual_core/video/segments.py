@@ -129,7 +129,7 @@ def remember_segments(chain: Chain, parts: Parts) -> int:
     shot = _shot_before(parts.folder, count)
     frames = 0
     for frames, (_, _, picture) in enumerate(_pictures(parts, count * FRAMES), 1):
-        _, shot = look(chain, shot, picture)
+        *_, shot = look(chain, shot, picture)
         if frames % FRAMES == 0:
             _write_memory(shot, parts.folder, count)
             count += 1
@@ -216,8 +216,8 @@ def _restored(chain: Chain, shot: Shot, parts: Parts, start: int, progress: Clip
         def inside(done: int, whole: int, preview: Preview, index: int = index) -> None:
             progress(index, max(index, total), preview)
 
-        result, prompt, shot = restore_frame(chain, shot, picture, inside)
-        report = ClipReport(1, float(prompt.quality.scores.mean()), result.tiles_total, result.tiles_run)
+        result, judged, shot = restore_frame(chain, shot, picture, inside)
+        report = ClipReport(1, float(judged.mean), result.tiles_total, result.tiles_run)
         shown = frame_of(result.picture, frame, picture) if result.tiles_run else frame
         shown.pts, shown.time_base = decoded.pts, decoded.time_base
         shown.pict_type = PictureType.NONE  # the encoder's own choice, not that of the source
