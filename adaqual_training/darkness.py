@@ -38,6 +38,14 @@ def usual_loss_of_quality(darkness: Tensor) -> Tensor:
     return torch.minimum(2.3 * darkness, 0.31 + 0.4 * darkness)
 
 
+def dark_crops(picture: Tensor, low: Tensor) -> Tensor:
+    """Return which scenes may be dark in themselves although no low light was added, as booleans [B].
+
+    ``picture`` [B, 3, H, W] in [0, 1]; ``low`` [B, h, w] in [0, 1]: severity of the low light that was added.
+    """
+    return (low.amax((1, 2)) == 0) & (luma(picture).mean((1, 2, 3)) < DARK_CROP)
+
+
 def label_dark_photos(picture: Tensor, severity: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the labels of scenes in which natural darkness has its place.
 
@@ -52,8 +60,6 @@ def label_dark_photos(picture: Tensor, severity: Tensor, known: Tensor) -> tuple
     usual = usual_darkness(picture)[dark_photo]
     kinds[dark_photo, LOW] = usual[:, 0]
     overall[dark_photo] = torch.maximum(overall[dark_photo], usual_loss_of_quality(usual))
-    no_low_light = severity[:, 1 + LOW].amax((1, 2)) == 0
-    dark_crop = no_low_light & (luma(picture).mean((1, 2, 3)) < DARK_CROP)
-    known[:, LOW] = (dark_photo | ~dark_crop).to(known.dtype)
+    known[:, LOW] = (dark_photo | ~dark_crops(picture, severity[:, 1 + LOW])).to(known.dtype)
     exact = known[:, LOW] * known[:, HAZE]
     return torch.cat((overall, kinds), 1), known, exact

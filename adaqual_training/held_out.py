@@ -12,6 +12,7 @@ from torch import Tensor
 from adaqual_core.kinds import KINDS
 from adaqual_core.quality.estimator import QualityEstimator
 
+from .darkness import LOW, dark_crops
 from .scenes import Photos, SceneSettings, composed, estimated, random_crop
 
 COMPOSED = (
@@ -44,7 +45,8 @@ def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: Qu
     """Yield the same ``per_group`` scenes of every group at every call. Half of the damaged ones are seen through a camera.
 
     Undamaged ones are of photos that are clean examples of every kind. Other photos may show kinds of damage of their own. The
-    target shows them too, so these kinds are struck out as in training: their ``factors`` are 0.
+    target shows them too, so these kinds are struck out as in training: their ``factors`` are 0. So is low light in dark crops
+    of lighter photos.
 
     With an ``assessor`` the scenes also hold its estimates of them.
     """
@@ -65,6 +67,8 @@ def held_out(corpus: Path, settings: SceneSettings, per_group: int, assessor: Qu
             scene = composed(clean, asked, rng.getrandbits(32), group == "uneven", bool(kinds) and i % 2 == 1, kept)
             scene["known"] = photos.known(index)
             scene["factors"] = scene["factors"] * scene["known"]
+            if bool(dark_crops(as_picture(scene["degraded"])[None], scene["severity"][None, LOW])):
+                scene["factors"][LOW] = 0
             if assessor is not None:
                 scene["estimated"] = estimated(assessor, scene["degraded"])
             yield Case(group, {key: value[None] for key, value in scene.items()})

@@ -11,7 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaqual_core.grid import CELL, quality_of, severity_of
+from adaqual_core.grid import CELL, HIGHEST, LOWEST, quality_of, severity_of
 from adaqual_core.image_statistics import joined_statistics
 from adaqual_core.networks.bilateral_grid import view_of
 from adaqual_core.networks.restorer import PRESETS, Restorer, RestorerConfig, detail, initialise
@@ -21,6 +21,7 @@ from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.sampling.ddim import alphas_cumprod, ddim_step, timesteps
 from adaqual_core.weight_files import save_model
 
+from .darkness import LOW, dark_crops
 from .held_out import Case, as_picture, held_out
 from .measure_restorer import measure
 from .recipe import Recipe
@@ -56,17 +57,27 @@ class RestorerLoss:
     told: str
 
 
+LARGE = 1.5
+"""Relative error beyond which a picture's loss grows with the logarithm."""
+
+TRIES = 4
+"""A crop in which nothing is to be restored is drawn again up to so many times in all."""
+
+
 def relative_error(restored: Tensor, target: Tensor, before: Tensor, settings: RestorerLoss) -> Tensor:
     """Return the mean over pictures [B, 3, H, W] of the mean squared error divided by the one before, as a scalar.
 
     ``restored``, ``target`` and ``before`` (the damaged picture) are in [0, 1]. The ratio is taken to the power
     ``settings.exponent``, so that the last part of strong noise counts as well as the first. Where a picture was made worse, the
     part of that power above 1 is added once more, times ``settings.harm``. (The part of the ratio itself would be a hundred times
-    as large where a clean picture is changed, and drown all other samples: docs/ablation.md.) Our definition.
+    as large where a clean picture is changed, and drown all other samples: docs/ablation.md.) Beyond LARGE the power grows with
+    its logarithm only: one photo that is wrongly brightened had a gradient 100 times as long as that of all others of its batch
+    (measured). Our definition.
     """
     after = (restored - target).square().mean((1, 2, 3))
     share = (after + 1e-3 * settings.floor) / ((before - target).square().mean((1, 2, 3)) + settings.floor)
     error = share.pow(settings.exponent)
+    error = torch.where(error > LARGE, LARGE * (1 + torch.log(error.clamp_min(LARGE) / LARGE)), error)
     return (error + settings.harm * F.relu(error - 1)).mean()
 
 
@@ -169,19 +180,30 @@ class RestorerTask:
         settings, size = PromptSettings(), self.recipe.schedule.crop
         side = scenes["degraded"].shape[-1]
         told = torch.stack([self._told({k: v[i] for k, v in scenes.items()}, rng) for i, rng in enumerate(numbers)])
-        # A photo that is dark or grainy in itself is the target as it is. So what the assessor says of that kind is struck out.
-        severity, kinds = asked_damage(told[:, :1], told[:, 1:], scenes["factors"] * scenes["known"])
-        damage = torch.cat((severity, kinds), 1)
-        mask = restore_mask(quality_of(severity), settings.preserve)
         scene = as_picture(scenes["degraded"])
+        # A photo that is dark or grainy in itself is the target as it is. So what the assessor says of that kind is struck out.
+        known = scenes["known"].clone()
+        known[dark_crops(scene, scenes["severity"][:, LOW]), LOW] = 0
+        severity, kinds = asked_damage(told[:, :1], told[:, 1:], scenes["factors"] * known)
+        damage = torch.cat((severity, kinds), 1)
+        # Beyond the threshold of use, so that what the assessor hardly sees is learnt too.
+        masks = [
+            restore_mask(quality_of(one), rng.uniform(settings.preserve, HIGHEST))
+            for one, rng in zip(severity, numbers, strict=True)
+        ]
+        mask = torch.stack(masks)
         statistics = joined_statistics(scene, severity, scenes["levels"])
         length = prompt_length(severity, settings)
         parts: dict[str, list[Tensor]] = {
             key: [] for key in ("picture", "target", "cells", "length", "cell_mask", "y", "x", "noise")
         }
         for i, rng in enumerate(numbers):
-            row, column = (rng.randint(0, (side - size) // CELL) for _ in range(2))
-            top, left, n = row * CELL, column * CELL, size // CELL
+            n, least = size // CELL, (HIGHEST - settings.preserve) / (HIGHEST - LOWEST)
+            for _ in range(TRIES):
+                row, column = (rng.randint(0, side // CELL - n) for _ in range(2))
+                if float(severity[i, :, row : row + n, column : column + n].amax()) > least:
+                    break
+            top, left = row * CELL, column * CELL
             parts["picture"].append(scene[i, :, top : top + size, left : left + size])
             parts["target"].append(as_picture(scenes["target"][i, :, top : top + size, left : left + size]))
             for key, field in (("cells", damage), ("length", length), ("cell_mask", mask)):
