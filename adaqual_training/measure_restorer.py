@@ -24,6 +24,9 @@ HARM_COST = 5.0
 CLEAN_LEAST = 45.0
 """A clean picture counts as made worse when its restoration has a PSNR below this."""
 
+NEARLY_CLEAN = 42.0
+"""Damaged pictures whose PSNR is above this are in no mean of gains: one of them can lose more than ten others gain."""
+
 CLEAN_BEST = 60.0
 """The PSNR of a restored clean picture counts as at most this many dB; unchanged ones have no finite PSNR."""
 
@@ -48,13 +51,15 @@ def true_map(scene: dict[str, Tensor], told: str) -> QualityMap:
 def measure(network: nn.Module, cases: list[Case], told: str, steps: int = 2) -> Evaluation:
     """Restore the held-out pictures and return the gain in dB for each group, what was harmed, and a sheet of the worst.
 
-    The group "clean" is measured by the PSNR itself. "gain" is the mean over the other groups, "worst" the least gain of any of
-    their pictures. "worse" is the share of all pictures that lose more than HARM, or are clean and get a PSNR below CLEAN_LEAST.
-    The score is the gain minus HARM_COST times "worse" (our definition). The sheet shows the eight pictures that lose most, in
-    rows of input, result and target at half size; clean ones count by how far they are below CLEAN_LEAST.
+    The group "clean" is measured by the PSNR itself. "gain" is the mean over the other groups, without pictures above
+    NEARLY_CLEAN (0 for a group of which none is left), and "worst" the least gain of any damaged picture. "worse" is the share of
+    all pictures that lose more than HARM, or are clean and get a PSNR below CLEAN_LEAST. The score is the gain minus HARM_COST
+    times "worse" (our definition). The sheet shows the eight pictures that lose most, in rows of input, result and target at half
+    size; clean ones count by how far they are below CLEAN_LEAST.
     """
     gains: dict[str, list[float]] = {}
     worse: list[float] = []
+    damaged: list[float] = []
     rows: list[tuple[float, Tensor]] = []
     network.eval()
     for case in cases:
@@ -65,13 +70,17 @@ def measure(network: nn.Module, cases: list[Case], told: str, steps: int = 2) ->
         restored = (restore(network, degraded, prompt, RestoreSettings(steps=steps)).picture * 255).round() / 255
         after, before = float(psnr(restored, target)), float(psnr(degraded, target))
         value = min(after, CLEAN_BEST) if case.group == "clean" else after - before
-        gains.setdefault(case.group, []).append(value)
+        group = gains.setdefault(case.group, [])
+        if case.group == "clean" or before <= NEARLY_CLEAN:
+            group.append(value)
         lost = CLEAN_LEAST - value if case.group == "clean" else -value
         worse.append(float(lost > (0 if case.group == "clean" else HARM)))
+        if case.group != "clean":
+            damaged.append(value)
         rows.append((-lost, F.interpolate(torch.cat((degraded, restored, target), 3), scale_factor=0.5, mode="area")))
-    values = {group: round(mean(found), 3) for group, found in gains.items()}
-    damaged = [value for group, found in gains.items() if group != "clean" for value in found]
-    gain = mean([mean(found) for group, found in gains.items() if group != "clean"])
+    means = {group: mean(found) if found else 0.0 for group, found in gains.items()}
+    gain = mean([found for group, found in means.items() if group != "clean"])
+    values = {group: round(found, 3) for group, found in means.items()}
     values |= {"gain": round(gain, 3), "worse": round(mean(worse), 4), "worst": round(min(damaged), 2)}
     rows.sort(key=lambda row: row[0])
     return Evaluation(values, gain - HARM_COST * mean(worse), torch.cat([row for _, row in rows[:8]], 2))

@@ -47,3 +47,18 @@ def test_a_restorer_that_changes_nothing_measures_no_gain_and_no_harm(corpus):
     assert found.sheet.shape == (1, 3, 8 * side // 2, 3 * side // 2)
     given, result, _ = found.sheet.chunk(3, 3)
     assert torch.equal(given, result)
+
+
+def test_a_nearly_clean_picture_counts_as_harm_but_not_in_the_mean_gain():
+    network = restorer()
+    with torch.no_grad():
+        network.grid.head.weight.zero_()
+        network.grid.head.bias.fill_(0.05)
+        network.denoiser.ending.weight.zero_()
+        network.denoiser.ending.bias.zero_()
+    usual, spared = scene("low", 60, 90, 0.5), scene("low", 90, 90, 0.5)
+    alone, both = (
+        measure(network, [scene("clean", 90, 90, 0.0), *cases], "kinds").values for cases in ([usual], [usual, spared])
+    )
+    assert both["low"] == alone["low"] == both["gain"] > 1
+    assert alone["worse"] == 0 and both["worse"] == pytest.approx(1 / 3, abs=1e-3) and both["worst"] < -10
