@@ -81,6 +81,6 @@ def measure(network: nn.Module, cases: list[Case], told: str, steps: int = 2) ->
     means = {group: mean(found) if found else 0.0 for group, found in gains.items()}
     gain = mean([found for group, found in means.items() if group != "clean"])
     values = {group: round(found, 3) for group, found in means.items()}
-    values |= {"gain": round(gain, 3), "worse": round(mean(worse), 4), "worst": round(min(damaged), 2)}
+    values |= {"gain": round(gain, 3), "worse": round(mean(worse), 4), "worst": round(min(damaged, default=0.0), 2)}
     rows.sort(key=lambda row: row[0])
     return Evaluation(values, gain - HARM_COST * mean(worse), torch.cat([row for _, row in rows[:8]], 2))
