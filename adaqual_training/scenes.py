@@ -208,6 +208,8 @@ def make_scene(
     clean = random_crop(photos.pixels(index), settings, rng)
     ceiling = settings.highest if len(kinds) == 1 else 0.85 * settings.highest
     asked = {kind: rng.uniform(settings.lowest, ceiling) for kind in kinds}
+    if "haze" in asked:  # its severity is that of the thickest place: haze of evenly drawn severities is mostly thin
+        asked["haze"] = max(asked["haze"], rng.uniform(settings.lowest, ceiling))
     kept: frozenset[str] = frozenset()
     if len(kinds) > 1 and rng.random() < settings.struck:
         kept = frozenset(rng.sample(kinds, rng.randint(1, len(kinds) - 1)))
