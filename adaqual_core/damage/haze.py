@@ -25,7 +25,7 @@ def haze(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor
     The function takes a picture [3, H, W] in [0, 1] and the severity asked for, in (0, 1]. It returns the hazy picture [3, H, W]
     in [0, 1] and the severity of the haze at every pixel, [1, H, W] in [0, 1].
     """
-    generator = draws.choose(*GENERATORS.values(), _homogeneous, _even_veil)
+    generator = draws.choose(*GENERATORS.values())
     return generator(picture, severity, draws)
 
 
@@ -96,7 +96,7 @@ def _uneven_light(light: Tensor, picture: Tensor, draws: Draws) -> Tensor:
 def _homogeneous(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
     """Lay homogeneous haze over a scene with depth, mixed in encoded values (RESIDE, CDD-11)."""
     distance = scene_distance(picture, draws)
-    if draws.chance(0.6):  # a scene that begins some way off, or ends before the air is opaque
+    if draws.chance(0.3):  # a scene that begins some way off, or ends before the air is opaque
         start = draws.uniform(0.0, 0.5)
         distance = start + (1 - start) * distance
     transmission = _transmission(distance, _peak(severity, draws))
@@ -224,4 +224,4 @@ GENERATORS = {
     "ground fog": _ground_fog,
     "even veil": _even_veil,
 }
-"""The generators of haze by name; :func:`haze` chooses the homogeneous haze and the even veil twice as often as others."""
+"""The generators of haze by name; :func:`haze` chooses each equally often."""

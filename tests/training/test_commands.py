@@ -80,7 +80,7 @@ def test_the_ablation_trains_and_measures_each_variant(corpus, tmp_path, capsys)
     assert [(row["variant"], row["steps"], row["maps"]) for row in rows] == measured
     for row in rows:
         assert row["updates"] == 10 and all(math.isfinite(row[group]) for group in GROUPS)
-    assert len({row["gain"] for row in rows}) == len(rows)
+    assert len({tuple(row[group] for group in GROUPS) for row in rows}) == len(rows)
     printed = capsys.readouterr().out
     assert all(f"{row['variant']} | {row['maps']} | {row['steps']} | low {row['low']:+.2f}" in printed for row in rows)
     assert (tmp_path / "without-grid" / "restorer.safetensors").is_file()
