@@ -31,7 +31,7 @@ LONGEST = 240
 _ROWS, _COLUMNS, _SHIFT = 18, 32, 3
 _ALIKE, _CHANGED, _LEAST_CHANGED, _JUMP = 0.6, 0.04, 0.003, 0.15
 _BLANK, _LEAST_BLANK, _STEADY, _EXPLAINED = 0.01, 0.002, 0.002, 0.8
-_DARK, _VERY_DARK = 0.2, 0.4
+_DARK, _DIM = 0.2, 0.4
 _TONAL = torch.tensor([kind in TONAL for kind in KINDS])
 
 
@@ -97,7 +97,7 @@ def is_blank(thumb: Tensor) -> bool:
     must differ by proportionally less, down to 0.002: a scene at night is not blank.
     """
     deviation = float((thumb - thumb.mean((1, 2), keepdim=True)).abs().mean())
-    return deviation < max(_LEAST_BLANK, _BLANK * min(1.0, float(thumb.mean()) / _VERY_DARK))
+    return deviation < max(_LEAST_BLANK, _BLANK * min(1.0, float(thumb.mean()) / _DIM))
 
 
 def is_fading(before: Tensor, after: Tensor) -> bool:

@@ -23,15 +23,20 @@ def scene(group: str, degraded: int, target: int, severity: float) -> Case:
     return Case(group, parts | {"quality": 5 - 4 * told[:, :1], "severity": told[:, 1:]})
 
 
-@pytest.mark.parametrize("alarm, worse", [(0.0, 0.0), (0.5, 0.5)])
-def test_a_clean_picture_that_is_brightened_counts_as_made_worse(alarm, worse):
+def brightening() -> Restorer:
+    """A restorer that brightens whatever is called dark, and does nothing else."""
     network = restorer()
     with torch.no_grad():
         network.grid.head.weight.zero_()
-        network.grid.head.bias.fill_(0.05)  # it brightens whatever is called dark
+        network.grid.head.bias.fill_(0.05)
         network.denoiser.ending.weight.zero_()
         network.denoiser.ending.bias.zero_()
-    found = measure(network, [scene("clean", 90, 90, alarm), scene("low", 60, 90, 0.5)], "kinds")
+    return network
+
+
+@pytest.mark.parametrize("alarm, worse", [(0.0, 0.0), (0.5, 0.5)])
+def test_a_clean_picture_that_is_brightened_counts_as_made_worse(alarm, worse):
+    found = measure(brightening(), [scene("clean", 90, 90, alarm), scene("low", 60, 90, 0.5)], "kinds")
     assert found.values["worse"] == worse and found.values["gain"] > 1
     assert found.score == pytest.approx(found.values["gain"] - HARM_COST * worse, abs=1e-3)
 
@@ -50,15 +55,9 @@ def test_a_restorer_that_changes_nothing_measures_no_gain_and_no_harm(corpus):
 
 
 def test_a_nearly_clean_picture_counts_as_harm_but_not_in_the_mean_gain():
-    network = restorer()
-    with torch.no_grad():
-        network.grid.head.weight.zero_()
-        network.grid.head.bias.fill_(0.05)
-        network.denoiser.ending.weight.zero_()
-        network.denoiser.ending.bias.zero_()
     usual, spared = scene("low", 60, 90, 0.5), scene("low", 90, 90, 0.5)
     alone, both = (
-        measure(network, [scene("clean", 90, 90, 0.0), *cases], "kinds").values for cases in ([usual], [usual, spared])
+        measure(brightening(), [scene("clean", 90, 90, 0.0), *cases], "kinds").values for cases in ([usual], [usual, spared])
     )
     assert both["low"] == alone["low"] == both["gain"] > 1
     assert alone["worse"] == 0 and both["worse"] == pytest.approx(1 / 3, abs=1e-3) and both["worst"] < -10
