@@ -165,6 +165,15 @@ def test_every_painted_map_acts_to_the_pixel(name, paint):
     assert torch.equal(quality.resized(HEIGHT, WIDTH) < 5, mask[None] > 0)
 
 
+def tone_only(model):
+    """Return a restorer that changes nothing but the tone, and that evenly."""
+    with torch.no_grad():
+        for layer, bias in ((model.grid.head, 0.05), (model.denoiser.ending, 0.0)):
+            layer.weight.zero_()
+            layer.bias.fill_(bias)
+    return model
+
+
 def half_dark() -> QualityMap:
     """What an assessor might say of a picture whose left half is dark."""
     kinds = torch.zeros(1, len(KINDS), 10, 14)
@@ -178,6 +187,23 @@ def test_an_edit_that_changes_nothing_restores_the_same(nothing):
     expected = restore(model, picture, build_prompt(picture, half_dark())).picture
     assert torch.equal(restore(model, picture, build_prompt(picture, edit_quality(half_dark(), **nothing))).picture, expected)
     assert not torch.equal(expected, picture)
+
+
+@pytest.mark.parametrize("score", [1.5, 5.0])
+def test_tone_beside_paint_hardly_changes(score):
+    """Paint changes the tone where it lies. Beside it, at the soft edge of a dark region, it changes by less than a tenth."""
+    model, picture = tone_only(small.restorer()), small.picture(HEIGHT, WIDTH)
+    paint = torch.zeros(1, HEIGHT, WIDTH)
+    paint[:, :48] = 1
+    quality = edit_quality(half_dark(), override=paint, override_quality=score)
+    before, after = (build_prompt(picture, one) for one in (half_dark(), quality))
+    after = replace(after, severity=before.severity, kinds=before.kinds)  # the same grid for both
+    expected, found = (restore(model, picture, prompt).picture for prompt in (before, after))
+    change = (found - expected).abs()
+    strongest = float((expected - picture).abs().max())
+    assert float(change[:, :, 48:].max()) < 0.1 * strongest < 0.2 * float(change[:, :, :48].max())
+    if score == 5:
+        assert torch.equal(found[:, :, :48], picture[:, :, :48])
 
 
 def test_what_is_painted_clean_keeps_no_kind():
@@ -283,11 +309,7 @@ def test_tone_follows_what_is_painted_also_where_something_was_seen():
 
 def test_tone_stays_where_another_kind_is_said():
     """Grain that is set through a mask does not pull the tone of darkness elsewhere into its region; haze does."""
-    model, picture, mask = small.restorer(), small.picture(HEIGHT, WIDTH), stroke()
-    with torch.no_grad():  # an even tone and nothing else
-        for layer, bias in ((model.grid.head, 0.05), (model.denoiser.ending, 0.0)):
-            layer.weight.zero_()
-            layer.bias.fill_(bias)
+    model, picture, mask = tone_only(small.restorer()), small.picture(HEIGHT, WIDTH), stroke()
     for quality in (half_dark(), edit_quality(half_dark(), override=1 - mask, override_quality=3.0)):
         before, grainy, hazy = (
             restore(model, picture, build_prompt(picture, one)).picture

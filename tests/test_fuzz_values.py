@@ -139,6 +139,8 @@ def test_maps_are_refused_or_good(seed):
         given["pixels"] = odd_tensor(rng, 1, 1, *size)
     if rng.random() < 0.4:
         given["painted"] = rng.choice((*ODD, *9 * ({rng.choice((*KINDS, "fog", None)): odd_tensor(rng, 1, 1, *size)},)))
+    if rng.random() < 0.2:
+        given["drawn"] = odd_tensor(rng, 1, 1, *size)
     try:
         quality = QualityMap(**given)
     except ValueError as problem:

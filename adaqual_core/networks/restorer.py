@@ -21,6 +21,7 @@ from ..grid import CELL, cell_count
 from ..image_statistics import STATISTICS
 from ..kinds import KINDS
 from ..prompt import MAX_LENGTH, Prompt
+from ..quality.map import resampled, worst_of_cells
 from ..weight_files import build, read
 from .bilateral_grid import BilateralGrid, view_of
 from .embedding import sinusoid
@@ -276,7 +277,10 @@ def tone_of(run: Runner, picture: Tensor, prompt: Prompt) -> Tone:
     kinds = cast(Tensor, prompt.kinds)
     view = view_of(picture[None], prompt.severity, kinds) if prompt.view is None else prompt.view
     grid = run({"view": view}, "the view of the whole picture", "grid") * grid_gate(kinds)
-    return Tone(grid, edge_aware(picture[None], prompt.restore_mask))
+    drawn = prompt.quality.drawn
+    if drawn is not None:  # with the cells beside them, into which the cells of a painted map may reach
+        drawn = F.max_pool2d(worst_of_cells(resampled(drawn, *picture.shape[-2:])), 3, 1, 1)
+    return Tone(grid, edge_aware(picture[None], prompt.restore_mask, drawn))
 
 
 def told(run: Runner, picture: Tensor, prompt: Prompt, tone: Tone | None = None) -> Told:

@@ -15,21 +15,13 @@ from torch import Tensor
 from ..filters import luma
 from ..kinds import KINDS, TONAL
 from ..prompt import Prompt
+from ..quality.map import resampled
 from .bilateral_grid import severity_where_present, sliced
 
 _SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
 _TONAL = tuple(KINDS.index(kind) for kind in TONAL)
 _FAINT, _FULL = 0.05, 0.2
 _ROWS = 256
-
-
-def is_painted(prompt: Prompt) -> bool:
-    """Return whether an artist painted the prompt's map, so that its mask is followed exactly.
-
-    The name of a map's assessor says so: "mask" for a map made of a mask, "…, painted" where a map was painted over.
-    """
-    name = prompt.quality.assessor
-    return name.startswith("mask") or ", painted" in name
 
 
 def grid_gate(kinds: Tensor) -> Tensor:
@@ -51,17 +43,24 @@ def _box(field: Tensor) -> Tensor:
     return F.avg_pool2d(across, (side, 1), 1, (_RADIUS, 0), count_include_pad=False)
 
 
-def edge_aware(picture: Tensor, restore_mask: Tensor) -> Tensor:
+def edge_aware(picture: Tensor, restore_mask: Tensor, drawn: Tensor | None = None) -> Tensor:
     """Return the coefficients [B, 2, 64, 64] of the edge-aware mask of ``picture`` [B, 3, H, W] and ``restore_mask`` [B, 1, h, w]
     per cell.
 
-    The mask at a place is the first coefficient times the luma there plus the second, clamped to [0, 1].
+    The mask at a place is the first coefficient times the luma there plus the second, clamped to [0, 1]. Cells count less the
+    more an artist has set their scores, as ``drawn`` [B, 1, h, w] in [0, 1] says: what is painted changes nothing beside it.
     """
     guide = F.adaptive_avg_pool2d(luma(picture.clamp(0, 1)), _SIDE)
-    mask = F.interpolate(restore_mask.float(), (_SIDE, _SIDE), mode="bilinear", antialias=True)
-    mean_guide, mean_mask = _box(guide), _box(mask)
-    slope = (_box(guide * mask) - mean_guide * mean_mask) / (_box(guide * guide) - mean_guide**2 + _EPSILON)
-    return torch.cat((_box(slope), _box(mean_mask - slope * mean_guide)), 1)
+    counts = torch.ones_like(restore_mask) if drawn is None else 1 - drawn
+    weight, mask = (
+        F.interpolate(cells.float(), (_SIDE, _SIDE), mode="bilinear", antialias=True) for cells in (counts, counts * restore_mask)
+    )
+    total = _box(weight).clamp_min(1e-6)
+    mean_guide, mean_mask = _box(weight * guide) / total, _box(mask) / total
+    variance = _box(weight * guide * guide) / total - mean_guide**2
+    slope = (_box(guide * mask) / total - mean_guide * mean_mask) / (variance + _EPSILON)
+    offset = mean_mask - slope * mean_guide
+    return torch.cat((_box(weight * slope) / total, _box(weight * offset) / total), 1)
 
 
 @dataclass(frozen=True)
@@ -73,19 +72,23 @@ class Tone:
     grid: Tensor
     mask: Tensor
 
-    def change(self, part: Tensor, y: Tensor, x: Tensor, mask: Tensor | None = None, said: Tensor | None = None) -> Tensor:
+    def change(
+        self, part: Tensor, y: Tensor, x: Tensor, exact: tuple[Tensor, Tensor] | None = None, said: Tensor | None = None
+    ) -> Tensor:
         """Return what the grid adds to parts [B, 3, n, m] of the pictures.
 
         Their rows lie at ``y`` [B, n] and their columns at ``x`` [B, m], as parts of the picture's sides from 0 to 1. Where the
-        mask is 0 nothing is added. ``mask`` [B, 1, n, m] replaces the edge-aware one; ``said`` [B, 1, n, m] raises it.
+        mask is 0 nothing is added. ``exact``, two fields [B, 1, n, m] in [0, 1], is another mask and how far it replaces the
+        edge-aware one; ``said`` [B, 1, n, m] raises either.
         """
-        if mask is None:
-            where = torch.stack(
-                ((2 * x - 1)[:, None].expand(-1, y.shape[1], -1), (2 * y - 1)[:, :, None].expand(-1, -1, x.shape[1])), -1
-            )
-            found = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False)
-            slope, offset = found.split(1, 1)
-            mask = (slope * luma(part) + offset).clamp(0, 1)
+        where = torch.stack(
+            ((2 * x - 1)[:, None].expand(-1, y.shape[1], -1), (2 * y - 1)[:, :, None].expand(-1, -1, x.shape[1])), -1
+        )
+        found = F.grid_sample(self.mask, where, mode="bilinear", padding_mode="border", align_corners=False)
+        slope, offset = found.split(1, 1)
+        mask = (slope * luma(part) + offset).clamp(0, 1)
+        if exact is not None:
+            mask = torch.lerp(mask, *exact)
         if said is not None:
             mask = torch.maximum(mask, said)
         return mask * sliced(self.grid, part, y, x)
@@ -93,17 +96,20 @@ class Tone:
     def applied(self, picture: Tensor, prompt: Prompt) -> Tensor:
         """Return one whole picture [3, H, W] with its tone set, in [0, 1]; ``prompt`` is that of the picture.
 
-        Where an artist painted the map its mask counts instead of the edge-aware one. Low light and haze that were set through
-        masks raise either. The picture is worked through in strips of rows, so that no further tensor of its size is needed.
+        Where an artist painted the map, and there alone, the prompt's mask counts instead of the edge-aware one. Low light and
+        haze that were set through masks raise either. The picture is worked through in strips of rows, which saves memory.
         """
         height, width = picture.shape[-2:]
-        toned = picture.clone()
+        toned, drawn = picture.clone(), prompt.quality.drawn
+        drawn = None if drawn is None else resampled(drawn, height, width)
         x = ((torch.arange(width) + 0.5) / width)[None]
         for top in range(0, height, _ROWS):
             bottom = min(height, top + _ROWS)
             part = toned[None, :, top:bottom]
             y = ((torch.arange(top, bottom) + 0.5) / height)[None]
-            mask = prompt.unsaid_block_mask(0, top, bottom, 0, width)[None] if is_painted(prompt) else None
+            exact = None
+            if drawn is not None:
+                exact = (prompt.unsaid_block_mask(0, top, bottom, 0, width)[None], drawn[:, :, top:bottom])
             said = None if prompt.said is None else prompt.said[:, 1:, top:bottom]
-            part.add_(self.change(part, y, x, mask, said)).clamp_(0, 1)
+            part.add_(self.change(part, y, x, exact, said)).clamp_(0, 1)
         return toned

@@ -67,6 +67,11 @@ def edit_quality(
     scores, cells, kinds = levelled(quality.scores), cell_grid(quality), quality.kinds
     pixels = None if quality.pixels is None else levelled(quality.pixels)
     is_painted = override is not None and bool(override.any())
+    drawn = quality.drawn
+    if override is not None and is_painted:
+        drawn = resampled(override, quality.height, quality.width).expand(quality.batch, -1, -1, -1)
+        if quality.drawn is not None:
+            drawn = torch.maximum(drawn, resampled(quality.drawn, quality.height, quality.width))
     if pixels is None and override is not None and is_painted:
         if any(side > count for side, count in zip(override.shape[-2:], cells, strict=True)):
             pixels = resampled(scores, quality.height, quality.width)
@@ -82,6 +87,7 @@ def edit_quality(
         kinds=kinds,
         pixels=None if pixels is None else painted_over(pixels),
         painted={kind: severity_of(painted_over(damage)) for kind, damage in painted.items()},
+        drawn=drawn,
     )
 
 

@@ -32,7 +32,8 @@ class QualityMap:
     None; ``scores`` hold the same per cell. ``painted``: damage that an artist has set through masks; it maps names of kinds to
     severities [B, 1, height, width] in [0, 1] per pixel, float32 on the CPU. The other fields do not hold it; all methods and
     properties take it into account. ``kinds_said``: whether ``kinds`` hold nothing but what an artist has said, because the
-    assessor names no kinds.
+    assessor names no kinds. ``drawn`` [B, 1, h", w"] in [0, 1], float32 on the CPU, of any size: how far an artist has set the
+    score of each place through a mask, which is followed exactly there; None where no mask was used.
     """
 
     scores: Tensor
@@ -43,6 +44,7 @@ class QualityMap:
     pixels: Tensor | None = None
     painted: Mapping[str, Tensor] = field(default_factory=dict)
     kinds_said: bool = False
+    drawn: Tensor | None = None
 
     def __post_init__(self):
         check_tensor("scores", self.scores)
@@ -74,6 +76,12 @@ class QualityMap:
             if kind not in KINDS or self.kinds is None or found != wanted:
                 raise ValueError(f"painted: '{kind}' {found}; give {list(wanted)} by names of kinds, for a map that has kinds")
             _check_range("painted", damage, 0, 1)
+        if self.drawn is not None:
+            check_tensor("drawn", self.drawn)
+            found = tuple(self.drawn.shape)
+            if len(found) != 4 or found[:2] != (shape[0], 1) or 0 in found:
+                raise ValueError(f"drawn: shape {found}; give [{shape[0]}, 1, h, w]")
+            _check_range("drawn", self.drawn, 0, 1)
 
     @property
     def batch(self) -> int:
@@ -153,9 +161,9 @@ class QualityMap:
     def index(self, picture: int) -> "QualityMap":
         """Return the map of one picture of the batch."""
         one = slice(picture, picture + 1)
-        kinds, pixels = (None if part is None else part[one] for part in (self.kinds, self.pixels))
+        kinds, pixels, drawn = (None if part is None else part[one] for part in (self.kinds, self.pixels, self.drawn))
         painted = {kind: damage[one] for kind, damage in self.painted.items()}
-        return replace(self, scores=self.scores[one], kinds=kinds, pixels=pixels, painted=painted)
+        return replace(self, scores=self.scores[one], kinds=kinds, pixels=pixels, painted=painted, drawn=drawn)
 
 
 def _check_range(name: str, values: Tensor, lowest: float, highest: float) -> None:
@@ -236,7 +244,7 @@ def quality_from_severity(mask: Tensor, assessor: str = "mask") -> QualityMap:
     if bool(mask.isnan().any()):
         raise ValueError("mask: holds NaN; repair the node that made it")
     scores = HIGHEST - (HIGHEST - LOWEST) * mask.detach().cpu().float().clamp(0, 1)
-    return QualityMap(scores, mask.shape[-2], mask.shape[-1], assessor)
+    return QualityMap(scores, mask.shape[-2], mask.shape[-1], assessor, drawn=torch.ones(len(scores), 1, 1, 1))
 
 
 def checked_mask(name: str, mask: Tensor, batch: int) -> Tensor:

@@ -51,6 +51,7 @@ def with_kinds(quality: QualityMap, picture: Tensor, namer: QualityEstimator | N
         scores=of_all(quality.scores),
         pixels=None if quality.pixels is None else of_all(quality.pixels),
         painted={kind: of_all(damage) for kind, damage in quality.painted.items()},
+        drawn=None if quality.drawn is None else of_all(quality.drawn),
         kinds=seen,
         kinds_said=False,
     )

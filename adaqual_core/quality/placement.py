@@ -29,6 +29,7 @@ def map_of_region(quality: QualityMap, region: Region, height: int, width: int) 
         kinds=None if quality.kinds is None else cells(quality.kinds),
         pixels=None if quality.pixels is None else per_pixel(quality.pixels),
         painted={kind: per_pixel(damage) for kind, damage in quality.painted.items()},
+        drawn=None if quality.drawn is None else per_pixel(quality.drawn),
     )
 
 

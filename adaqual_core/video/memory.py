@@ -20,7 +20,6 @@ from torch import Tensor
 from ..grid import HIGHEST, LOWEST, severity_of
 from ..kinds import KINDS, TONAL
 from ..networks.bilateral_grid import view_of
-from ..networks.tone import is_painted
 from ..prompt import Prompt, asked_damage
 from ..quality.map import QualityMap, resampled
 from ..visible import filled
@@ -194,8 +193,8 @@ def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, tempor
     memory for the next frame.
 
     The averaged parts are the global statistics and, where the prompt names kinds of damage, the view from which the bilateral
-    grid is predicted. The restore mask is averaged too, because it turns from 0 to 1 within a small change of quality; a mask
-    that an artist painted stays as it is. Severity and kinds follow from the map. ``memory`` and ``temporal`` are as for
+    grid is predicted. The restore mask is averaged too, because it turns from 0 to 1 within a small change of quality; where
+    an artist painted it, it stays as it is. Severity and kinds follow from the map. ``memory`` and ``temporal`` are as for
     :func:`steady_map`.
     """
     if temporal == 0:
@@ -204,7 +203,8 @@ def steady_prompt(memory: Memory | None, picture: Tensor, prompt: Prompt, tempor
     if prompt.kinds is not None:
         parts = (*parts, view_of(colours_of(picture), prompt.severity, prompt.kinds))
     (mask, statistics, *views), memory = remember(memory, picture, parts, temporal, parts, _brightest)
-    mask = prompt.restore_mask if is_painted(prompt) else mask
+    if prompt.quality.drawn is not None:
+        mask = torch.lerp(mask, prompt.restore_mask, resampled(prompt.quality.drawn, *mask.shape[-2:]))
     return replace(prompt, restore_mask=mask, statistics=statistics, view=views[0] if views else None), memory
 
 
