@@ -90,7 +90,9 @@ lint: types
 weights: venv
 	test -f runs/corpus/manifest.json || $(BIN)/python -m adaqual_training.corpus --out runs/corpus
 	$(BIN)/python -m adaqual_training --recipe recipes/assessor.toml
-	$(BIN)/python -m adaqual_training.ship runs/assessor/assessor.safetensors recipes/assessor.safetensors
+	$(BIN)/python -m adaqual_training --recipe recipes/assessor_second.toml --start runs/assessor/assessor.safetensors
+	$(BIN)/python -m adaqual_training --recipe recipes/assessor_third.toml --start runs/assessor_second/assessor.safetensors
+	$(BIN)/python -m adaqual_training.ship runs/assessor_third/assessor.safetensors recipes/assessor.safetensors
 	$(BIN)/python -m adaqual_training --recipe recipes/nano.toml
 
 clean:
