@@ -48,7 +48,7 @@ def edge_aware(picture: Tensor, restore_mask: Tensor, drawn: Tensor | None = Non
     per cell.
 
     The mask at a place is the first coefficient times the luma there plus the second, clamped to [0, 1]. Cells count less the
-    more an artist has set their scores, as ``drawn`` [B, 1, h, w] in [0, 1] says: what is painted changes nothing beside it.
+    more an artist has set their scores, as ``drawn`` [B, 1, h, w] in [0, 1] says: paint hardly changes the mask beside it.
     """
     guide = F.adaptive_avg_pool2d(luma(picture.clamp(0, 1)), _SIDE)
     counts = torch.ones_like(restore_mask) if drawn is None else 1 - drawn
