@@ -6,6 +6,7 @@ any process. Therefore a run can resume exactly, and several processes can share
 """
 
 import json
+import math
 import random
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from torch import Tensor
 from adaqual_core.damage import degrade_batch
 from adaqual_core.damage.draws import Draws
 from adaqual_core.damage.fields import region_mask
+from adaqual_core.filters import luma
 from adaqual_core.grid import CELL, severity_of
 from adaqual_core.image_statistics import levels_and_detail
 from adaqual_core.kinds import KINDS
@@ -61,7 +63,7 @@ class SceneSettings:
     ``lowest``, ``highest``: range of the severity asked of a kind. ``uneven``: share of scenes damaged in a region only.
     ``behind_camera``: share of scenes seen through a camera with processing of its own. ``struck``: share of compositions from
     which some kinds are struck out, so that the target keeps their damage. ``native``: share of crops that keep the photo's own
-    pixels.
+    pixels. ``graded``: share of photos that are given another look first (:func:`graded`).
     """
 
     size: int
@@ -76,6 +78,7 @@ class SceneSettings:
     behind_camera: float
     struck: float
     native: float
+    graded: float
 
 
 class Photos:
@@ -147,6 +150,20 @@ def random_crop(photo: np.ndarray, settings: SceneSettings, rng: random.Random) 
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
 
 
+def graded(photo: Tensor, rng: random.Random) -> Tensor:
+    """Return a photo [3, H, W] in [0, 1] with the look of another film, camera or taste (our definition).
+
+    Blacks rise by up to 0.08 and whites fall by up to 0.1, midtones get darker or lighter, colours paler or stronger, and all a
+    tint. Such a photo is not damaged: an assessor that never sees one takes faded prints and flat light for haze.
+    """
+    levels = torch.tensor([math.exp(rng.uniform(-0.06, 0.06)) for _ in range(3)])[:, None, None]
+    toned = photo.clamp_min(1e-4) ** (levels * math.exp(rng.uniform(-0.25, 0.25)))
+    grey = luma(toned)
+    toned = grey + rng.uniform(0.65, 1.15) * (toned - grey)
+    black, white = rng.uniform(0, 0.08), rng.uniform(0.9, 1)
+    return (black + (white - black) * toned).clamp(0, 1)
+
+
 def cells(field: Tensor) -> Tensor:
     """Return the means over cells of 16×16 px: [B, C, H, W] gives [B, C, H/16, W/16]."""
     return F.avg_pool2d(field, CELL)
@@ -206,6 +223,8 @@ def make_scene(
     kinds = random_kinds(rng, settings)
     index = photos.draw(kinds, rng)
     clean = random_crop(photos.pixels(index), settings, rng)
+    if settings.graded and rng.random() < settings.graded:
+        clean = graded(clean, rng)
     ceiling = settings.highest if len(kinds) == 1 else 0.85 * settings.highest
     asked = {kind: rng.uniform(settings.lowest, ceiling) for kind in kinds}
     if "haze" in asked:  # its severity is that of the thickest place: haze of evenly drawn severities is mostly thin
