@@ -223,7 +223,7 @@ def make_scene(
     kinds = random_kinds(rng, settings)
     index = photos.draw(kinds, rng)
     clean = random_crop(photos.pixels(index), settings, rng)
-    if settings.graded and rng.random() < settings.graded:
+    if settings.graded and rng.random() < settings.graded:  # nothing is drawn at 0: the scenes of older recipes stay as they were
         clean = graded(clean, rng)
     ceiling = settings.highest if len(kinds) == 1 else 0.85 * settings.highest
     asked = {kind: rng.uniform(settings.lowest, ceiling) for kind in kinds}
