@@ -66,3 +66,13 @@ def mirrored(length: int, start: int, stop: int) -> Tensor:
         return torch.zeros(stop - start, dtype=torch.long)
     position = torch.arange(start, stop) % (2 * length - 2)
     return torch.where(position < length, position, 2 * length - 2 - position)
+
+
+def severity_where_present(damage: Tensor) -> Tensor:
+    """Return one severity [B, C, 1, 1] for each of the C kinds of ``damage`` [B, C, h, w], both in [0, 1] (our definition).
+
+    It is Σs²/Σs over the cells: the mean in which each cell counts by its own severity. Damage that fills a part of the picture
+    is as severe by this measure as the same damage all over it. It is 0 where no cell is damaged.
+    """
+    damage = damage.float()
+    return damage.square().sum((2, 3), keepdim=True) / damage.sum((2, 3), keepdim=True).clamp_min(1e-6)

@@ -29,7 +29,7 @@ class PromptSettings:
 
     ``gamma`` (0.1 to 5): complexity C = severity^gamma; below 1 mild damage already gets complex prompts.
     ``min_length``, ``max_length`` (0 to 16 tokens): prompt length at C = 0 and C = 1.
-    ``preserve`` (1 to 5): regions of at least this quality are not touched; 5 leaves out only what is perfect.
+    ``preserve`` (1 to 5): regions of at least this quality are kept; 5 leaves out only what is perfect.
     ``factors``: how much of each kind of damage is to go, 0 (keep it) to 1 (remove it), in the order of KINDS.
     """
 
@@ -173,8 +173,8 @@ def build_prompt(picture: Tensor, quality: QualityMap, settings: PromptSettings 
         scores = quality_of(severity)
     elif min(settings.factors) < 1:
         raise ValueError(
-            f"factors: {settings.factors}, but the quality map names no kinds of damage (made by: {quality.assessor}); use an "
-            "assessor that does (`adaqual train` makes one), say the kinds with set_damage, or leave all factors at 1"
+            f"factors: {settings.factors}, but the quality map names no kinds of damage (made by: {quality.assessor}); use the "
+            "bundled assessor's map, say the kinds with set_damage, or leave all factors at 1"
         )
     cell_mask = restore_mask(scores, settings.preserve)
     if kinds is not None:  # only a map that names kinds can hold damage that was set through masks

@@ -173,8 +173,6 @@ def save_model(model: Any, path: Path, notes: dict, dtype: torch.dtype = torch.f
     }
     if hasattr(model, "parts"):
         header["parts"] = json.dumps(model.parts)
-    if getattr(model, "finish", None) is not None:  # the first generation's, which has sizes of its own
-        header["finish"] = json.dumps(asdict(model.finish.config))
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, header)

@@ -9,13 +9,13 @@ from torch import Tensor
 from adaqual_core.grid import CELL
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.embedding import sinusoid
-from adaqual_core.networks.prompt_tokens import Guidance, PromptAttention
+from adaqual_core.networks.prompt_attention import Guidance, PromptAttention
 from adaqual_core.networks.restorer import Denoiser, ResidualBlock, RestorerConfig, seen_by_denoiser
 
 
 class GatedBlock(nn.Module):
-    """This block computes x + W2·(a·b) with (a, b) = W1·((1 + scale)·norm(x) + shift), where W1 is a 3×3 convolution. It is the
-    first generation's block.
+    """This block computes x + W2·(a·b) with (a, b) = W1·((1 + scale)·norm(x) + shift), where W1 is a 3×3 convolution. It is
+    NAFNet's gate without its depthwise part.
     """
 
     def __init__(self, channels: int, condition: int, wide: bool, operations):
@@ -105,7 +105,7 @@ class CoarseBody(nn.Module):
 
 
 def gated(config: RestorerConfig) -> nn.Module:
-    """Return the first generation's body: gated blocks at 4×4 px."""
+    """Return a body of gated blocks at 4×4 px."""
     return CoarseBody(config, GatedBlock, (96, 128, 192), (3, 2, 2))
 
 

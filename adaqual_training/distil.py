@@ -4,11 +4,13 @@ one.
 First the pictures of the folder are labelled with the quality maps of the teacher (DeQA-Score, or any assessor). The scores are
 kept in the run's folder, so an interrupted labelling continues. Then the embedded assessor is trained further on random crops of
 pictures and maps. Every tenth picture is held out and only measured. The pictures should be of all qualities, damaged ones
-included: the student learns nothing about damage that the teacher never judged. The teacher sees the whole picture; the student
-sees the surroundings of a cell and the whole picture's levels and detail. Therefore a part of the error remains.
+included: the student learns nothing about damage that the teacher never judged. The teacher names no kinds of damage; what the
+student says of them is held at what it said before. The teacher sees the whole picture, the student in training only a crop and
+the whole picture's levels and detail. Therefore a part of the error remains.
 """
 
 import argparse
+import copy
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,13 +25,16 @@ from adaqual_core.image_statistics import levels_and_detail
 from adaqual_core.imageio import picture_shape, read_picture
 from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
-from adaqual_core.quality.bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
+from adaqual_core.quality.bundled import SHIPPED_ASSESSOR, estimate_quality, load_assessor
 from adaqual_core.quality.cache import ScoreCache
+from adaqual_core.quality.estimator import QualityEstimator
 from adaqual_training.assessor import spearman
 from adaqual_training.loop import Run
 
 HELD = 10
 """One picture in this many is held out."""
+KINDS_KEPT = 100.0
+"""Weight of the squared change of the severities by kind, beside the absolute error of the score."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def crops(labelled: list[Labelled], size: int, batch: int, rng: random.Random) -
         yield torch.stack(pixels).float() / 255, torch.stack(scores), torch.stack(statistics)
 
 
-def evaluate(net: AssessorNet, labelled: list[Labelled]) -> dict[str, float]:
+def evaluate(net: QualityEstimator, labelled: list[Labelled]) -> dict[str, float]:
     """Return the mean absolute difference from the teacher in quality units, and the rank correlation, over all cells of all
     pictures."""
     found = torch.cat([estimate_quality(net, one.picture()).scores.flatten() for one in labelled])
@@ -109,13 +114,17 @@ def distil(args: argparse.Namespace) -> None:
     del teacher
     held = labelled[::HELD]
     learned = [one for number, one in enumerate(labelled) if number % HELD]
+    before = copy.deepcopy(model).to(device)
     run = Run(folder, model, args.rate, args.hours, device)
     batches = crops(learned, args.size, args.batch, random.Random(f"{args.seed}/{run.done.iteration}"))
     print(f"{len(learned)} pictures to learn, {len(held)} held out: {evaluate(run.average, held)} before", flush=True)
     running, finished = None, False
     while not finished:
         pictures, targets, statistics = (part.to(device) for part in next(batches))
-        loss = (run.model(pictures.contiguous(memory_format=torch.channels_last), statistics) - targets).abs().mean()
+        scores, kinds = run.model.severities(pictures, statistics)
+        with torch.inference_mode():
+            kept = before.severities(pictures, statistics)[1]
+        loss = (scores - targets).abs().mean() + KINDS_KEPT * (kinds - kept).square().mean()
         run.step(loss, 0.998)
         running = loss.item() if running is None else running + (loss.item() - running) / 100
         finished = run.finished()

@@ -1,5 +1,4 @@
-"""This module is the training loop of the first generation, which :mod:`adaqual_training.distil` still uses: averaging, state,
-log and clock."""
+"""This module is the training loop of :mod:`adaqual_training.distil`: averaging, state, log and clock."""
 
 import copy
 import json
@@ -33,16 +32,14 @@ class Progress:
 class Run:
     """This class is a training run: its folder (state, log, newest weights), its networks, and its clock.
 
-    ``hours``: time that this session may take; or ``updates``: number of updates that it may make. A ``state.pt`` in the folder
-    is resumed from. ``average`` holds the exponential moving average of ``model``'s weights, which is evaluated and shipped.
+    ``hours``: time that this session may take. A ``state.pt`` in the folder is resumed from. ``average`` holds the exponential
+    moving average of ``model``'s weights, which is evaluated and shipped.
     """
 
-    def __init__(
-        self, folder: Path, model: nn.Module, rate: float, hours: float, device: torch.device, updates: int | None = None
-    ):
+    def __init__(self, folder: Path, model: nn.Module, rate: float, hours: float, device: torch.device):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "stop").unlink(missing_ok=True)
-        self.folder, self.rate, self.hours, self.updates, self.device = folder, rate, hours, updates, device
+        self.folder, self.rate, self.hours, self.device = folder, rate, hours, device
         self.model = model.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
@@ -54,12 +51,10 @@ class Run:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.done, self.before = Progress(state["iteration"], state["hours"]), state["hours"]
-        self.started, self.first = time.time(), self.done.iteration
+        self.started = time.time()
 
     def spent(self) -> float:
-        """Return the share of this session's time or updates that is used up, 0 to 1."""
-        if self.updates is not None:
-            return (self.done.iteration - self.first) / self.updates
+        """Return the share of this session's time that is used up, 0 to 1."""
         return (time.time() - self.started) / (3600 * self.hours) if self.hours else 1.0
 
     def step(self, loss: Tensor, decay: float) -> None:

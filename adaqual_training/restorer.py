@@ -40,7 +40,8 @@ class RestorerLoss:
     sampler's second step at the end; it grows with the square of the updates. ``estimated``: share of the samples that are told
     the assessor's map instead of the true one. ``rough``: greatest relative error of the true severities that are told.
     ``alarm``: probability that a kind that is absent is told as faintly present. ``missed``: probability that a kind is told at
-    half its severity. ``told``: "kinds", "severity" (one number for all kinds) or "nothing".
+    half its severity. ``level``: greatest relative error of the overall severity alone, in every sample. ``told``: "kinds",
+    "severity" (one number for all kinds) or "nothing".
     """
 
     grid: float
@@ -54,6 +55,7 @@ class RestorerLoss:
     rough: float
     alarm: float
     missed: float
+    level: float
     told: str
 
 
@@ -165,6 +167,8 @@ class RestorerTask:
             told = scene["estimated"]
         else:
             told = roughened(torch.cat((severity_of(scene["quality"]), scene["severity"])), self.loss, rng)
+        level = math.exp(rng.uniform(-1, 1) * math.log1p(self.loss.level))
+        told = torch.cat(((told[:1] * level).clamp(0, 1), told[1:]))
         if self.loss.told == "severity":
             told = torch.cat((told[:1], told[:1].expand_as(told[1:])))
         elif self.loss.told == "nothing":

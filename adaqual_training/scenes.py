@@ -25,7 +25,6 @@ from adaqual_core.filters import luma
 from adaqual_core.grid import CELL, severity_of
 from adaqual_core.image_statistics import levels_and_detail
 from adaqual_core.kinds import KINDS
-from adaqual_core.quality.bundled import estimate_quality
 from adaqual_core.quality.estimator import QualityEstimator
 from adaqual_core.quality.reference import reference_quality
 
@@ -206,9 +205,15 @@ def composed(
 
 
 def estimated(assessor: QualityEstimator, degraded: Tensor) -> Tensor:
-    """Return the assessor's estimate of 8-bit pixels [3, H, W]: overall severity and severity by kind, [9, h, w]."""
-    quality = estimate_quality(assessor, degraded[None].float() / 255)
-    return torch.cat((severity_of(quality.scores), quality.kinds), 1)[0]
+    """Return the assessor's estimate of 8-bit pixels [3, H, W]: overall severity and severity by kind, [9, h, w]. H and W are
+    multiples of 16 px.
+
+    It is without :func:`adaqual_core.quality.haze_judgement.correct_haze`. That corrects for haze of a look that no training
+    drew; a restorer that learnt from corrected maps would take the correction back.
+    """
+    with torch.inference_mode():
+        scores, kinds = assessor.severities(degraded[None].float() / 255)
+    return torch.cat((severity_of(scores), kinds), 1)[0].clone()
 
 
 def make_scene(

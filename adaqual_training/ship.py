@@ -8,15 +8,12 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from adaqual_core.networks.finish import load_finish
 from adaqual_core.networks.registry import FAMILIES
 from adaqual_core.quality.bundled import load_assessor
 from adaqual_core.weight_files import save_model
 
 LOADERS = {
-    "assessor": load_assessor,
     "estimator": load_assessor,
-    "finish": load_finish,
     **{family.name: family.load for family in FAMILIES if family.load is not None},
 }
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.assessor --corpus DIR --public DIR`` measures what an assessor of either generation is worth.
+"""``python -m benchmarks.assessor --corpus DIR --public DIR`` measures what an assessor is worth.
 
 Rank correlation with the true quality on held-out photos and on the public set, the share of pictures whose kind of damage is
 named, agreement with 19 kinds of corruption beside BRISQUE, damaged regions, and how much of a photo that is damaged in one
@@ -29,6 +29,7 @@ from adaqual_core.imageio import read_picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.shipped import SHIPPED_ASSESSOR
 from adaqual_core.prompt import build_prompt
+from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
 from adaqual_core.quality.reference import reference_quality
 from adaqual_core.sampling.tiles import active_tiles, plan
@@ -99,11 +100,11 @@ def held_out_quarters(net: Assessor, corpus: Path, side: int, count: int | None 
     Each is made ``side`` px wide and high and damaged by haze and noise of severity 0.7. "median": the median share of tiles;
     "few": the share of the photos that stay at LEAST_TILES.
     """
-    photos, shares = Photos(corpus, "held"), []
+    photos, shares, context = Photos(corpus, "held"), [], load_restorer().receptive_radius
     for index in range(len(photos.entries))[:count]:
         one = repeated(as_picture(torch.from_numpy(photos.pixels(index).copy()).permute(2, 0, 1)[None]), side, side)
         damaged = degrade(one, ["haze", "noise"], 0.7, seed=3, mask=quarter_mask(side)).picture[None]
-        layout = plan(active_tiles(build_prompt(damaged, assess(net, damaged)).restore_mask), side, side, 512, 96)
+        layout = plan(active_tiles(build_prompt(damaged, assess(net, damaged)).restore_mask), side, side, 512, context)
         shares.append(layout.tiles_run / layout.tiles_total)
     few = sum(share <= LEAST_TILES for share in shares) / len(shares)
     return {"photos": len(shares), "median": sorted(shares)[len(shares) // 2], "few": few}

@@ -79,7 +79,7 @@ def outputs(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     load_assessor = found_at("networks.shipped:load_assessor", "quality.bundled:load_assessor", "checkpoint:load_assessor")
     build_prompt = found_at("prompt:build_prompt")
     load_restorer = found_at("published.read:load_restorer", "convert:load_restorer")
-    shipped = found_at("networks.shipped:SHIPPED_DENOISER", "checkpoint:SHIPPED_DENOISER")
+    shipped = found_at("networks.shipped:SHIPPED_RESTORER", "networks.shipped:SHIPPED_DENOISER", "checkpoint:SHIPPED_DENOISER")
     restore_with = found_at("sampling.families:restore_with", "families:restore_with", "sampling.restore:restore")
     settings_for = found_at("sampling.families:settings_for", "families:settings_for", "sampling.settings:settings_for")
     networks = {

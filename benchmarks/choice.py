@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from adaqual_core.evaluate import psnr
 from adaqual_core.kinds import KINDS
-from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_RESTORER
 from adaqual_core.prompt import PromptSettings
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.choice", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="folder of adaqual_training.corpus")
-    parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, help="restorer (default: the shipped one)")
+    parser.add_argument("--model", type=Path, default=SHIPPED_RESTORER, help="restorer (default: the shipped one)")
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, help="assessor (default: the shipped one)")
     parser.add_argument("--pictures", type=int, default=60, help="number of pictures; each offers two choices (default 60)")
     parser.add_argument("--device", default="cpu")

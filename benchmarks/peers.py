@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_RESTORER
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure each network in a process of its own, print a table and write JSON; exit status 1 where one could not be run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument(
-        "--model", type=Path, nargs="+", default=[SHIPPED_DENOISER], help="our restorers (default: the shipped one)"
+        "--model", type=Path, nargs="+", default=[SHIPPED_RESTORER], help="our restorers (default: the shipped one)"
     )
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR)
     parser.add_argument("--only", nargs="+", choices=[*PEERS, "ours"], default=["ours", *PEERS], help="measure these only")

@@ -21,7 +21,7 @@ from adaqual_core.damage import degrade
 from adaqual_core.grid import CELL, severity_of
 from adaqual_core.imageio import read_picture, write_picture
 from adaqual_core.kinds import KINDS
-from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_RESTORER
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
@@ -52,7 +52,7 @@ def timed(function) -> tuple[float, object]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.promises", description=__doc__)
-    parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, help="restorer (default: the shipped one)")
+    parser.add_argument("--model", type=Path, default=SHIPPED_RESTORER, help="restorer (default: the shipped one)")
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, help="assessor (default: the shipped one)")
     parser.add_argument("--large", action="store_true", help="also restore 6000×4000 (takes minutes)")
     parser.add_argument("--side", type=int, default=1024, help="side in px of the square pictures (default 1024)")

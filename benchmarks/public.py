@@ -1,4 +1,4 @@
-"""``python -m benchmarks.public --data DIR`` measures a restorer of any generation and classical methods on the public set.
+"""``python -m benchmarks.public --data DIR`` measures a restorer and classical methods on the public set.
 
 ``python -m benchmarks.public_set`` makes the set. Gains in PSNR and SSIM of every picture, for the product's own way (estimated
 map, two steps), for variants of it, and for the methods of benchmarks.classical; what undamaged pictures come back as; and what
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from adaqual_core.damage import degrade
 from adaqual_core.evaluate import psnr, ssim
 from adaqual_core.imageio import read_picture
-from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_RESTORER
 from adaqual_core.pictures.pairs import Pair, find_pairs
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
@@ -60,32 +60,17 @@ def networks(model: Path, assessor: Path) -> tuple[torch.nn.Module, Assessor]:
     return load_restorer(model), open_assessor(assessor)
 
 
-@cache
-def sampler_alone(model: Path) -> torch.nn.Module | None:
-    """Return the restorer of the first generation in this file without its finish, loaded once per process; None for all
-    others.
-    """
-    net = load_restorer(model)
-    if getattr(net, "finish", None) is None:
-        return None
-    net.finish = None
-    return net
-
-
 def compare(pair: Pair, model: Path, assessor: Path) -> dict[str, tuple[float, float]]:
     """Return the gain in PSNR (dB) and in SSIM on one picture, by the name of the way it was restored. There is the product's own
-    way and, unless the picture is undamaged, the same with 1 and 4 steps, without preservation, without the finish where there is
-    one, and each classical method.
+    way and, unless the picture is undamaged, the same with 1 and 4 steps, without preservation, and each classical method.
     """
     net, judge = networks(model, assessor)
     clean, damaged = read_picture(pair.clean)[:, :3], read_picture(pair.degraded)[:, :3]
     prompt = build_prompt(damaged, assess(judge, damaged))
     everywhere = replace(prompt, restore_mask=torch.ones_like(prompt.restore_mask))
-    bare = sampler_alone(model)
     ways = [(OURS, net, None, prompt)]
     if pair.group != CLEAN:
         ways += [("1 step", net, 1, prompt), ("4 steps", net, 4, prompt), ("everywhere", net, None, everywhere)]
-        ways += [] if bare is None else [("no finish", bare, None, prompt)]
     results = {}
     for name, used, steps, asked in ways:
         results[name] = to_bytes(restore(used, damaged, asked, settings_for(used, steps=steps)).picture)
@@ -148,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and write JSON and sheets."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.public", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("runs/public"), help="folder of benchmarks.public_set")
-    parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, help="restorer (default: the shipped one)")
+    parser.add_argument("--model", type=Path, default=SHIPPED_RESTORER, help="restorer (default: the shipped one)")
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, help="assessor (default: the shipped one)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one for each core")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))

@@ -31,7 +31,7 @@ from adaqual_core.evaluate import psnr, ssim
 from adaqual_core.grid import CELL, cell_count
 from adaqual_core.imageio import write_picture
 from adaqual_core.kinds import KINDS
-from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_RESTORER
 from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.published.read import load_restorer
@@ -281,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.published", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder with rain100l, cbsd68, live1 and sots_indoor")
     parser.add_argument("--set", nargs="+", choices=list(SETS), default=list(SETS), help="measure these sets only")
-    parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, help="restorer (default: the shipped one)")
+    parser.add_argument("--model", type=Path, default=SHIPPED_RESTORER, help="restorer (default: the shipped one)")
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, help="assessor (default: the shipped one)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))

@@ -47,7 +47,7 @@ SAVERS: dict[str, Callable[[Path], None]] = {
     "adaqual/restorer.safetensors": lambda path: save_model(small.restorer(), path, {}),
     "adaqual/WeatherDiff64.pth.tar": small.save_weatherdiffusion,
     "adaqual/adaqual.ckpt": small.save_lightning,
-    "adaqual_quality/estimator.safetensors": lambda path: save_model(small.estimator(), path, {}),
+    "adaqual_quality/estimator.safetensors": lambda path: save_model(small.assessor(), path, {}),
 }
 """The files that lie beside the shipped ones: what writes each with small random weights, by folder and name."""
 TURNS = (

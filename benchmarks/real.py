@@ -19,7 +19,7 @@ from tqdm import tqdm
 from adaqual_core.filters import luma
 from adaqual_core.imageio import read_picture
 from adaqual_core.kinds import KINDS
-from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_ASSESSOR, SHIPPED_RESTORER
 from adaqual_core.pictures.folders import find_pictures
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Restore every photo, print the figures, and write sheet and JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of photos whose names begin with their kind of damage")
-    parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER, help="restorer (default: the shipped one)")
+    parser.add_argument("--model", type=Path, default=SHIPPED_RESTORER, help="restorer (default: the shipped one)")
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR, help="assessor (default: the shipped one)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))

@@ -63,7 +63,7 @@ def restoration(columns: dict[str, targets.Results]) -> list[str]:
             }
             lines.append(_row(f"{group} ({len(rows)})", ours | means(rows, methods), places))
         name = list(columns)[-1]
-        lines += ["", f"The same for variants of {name}: other numbers of steps, without preservation, without parts.", ""]
+        lines += ["", f"The same for variants of {name}: other numbers of steps, and without preservation.", ""]
         lines += ["| class | " + " | ".join(variants) + " |", "| --- " * (1 + len(variants)) + "|"]
         lines += [_row(f"{group} ({len(rows)})", means(rows, variants), places) for group, rows in groups.items()]
         lines.append("")

@@ -62,7 +62,8 @@ def mean_gain(results: Results, group: str, way: str) -> float:
 
 
 VARIANTS = (OURS, "1 step", "4 steps", "everywhere", "no finish")
-"""Ways of restoring that are ours; all others in the results are classical methods."""
+"""Ways of restoring that are ours; all others in the results are classical methods. "no finish" stands in results of the first
+generation."""
 
 
 def best_classical(results: Results, group: str) -> tuple[float, str]:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from adaqual_core.damage import degrade
 from adaqual_core.evaluate import psnr
 from adaqual_core.imageio import read_picture
-from adaqual_core.networks.shipped import SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_RESTORER
 from adaqual_core.prompt import PromptSettings
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
@@ -195,7 +195,7 @@ def measure(clip: MadeClip, frames: Tensor) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure each clip before and after restoration, and print the table and the JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.video", description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", type=Path, default=SHIPPED_DENOISER)
+    parser.add_argument("--model", type=Path, default=SHIPPED_RESTORER)
     parser.add_argument("--assessor", type=Path, default=SHIPPED_ASSESSOR)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--temporal", type=int, nargs="+", default=[TEMPORAL], help=f"frames of the window (default {TEMPORAL})")

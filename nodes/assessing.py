@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import folder_paths
 import torch
@@ -33,14 +33,9 @@ def ready(assessor: ModelPatcher | None) -> ModelPatcher:
     return assessor
 
 
-def ready_namer() -> QualityEstimator | None:
-    """Return the shipped assessor, loaded with room for its work, if it names kinds of damage; otherwise None."""
-    shipped = open_network(ASSESSORS)
-    judge = judge_of(shipped)
-    if not isinstance(judge, QualityEstimator):
-        return None
-    ready(shipped)
-    return judge
+def ready_namer() -> QualityEstimator:
+    """Return the shipped assessor, which names kinds of damage, loaded with room for its work."""
+    return cast(QualityEstimator, judge_of(ready(None)))
 
 
 def namer_beside(assessor: ModelPatcher) -> QualityEstimator | None:

@@ -14,7 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ..adaqual_core.networks.adaqual_diff import MODES
-from ..adaqual_core.networks.shipped import SHIPPED_DENOISER
+from ..adaqual_core.networks.shipped import SHIPPED_RESTORER
 from ..adaqual_core.published.read import load_restorer
 from ..adaqual_core.quality.assess import family_of, open_assessor
 from ..adaqual_core.quality.bundled import SHIPPED_ASSESSOR
@@ -78,7 +78,7 @@ def _open_assessor(path: Path, device: torch.device, offload: torch.device, bits
     return patcher
 
 
-MODELS = ModelFolder("adaqual", "adaqual nano (shipped)", SHIPPED_DENOISER, CHECKPOINTS, _open_model, {"mode": MODES[0]})
+MODELS = ModelFolder("adaqual", "adaqual nano (shipped)", SHIPPED_RESTORER, CHECKPOINTS, _open_model, {"mode": MODES[0]})
 ASSESSORS = ModelFolder(
     "adaqual_quality", "embedded (shipped)", SHIPPED_ASSESSOR, CHECKPOINTS[:1], _open_assessor, {"bits": None}
 )

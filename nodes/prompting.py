@@ -25,8 +25,8 @@ from .common import (
 )
 
 _PRESERVE = (
-    "Regions of at least this quality are kept untouched and not computed, 1 to 5, default 4.5. Lower it to touch less "
-    "of the picture; raise it to 5 to restore everything that is not perfect."
+    "Regions of at least this quality are kept and not computed, 1 to 5, default 4.5; their tone may follow where low light "
+    "or haze is removed nearby. Lower it to touch less of the picture; raise it to 5 to restore everything that is not perfect."
 )
 
 
@@ -45,7 +45,7 @@ def _factor(kind: str) -> io.Float.Input:
         optional=True,
         tooltip=(
             f"Share of the {NAMES[kind]} to remove, 0 (keep all) to 1 (remove all), default 1. Lower it to leave some or all "
-            "in the picture. Needs a map that names kinds of damage."
+            "in the picture. Where the map names no kinds, the shipped assessor names them."
         ),
     )
 
@@ -109,7 +109,7 @@ class AdaQualBuildPrompt(io.ComfyNode):
                 AdaQualPrompt.Output(display_name="prompt", tooltip="For AdaQual Sampler, with the same picture."),
                 io.Mask.Output(
                     display_name="restored_region",
-                    tooltip="What will be restored, at the picture's size: 1 = fully, 0 = kept untouched.",
+                    tooltip="What will be restored, at the picture's size: 1 = fully, 0 = kept.",
                 ),
             ],
         )

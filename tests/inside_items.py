@@ -118,7 +118,10 @@ def run_inside(items: list[InsideItem]) -> InnerRun:
             f"--junitxml={report}",
             *(f"{item.path}::{item.name}" for item in items),
         ]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(comfyui_folder()), str(folder)))}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(path) for path in (comfyui_folder(), folder, folder.parent)),
+        }
         done = subprocess.run(
             command, cwd=comfyui_folder(), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -1,27 +1,21 @@
 """Small networks with random weights and small pictures, for tests that must be fast and must be able to fail.
 
-A fresh denoiser's output and prompt gates are zero: every parameter is disturbed, so that nothing is the identity.
+A fresh restorer's output and prompt gates are zero: every parameter is disturbed, so that nothing is the identity.
 """
 
 import argparse
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from adaqual_core.kinds import KINDS
 from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
-from adaqual_core.networks.denoiser import Denoiser, DenoiserConfig, initialise
-from adaqual_core.networks.finish import Finish, FinishConfig
-from adaqual_core.networks.restorer import Restorer, RestorerConfig
-from adaqual_core.networks.restorer import initialise as initialise_restorer
+from adaqual_core.networks.restorer import Restorer, RestorerConfig, initialise
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.prompt import Prompt, PromptSettings, build_prompt
-from adaqual_core.quality.bundled import AssessorConfig, AssessorNet
 from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
-from adaqual_core.quality.map import QualityMap, quality_from_severity
-
-CONFIG = DenoiserConfig(
-    widths=(16, 16, 24), encoder=(1, 1), middle=(3,), decoder=(1, 1), condition_width=16, global_tokens=2, pools=3
-)
+from adaqual_core.quality.map import QualityMap, quality_from_severity, worst_of_cells
 
 
 def disturb(network: torch.nn.Module, amount: float, seed: int) -> None:
@@ -29,32 +23,6 @@ def disturb(network: torch.nn.Module, amount: float, seed: int) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(amount * torch.randn(parameter.shape, generator=generator))
-
-
-def denoiser(seed: int = 0) -> Denoiser:
-    torch.manual_seed(seed)  # the constructor draws the prompts
-    model = Denoiser(CONFIG)
-    initialise(model, seed)
-    disturb(model, 0.1, seed)
-    with torch.no_grad():  # residuals of about 0.1: a picture that is clipped everywhere would hide differences
-        for head in (model.ending, model.gain):
-            head.weight.mul_(0.003)
-            head.bias.mul_(0.003)
-        model.tone.layer3.weight.mul_(0.1)
-        model.tone.layer3.bias.mul_(0.1)
-    return model.requires_grad_(False).eval()
-
-
-def finish(seed: int = 0) -> Finish:
-    """Changes of about 0.1 by each of its parts."""
-    torch.manual_seed(seed)
-    net = Finish(FinishConfig(grid_widths=(8, 8, 12), grid_blocks=1, levels=4, detail_widths=(8, 12), detail_blocks=(1, 1, 1)))
-    disturb(net, 0.1, seed)
-    with torch.no_grad():
-        for last in (net.grid.head, net.detail.ending):
-            last.weight.mul_(0.5)
-            last.bias.mul_(0.5)
-    return net.requires_grad_(False).eval()
 
 
 RESTORER = RestorerConfig(
@@ -68,14 +36,14 @@ RESTORER = RestorerConfig(
     grid_blocks=1,
     grid_levels=4,
 )
-"""Small sizes of the second generation's restorer."""
+"""Small sizes of the restorer."""
 
 
-def restorer() -> Restorer:
-    """The second generation's restorer, small and with random weights. It changes pictures by about 0.1."""
+def restorer(seed: int = 0) -> Restorer:
+    """A small restorer with random weights. It changes pictures by about 0.1."""
     model = Restorer(RESTORER)
-    initialise_restorer(model, 0)
-    disturb(model, 0.05, 0)
+    initialise(model, seed)
+    disturb(model, 0.05, seed)
     with torch.no_grad():
         for head in (model.denoiser.ending, model.grid.head):
             head.weight.mul_(0.05)
@@ -83,18 +51,11 @@ def restorer() -> Restorer:
     return model.requires_grad_(False).eval()
 
 
-def assessor(seed: int = 0) -> AssessorNet:
+def assessor(seed: int = 0) -> QualityEstimator:
+    """A small embedded assessor with random weights."""
     torch.manual_seed(seed)
-    net = AssessorNet(AssessorConfig(widths=(8, 8, 12, 16), dilations=(1,)))
-    disturb(net, 0.1, seed)
-    return net.requires_grad_(False).eval()
-
-
-def estimator() -> QualityEstimator:
-    """A small estimator with random weights."""
-    torch.manual_seed(0)
     net = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1, 2), picture_width=8))
-    disturb(net, 0.1, 0)
+    disturb(net, 0.1, seed)
     return net.requires_grad_(False).eval()
 
 
@@ -140,11 +101,17 @@ def picture(height: int, width: int, *, batch: int = 1, channels: int = 3, seed:
 
 
 def prompt_for(pixels: Tensor, severity: float | Tensor = 1.0, settings: PromptSettings | None = None) -> Prompt:
-    """The prompt for damage of the given severity, everywhere or as a mask [H, W]."""
+    """The prompt for damage of the given severity and of half as much of each kind, everywhere or as a mask [H, W]."""
     batch, _, height, width = pixels.shape
     mask = torch.as_tensor(severity, dtype=torch.float32).expand(batch, height, width)
-    return build_prompt(pixels, quality_from_severity(mask), settings or PromptSettings())
+    kinds = 0.5 * worst_of_cells(mask[:, None]).expand(-1, len(KINDS), -1, -1)
+    return build_prompt(pixels, replace(quality_from_severity(mask), kinds=kinds), settings or PromptSettings())
 
 
 def flat_map(height: int, width: int, score: float) -> QualityMap:
     return QualityMap(torch.full((1, 1, 1, 1), score), height, width, "test")
+
+
+def undamaged(height: int, width: int) -> QualityMap:
+    """The map of an assessor that names kinds of damage and sees none."""
+    return QualityMap(torch.full((1, 1, 1, 1), 5.0), height, width, "test", torch.zeros(1, len(KINDS), 1, 1))

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from small import CONFIG
+from small import RESTORER
 
 from adaqual_core.errors import CheckpointError
 from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
-from adaqual_core.networks.denoiser import Denoiser
+from adaqual_core.networks.restorer import Restorer
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.published.detect import detect
 
@@ -39,7 +39,7 @@ def test_families_are_known_by_keys_and_shapes(shapes, family, prefix):
 
 
 def test_our_own_presets_and_deqa_are_told_apart():
-    assert detect(shapes_of(Denoiser(CONFIG))).family == "denoiser"
+    assert detect(shapes_of(Restorer(RESTORER))).family == "restorer"
     keys = (
         "lm_head.weight",
         "model.visual_abstractor.query_embeds",
@@ -80,7 +80,7 @@ def without(shapes, key):
         ({**weather(), "conv_in.weight": (32, 3, 3, 3)}, [r"wrong shape: conv_in.weight \[32, 3, 3, 3\] instead"]),
         ({f"module.{k}": v for k, v in without(weather(), "conv_in.weight").items()}, ["missing: conv_in.weight"]),
         ({"lm_head.weight": (1,), "model.layers.0.mlp.w": (1,)}, ["DeQA-Score", "missing: model.visual_abstractor"]),
-        (without(shapes_of(Denoiser(CONFIG)), "attention1.gate"), ["our presets", "missing: attention1.gate"]),
+        (without(shapes_of(Restorer(RESTORER)), "denoiser.intro.weight"), ["our presets", "missing: denoiser.intro.weight"]),
         ({"diffusion_model.input_blocks.0": (1,)}, ["nearest layout", "missing", "unexpected: diffusion_model.input"]),
     ],
 )

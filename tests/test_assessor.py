@@ -1,10 +1,13 @@
+"""The embedded assessor: features tile by tile, judged for the whole picture at once."""
+
 import pytest
 import torch
 from small import assessor, picture
 
+from adaqual_core.errors import NumericalError
 from adaqual_core.grid import cell_count
-from adaqual_core.image_statistics import levels_and_detail
-from adaqual_core.quality.bundled import AssessorNet, cell_statistics, estimate_quality
+from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.quality.estimator import QualityEstimator, cell_statistics
 
 NET = assessor()
 
@@ -20,32 +23,32 @@ def test_one_score_per_cell_in_range(height, width):
 @pytest.mark.parametrize("tile", [16, 64, 100, 128])
 def test_tiles_equal_the_whole_picture(tile):
     pixels = picture(230, 340)
-    whole = estimate_quality(NET, pixels, tile=4096).scores
-    assert whole.std() > 1e-3
-    assert torch.allclose(estimate_quality(NET, pixels, tile=tile).scores, whole, atol=1e-5)
+    whole, parts = estimate_quality(NET, pixels, tile=4096), estimate_quality(NET, pixels, tile=tile)
+    assert whole.scores.std() > 1e-3 and whole.kinds.std() > 1e-3
+    assert torch.allclose(parts.scores, whole.scores, atol=1e-5) and torch.allclose(parts.kinds, whole.kinds, atol=1e-5)
 
 
-def test_receptive_radius_is_a_true_bound():
+def test_receptive_radius_of_the_features_is_a_true_bound():
     radius = NET.receptive_radius
     pixels = picture(32, 2 * radius + 64)
     changed = pixels.clone()
     column = radius + 32
     changed[..., column] = 1 - changed[..., column]
-    known = levels_and_detail(pixels)
-    different = (NET(pixels, known) != NET(changed, known)).any(2)[0, 0]
+    different = (NET.features(pixels) != NET.features(changed)).any(2).any(1)[0]
     cells = different.nonzero().flatten()
     assert different[column // 16]
     assert 16 * int(cells[0]) + 16 + radius > column and 16 * int(cells[-1]) - radius <= column
 
 
-def test_a_place_is_judged_as_part_of_its_picture():
-    """The same dark place beyond the receptive field of anything bright: alone, and in a picture that is bright elsewhere."""
-    dark = 0.2 * picture(64, 64)
-    beside = torch.cat((dark, 0.2 * picture(64, NET.receptive_radius), 0.5 + 0.5 * picture(64, 640)), 3)
-    alone = torch.cat((dark, beside[..., 64 : 64 + NET.receptive_radius]), 3)
-    maps = [estimate_quality(NET, pixels).scores[..., :4] for pixels in (alone, beside)]
-    assert (maps[0] - maps[1]).abs().mean() > 5e-3
-    assert torch.equal(NET(alone, levels_and_detail(alone))[..., :4], NET(alone)[..., :4])
+def test_damage_far_away_is_evidence():
+    """A cell is judged with the whole picture, however far away the rest of it is."""
+    pixels = picture(64, 1600)
+    noisy = pixels.clone()
+    noisy[..., 800:] = (
+        noisy[..., 800:] + 0.2 * torch.randn(noisy[..., 800:].shape, generator=torch.Generator().manual_seed(0))
+    ).clamp(0, 1)
+    first, second = (estimate_quality(NET, x).kinds[..., :4] for x in (pixels, noisy))
+    assert (first - second).abs().max() > 1e-4
 
 
 def test_statistics_see_what_they_are_for():
@@ -79,6 +82,19 @@ def test_progress_counts_tiles_and_cancels():
         estimate_quality(NET, picture(16, 16), progress=lambda done, total: (_ for _ in ()).throw(KeyboardInterrupt))
 
 
+def test_a_flat_picture_has_a_finite_gradient():
+    net = assessor().requires_grad_(True)
+    net(torch.full((1, 3, 32, 32), 0.5)).sum().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in net.parameters() if p.grad is not None)
+
+
+def test_what_cannot_be_computed_names_the_type_it_was_computed_in():
+    net = assessor()
+    next(net.parameters()).fill_(float("nan"))
+    with pytest.raises(NumericalError, match="tile .0, 0. in torch.bfloat16"):
+        estimate_quality(net.bfloat16(), picture(32, 32))
+
+
 @pytest.mark.parametrize(
     "pixels, tile, message",
     [
@@ -94,4 +110,4 @@ def test_bad_input_is_named(pixels, tile, message):
 
 def test_the_embedded_assessor_is_small():
     with torch.device("meta"):
-        assert sum(p.numel() for p in AssessorNet().parameters()) <= 500_000
+        assert sum(p.numel() for p in QualityEstimator().parameters()) <= 2_000_000

@@ -11,7 +11,7 @@ import small_deqa
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from small import assessor, denoiser, picture
+from small import assessor, picture, restorer
 
 from adaqual_core.evaluate import psnr
 from adaqual_core.imageio import write_picture
@@ -186,7 +186,7 @@ def test_a_clip_that_is_seen_truly_has_no_flicker_and_its_motion_is_undone():
 
 
 def test_clips_are_restored_with_and_without_a_window(tmp_path, capsys):
-    save_model(denoiser(), tmp_path / "model.safetensors", {})
+    save_model(restorer(), tmp_path / "model.safetensors", {})
     save_model(assessor(), tmp_path / "assessor.safetensors", {})
     models = ["--model", str(tmp_path / "model.safetensors"), "--assessor", str(tmp_path / "assessor.safetensors")]
     video.main([*models, "--temporal", "3", "--frames", "4", "--clip", "ramp-hazy"])

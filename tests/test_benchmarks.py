@@ -35,8 +35,8 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def second(tmp_path):
-    """Options that name a small restorer and a small assessor of the second generation, with random weights."""
+def own(tmp_path):
+    """Options that name a small restorer and a small assessor, with random weights."""
     model = Restorer(RESTORER)
     initialise(model, 0)
     with torch.no_grad():  # what it does depends on the kinds that it is told
@@ -44,9 +44,9 @@ def second(tmp_path):
         model.grid.head.weight.normal_(std=0.02, generator=torch.Generator().manual_seed(1))
     assessor = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1, 2), picture_width=8))
     disturb(assessor, 0.1, 0)
-    save_model(model, tmp_path / "second.safetensors", {})
+    save_model(model, tmp_path / "own.safetensors", {})
     save_model(assessor, tmp_path / "kinds.safetensors", {})
-    return ["--model", str(tmp_path / "second.safetensors"), "--assessor", str(tmp_path / "kinds.safetensors")]
+    return ["--model", str(tmp_path / "own.safetensors"), "--assessor", str(tmp_path / "kinds.safetensors")]
 
 
 def test_noise_is_clipped_and_truncated():
@@ -126,10 +126,10 @@ def test_published_writes_results_sheet_and_tables(data, tmp_path, capsys):
     assert capsys.readouterr().out == printed
 
 
-def test_published_tells_the_second_generation_true_kinds(data, tmp_path, second):
-    published.main(["--data", str(data), "--set", "CBSD68 50", *second, "--out", str(tmp_path / "out")])
-    found = json.loads((tmp_path / "out" / "second-cbsd68-50.json").read_text())
-    model, chosen = published.load_restorer(tmp_path / "second.safetensors"), published.SETS["CBSD68 50"]
+def test_published_tells_true_kinds(data, tmp_path, own):
+    published.main(["--data", str(data), "--set", "CBSD68 50", *own, "--out", str(tmp_path / "out")])
+    found = json.loads((tmp_path / "out" / "own-cbsd68-50.json").read_text())
+    model, chosen = published.load_restorer(tmp_path / "own.safetensors"), published.SETS["CBSD68 50"]
     _, degraded, clean = next(published.pictures(chosen, published.find_set(data, chosen)))
     told = published.restored(model, degraded, published.true_map(chosen, degraded, clean))
     assert found["pictures"][0]["psnr_true"] == pytest.approx(float(psnr(told, clean)), abs=1e-6)
@@ -220,16 +220,17 @@ def test_real_writes_figures_and_sheet(tmp_path, capsys):
     figures = {row["name"]: set(row["figures"]) - {"unevenness"} for row in rows}
     assert figures == {"dark_one": {"lifted shadows"}, "noise_one": {"grain kept"}, "rain_one": set()}
     assert rows[1]["figures"]["grain kept"] < 0.6
-    assert read_picture(tmp_path / "out" / "adaqual_nano-real.png").shape == (1, 3, 3 * (real.SIDE + 16), 3 * real.SIDE)
+    height, width = read_picture(tmp_path / "out" / "adaqual_nano-real.png").shape[-2:]
+    assert height == 3 * (real.SIDE + 16) and width % real.SIDE == 0 and width >= 3 * real.SIDE
     assert "| grain kept | at most 0.6 | 1 | 1 |" in capsys.readouterr().out
 
 
-def test_real_shows_the_kinds_of_the_second_generation(tmp_path, second):
+def test_real_shows_the_kinds(tmp_path, own):
     write_picture(picture(64, 48), tmp_path / "photos" / "haze_one.png")
-    real.main(["--data", str(tmp_path / "photos"), *second, "--out", str(tmp_path / "out")])
-    row = json.loads((tmp_path / "out" / "second-real.json").read_text())["photos"][0]
+    real.main(["--data", str(tmp_path / "photos"), *own, "--out", str(tmp_path / "out")])
+    row = json.loads((tmp_path / "out" / "own-real.json").read_text())["photos"][0]
     assert set(row["kinds"]) <= set(KINDS) and len(row["kinds"]) > 1
-    width = read_picture(tmp_path / "out" / "second-real.png").shape[-1]
+    width = read_picture(tmp_path / "out" / "own-real.png").shape[-1]
     assert width == (2 + len(row["kinds"])) * real.SIDE * 48 // 64
 
 
@@ -241,8 +242,8 @@ def test_peers_have_the_published_sizes():
 
 
 def test_peers_measure_ours_and_theirs():
-    for name, millions in (("ours", 5.7), ("SCUNet", 17.9)):
-        found = peers.measure(name, 64, 1, peers.SHIPPED_DENOISER, peers.SHIPPED_ASSESSOR, "cpu")
+    for name, millions in (("ours", 7.0), ("SCUNet", 17.9)):
+        found = peers.measure(name, 64, 1, peers.SHIPPED_RESTORER, peers.SHIPPED_ASSESSOR, "cpu")
         assert found["side"] == 64 and found["parameters"] == pytest.approx(millions, abs=0.1)
         assert found["seconds_per_megapixel"] > 0.1 and found["peak_gb"] > 0.1
 
@@ -251,7 +252,7 @@ def test_peers_print_and_write_a_table(tmp_path, capsys):
     peers.main(["--only", "ours", "--side", "64", "--runs", "1", "--out", str(tmp_path)])
     row = json.loads((tmp_path / "peers.json").read_text())["rows"][0]
     assert row["name"] == "ours, adaqual_nano"
-    assert f"| ours, adaqual_nano | 5.7 | 64 | {row['seconds_per_megapixel']:.1f} |" in capsys.readouterr().out
+    assert f"| ours, adaqual_nano | 7.0 | 64 | {row['seconds_per_megapixel']:.1f} |" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         peers.main(["--only", "ours", "--model", str(tmp_path / "no.safetensors")])
     assert "no.safetensors: no such file" in capsys.readouterr().err

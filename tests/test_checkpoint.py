@@ -4,11 +4,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small import assessor, denoiser, picture
+from small import assessor, picture, restorer
 
 from adaqual_core.errors import CheckpointError
-from adaqual_core.networks.denoiser import PRESETS
-from adaqual_core.networks.denoiser import load as load_denoiser
+from adaqual_core.networks.restorer import PRESETS, load
 from adaqual_core.quality.bundled import estimate_quality, load_assessor
 from adaqual_core.weight_files import save_model
 
@@ -16,7 +15,7 @@ from adaqual_core.weight_files import save_model
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "models" / "restorer.safetensors"
-    save_model(denoiser(), path, {"trained": "never"})
+    save_model(restorer(), path, {"trained": "never"})
     return path
 
 
@@ -32,9 +31,9 @@ def rewrite(path, change_tensors=None, change_header=None):
     save_file(tensors, path, header)
 
 
-def test_denoiser_round_trip(saved):
-    found = load_denoiser(saved)
-    original = denoiser()
+def test_restorer_round_trip(saved):
+    found = load(saved)
+    original = restorer()
     assert found.config == original.config and not found.training
     assert not any(p.requires_grad for p in found.parameters())
     for (name, a), (other, b) in zip(original.state_dict().items(), found.state_dict().items(), strict=True):
@@ -53,11 +52,11 @@ def test_assessor_round_trip(tmp_path):
 
 def test_half_precision_files_load_as_float32(tmp_path):
     path = tmp_path / "half.safetensors"
-    save_model(denoiser(), path, {}, torch.bfloat16)
-    assert load_file(path)["intro.weight"].dtype == torch.bfloat16
-    found = load_denoiser(path)
+    save_model(restorer(), path, {}, torch.bfloat16)
+    assert load_file(path)["denoiser.intro.weight"].dtype == torch.bfloat16
+    found = load(path)
     assert {p.dtype for p in found.parameters()} == {torch.float32}
-    assert torch.allclose(found.intro.weight, denoiser().intro.weight, rtol=0.01, atol=1e-3)
+    assert torch.allclose(found.denoiser.intro.weight, restorer().denoiser.intro.weight, rtol=0.01, atol=1e-3)
 
 
 def test_saving_leaves_no_other_file(saved):
@@ -89,7 +88,7 @@ def another_kind(path):
 
 
 def missing_key(path):
-    rewrite(path, lambda tensors: tensors.pop("intro.weight"))
+    rewrite(path, lambda tensors: tensors.pop("denoiser.intro.weight"))
 
 
 def odd_key(path):
@@ -97,11 +96,11 @@ def odd_key(path):
 
 
 def wrong_shape(path):
-    rewrite(path, lambda tensors: tensors.update({"intro.bias": torch.ones(3)}))
+    rewrite(path, lambda tensors: tensors.update({"denoiser.intro.bias": torch.ones(3)}))
 
 
 def nan(path):
-    rewrite(path, lambda tensors: tensors["intro.bias"].fill_(float("nan")))
+    rewrite(path, lambda tensors: tensors["denoiser.intro.bias"].fill_(float("nan")))
 
 
 def no_config(path):
@@ -129,13 +128,13 @@ def other_version(path):
         (foreign, "not an AdaQual file.*model.diffusion_model.weight", "choose another file"),
         (
             another_kind,
-            "an AdaQual assessor of the first generation, but an AdaQual restorer of the first generation",
+            "an AdaQual assessor of the second generation, but an AdaQual restorer of the second generation",
             "choose another file",
         ),
-        (missing_key, "missing.*intro.weight", "download it again"),
+        (missing_key, "missing.*denoiser.intro.weight", "download it again"),
         (odd_key, "unexpected.*surplus", "download it again"),
-        (wrong_shape, "shaped: intro.bias", "download it again"),
-        (nan, "NaN or infinity in intro.bias", "download it again"),
+        (wrong_shape, "shaped: denoiser.intro.bias", "download it again"),
+        (nan, "NaN or infinity in denoiser.intro.bias", "download it again"),
         (no_config, "unreadable configuration", "download the file again"),
         (broken_config, "unreadable configuration", "download the file again"),
         (other_version, "differs in future", "another version"),
@@ -144,7 +143,7 @@ def other_version(path):
 def test_refusals_name_file_problem_and_remedy(saved, damage, problem, remedy):
     damage(saved)
     with pytest.raises(CheckpointError, match=problem) as found:
-        load_denoiser(saved)
+        load(saved)
     assert str(saved) in str(found.value) and remedy in str(found.value)
 
 
@@ -159,7 +158,7 @@ def test_a_damaged_configuration_is_refused(tmp_path, config):
     path = tmp_path / "damaged.safetensors"
     if config is None:
         good = {name: getattr(PRESETS["nano"], name) for name in PRESETS["nano"].__dataclass_fields__}
-        config = json.dumps(good | {"unshuffle": 3})
-    save_file({"x": torch.zeros(1)}, path, {"adaqual": "denoiser", "config": config})
+        config = json.dumps(good | {"middle": -1})
+    save_file({"x": torch.zeros(1)}, path, {"adaqual": "restorer", "config": config})
     with pytest.raises(CheckpointError, match="damaged.safetensors.*download"):
-        load_denoiser(path)
+        load(path)

@@ -117,7 +117,7 @@ def test_a_painted_field_that_is_none_is_refused(painted, message):
         QualityMap(quality.scores, HEIGHT, WIDTH, "test", quality.kinds, painted={"haze": painted})
 
 
-MODELS = {"second": small.restorer, "first": small.denoiser, "official": small.official, "weather": small.weather}
+MODELS = {"own": small.restorer, "official": small.official, "weather": small.weather}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -157,7 +157,7 @@ def test_every_painted_map_acts_to_the_pixel(name, paint):
     """What Mask to Quality Map and Edit Quality Map paint is restored, or protected, exactly where it is painted."""
     model, picture, mask = MODELS[name](), small.picture(HEIGHT, WIDTH), stroke()
     quality = paint(mask)
-    if name == "second":
+    if name == "own":
         quality = set_damage(quality, "haze", 0.5, mask)
     check_exact(model, quality, mask)
     again = edit_quality(quality, gain=0.9)
@@ -242,11 +242,11 @@ def test_what_was_seen_is_restored_beside_what_is_painted():
 def test_what_is_said_of_a_clean_picture_runs_the_network(named):
     picture = small.picture(HEIGHT, WIDTH)
     said = set_damage(clean_map(named=named), "haze", 0.7)
-    for model in (small.restorer(), small.denoiser()):
-        result = restore(model, picture, build_prompt(picture, said))
-        assert result.tiles_run == result.tiles_total > 0
-        assert (result.picture - picture).abs().mean() > 0.005
-        assert restore(model, picture, build_prompt(picture, set_damage(said, "haze", 0))).tiles_run > 0
+    model = small.restorer()
+    result = restore(model, picture, build_prompt(picture, said))
+    assert result.tiles_run == result.tiles_total > 0
+    assert (result.picture - picture).abs().mean() > 0.005
+    assert restore(model, picture, build_prompt(picture, set_damage(said, "haze", 0))).tiles_run > 0
 
 
 def factors(**given: float) -> PromptSettings:
@@ -285,7 +285,7 @@ def test_one_map_with_a_painted_region_serves_a_batch():
 
 def test_an_estimated_map_takes_statements():
     picture = small.picture(HEIGHT, WIDTH)
-    seen = estimate_quality(small.estimator(), picture)
+    seen = estimate_quality(small.assessor(), picture)
     said = set_damage(seen, "blur", 0.9, stroke())
     assert bool((said.kind_cells() >= seen.kinds).all()) and bool((said.cells() <= seen.cells()).all())
 
@@ -332,3 +332,18 @@ def test_a_clip_takes_what_is_assumed_of_a_region():
     chain = Chain(model, lambda _: clean_map(), PromptSettings(), settings_for(model), 0, {"haze": 0.7}, stroke())
     _, prompt, _ = look(chain, Shot(), picture)
     assert torch.equal(prompt.pixel_mask(0), stroke()[0])
+
+
+def test_the_tone_of_an_estimated_map_reaches_no_farther_than_a_quarter_of_the_sides():
+    """Tone may pass the border of the restore mask, so that no edge shows; farther away, and without low light and haze, kept
+    regions are the same bits."""
+    model, picture = small.restorer(), small.picture(HEIGHT, 2 * WIDTH)
+    for kind in ("low", "rain"):
+        kinds = torch.zeros(1, len(KINDS), 10, 27)
+        kinds[:, KINDS.index(kind), :, :6] = 0.8
+        quality = QualityMap(5 - 4 * kinds.amax(1, keepdim=True), HEIGHT, 2 * WIDTH, "test", kinds)
+        prompt = build_prompt(picture, quality)
+        changed = (restore(model, picture, prompt).picture != picture).any(1)[0]
+        kept = prompt.pixel_mask(0) == 0
+        assert bool(changed[~kept].any()) and bool((changed & kept).any()) == (kind == "low")
+        assert not changed[:, 6 * 16 + 8 + 2 * WIDTH // 4 + 16 :].any()

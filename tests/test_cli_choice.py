@@ -5,25 +5,26 @@ import json
 import pytest
 import small
 import torch
+from small_clip import write_clip
 
 from adaqual_core import cli
 from adaqual_core.imageio import read_picture, write_picture
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
 from adaqual_core.quality import naming
+from adaqual_core.quality.assess import assess
 from adaqual_core.quality.bundled import estimate_quality
+from adaqual_core.quality.clip_iqa import load_clip_iqa
 from adaqual_core.quality.heatmap import kinds_sheet
 from adaqual_core.quality.naming import with_kinds
 from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.restore import restore
 from adaqual_core.weight_files import save_model
 
-FILES = {"first": (small.denoiser, small.assessor), "second": (small.restorer, small.estimator)}
 
-
-def blind_estimator():
-    """An estimator that sees no damage at all."""
-    net = small.estimator()
+def blind_assessor():
+    """An assessor that sees no damage at all."""
+    net = small.assessor()
     with torch.no_grad():
         net.head.weight.zero_()
         net.head.bias.fill_(-20)
@@ -33,10 +34,10 @@ def blind_estimator():
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    for generation, made in FILES.items():
-        for role, make in zip(("model", "assessor"), made, strict=True):
-            save_model(make(), folder / f"{generation}_{role}.safetensors", {})
-    save_model(blind_estimator(), folder / "blind_assessor.safetensors", {})
+    save_model(small.restorer(), folder / "model.safetensors", {})
+    save_model(small.assessor(), folder / "own.safetensors", {})
+    save_model(blind_assessor(), folder / "blind.safetensors", {})
+    write_clip(folder / "clip")
     return folder
 
 
@@ -46,17 +47,17 @@ def adaqual(weights, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_picture(small.picture(70, 90), tmp_path / "a.png")
 
-    def call(*argv, model="second", assessor="second"):
-        argv = [*argv, "--assessor", f"{weights}/{assessor}_assessor.safetensors", "--device", "cpu"]
-        argv += ["--model", f"{weights}/{model}_model.safetensors"] if argv[0] == "restore" else []
+    def call(*argv, assessor="own.safetensors"):
+        argv = [*argv, "--assessor", f"{weights}/{assessor}", "--device", "cpu"]
+        argv += ["--model", f"{weights}/model.safetensors"] if argv[0] == "restore" else []
         status = cli.main(argv)
         return status, *capsys.readouterr()
 
     return call
 
 
-def restored(adaqual, *options, **models):
-    status, out, err = adaqual("restore", "a.png", "b.png", "--json", *options, **models)
+def restored(adaqual, *options, **judge):
+    status, out, err = adaqual("restore", "a.png", "b.png", "--json", *options, **judge)
     assert status == 0, err
     return read_picture("b.png"), json.loads(out.splitlines()[-1])
 
@@ -79,7 +80,7 @@ def fails(result, status, *parts):
 )
 def test_options_reach_the_prompt(adaqual, options, kept, assumed):
     picture = read_picture("a.png")
-    quality = estimate_quality(small.estimator(), picture)
+    quality = estimate_quality(small.assessor(), picture)
     for kind, severity in assumed.items():
         quality = set_damage(quality, kind, severity)
     settings = PromptSettings(factors=tuple(float(kind not in kept) for kind in KINDS))
@@ -95,12 +96,11 @@ def test_everything_kept_is_untouched(adaqual):
 
 
 def test_what_is_assumed_of_a_clean_picture_is_restored(adaqual):
-    for model in ("first", "second"):
-        found, report = restored(adaqual, model=model, assessor="blind")
-        assert report["tiles_run"] == 0 and torch.equal(found, read_picture("a.png"))
-        found, report = restored(adaqual, "--assume", "haze=0.7", model=model, assessor="blind")
-        assert report["tiles_run"] == report["tiles_total"] and not torch.equal(found, read_picture("a.png"))
-        assert report["mean_quality_before"] > 4.9  # what the assessor saw
+    found, report = restored(adaqual, assessor="blind.safetensors")
+    assert report["tiles_run"] == 0 and torch.equal(found, read_picture("a.png"))
+    found, report = restored(adaqual, "--assume", "haze=0.7", assessor="blind.safetensors")
+    assert report["tiles_run"] == report["tiles_total"] and not torch.equal(found, read_picture("a.png"))
+    assert report["mean_quality_before"] > 4.9  # what the assessor saw
 
 
 @pytest.mark.parametrize(
@@ -124,44 +124,34 @@ def test_wrong_choices_are_refused_with_the_list(adaqual, tmp_path, options, par
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_a_choice_needs_an_assessor_that_names_kinds(adaqual, tmp_path):
-    for options in (("--keep", "rain"), ("--only", "haze", "--assume", "haze=0.5")):
-        fails(adaqual("restore", "a.png", "b.png", *options, model="first", assessor="first"), 1, options[0], "names no kinds")
-    fails(adaqual("quality", "a.png", "--heatmap", "h.png", "--by-kind", assessor="first"), 1, "--by-kind", "names no kinds")
+def test_a_heatmap_by_kind_needs_an_assessor_that_names_kinds(adaqual, tmp_path):
+    fails(adaqual("quality", "a.png", "--heatmap", "h.png", "--by-kind", assessor="clip"), 1, "--by-kind", "names no kinds")
     fails(adaqual("quality", "a.png", "--by-kind"), 2, "--by-kind", "give --heatmap")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    assert restored(adaqual, "--assume", "haze=0.7", model="first", assessor="first")[1]["tiles_run"] > 0
 
 
 def test_quality_reports_and_shows_the_kinds(adaqual):
     status, out, _ = adaqual("quality", "a.png", "--heatmap", "h.png", "--by-kind", "--json")
-    quality = estimate_quality(small.estimator(), read_picture("a.png"))
+    quality = estimate_quality(small.assessor(), read_picture("a.png"))
     assert status == 0
     found = json.loads(out.splitlines()[-1])["kinds"]
     assert list(found) == list(KINDS)
     assert list(found.values()) == pytest.approx(quality.kinds.mean((0, 2, 3)).tolist(), abs=1e-3)
     assert (read_picture("h.png") - kinds_sheet(quality)).abs().max() <= 0.51 / 255
-    status, out, _ = adaqual("quality", "a.png", "--json", assessor="first")
+    status, out, _ = adaqual("quality", "a.png", "--json", assessor="clip")
     assert status == 0 and json.loads(out.splitlines()[-1])["kinds"] is None
 
 
 def test_the_bundled_assessor_names_kinds_for_one_that_names_none(adaqual, weights, monkeypatch):
     """Scores are those of the assessor that was chosen, kinds those of the bundled one; both decide what is restored."""
-    monkeypatch.setattr(naming, "SHIPPED_ASSESSOR", weights / "second_assessor.safetensors")
+    monkeypatch.setattr(naming, "SHIPPED_ASSESSOR", weights / "own.safetensors")
     picture = read_picture("a.png")
     for options, factors in (((), {}), (("--only", "haze"), {kind: 0.0 for kind in KINDS if kind != "haze"})):
         settings = PromptSettings(factors=tuple(factors.get(kind, 1.0) for kind in KINDS))
-        quality = with_kinds(estimate_quality(small.assessor(), picture), picture, small.estimator())
+        quality = with_kinds(assess(load_clip_iqa(weights / "clip"), picture), picture, small.assessor())
         expected = restore(small.restorer(), picture, build_prompt(picture, quality, settings)).picture
-        found, _ = restored(adaqual, *options, assessor="first")
+        found, _ = restored(adaqual, *options, assessor="clip")
         assert (found - expected).abs().max() <= 0.51 / 255 and not torch.equal(found, picture)
-
-
-def test_kinds_that_nobody_names_are_refused_before_work(adaqual, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(naming, "SHIPPED_ASSESSOR", weights / "first_assessor.safetensors")
-    fails(adaqual("restore", "a.png", "b.png", assessor="first"), 1, "names no kinds of damage", "use the bundled assessor")
-    fails(adaqual("restore", "a.png", "b.png", "--only", "haze", assessor="first"), 1, "--only", "--assessor")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_what_is_assumed_can_be_limited_to_a_mask(adaqual):
@@ -171,10 +161,10 @@ def test_what_is_assumed_can_be_limited_to_a_mask(adaqual):
     write_picture(mask, "mask.png")
     write_picture(mask[..., ::2, ::2], "half.png")
     before, inside = read_picture("a.png"), mask[0, 0] > 0
-    found, _ = restored(adaqual, "--assume", "haze=0.9,low=0.5", "--assume-mask", "mask.png", assessor="blind")
+    found, _ = restored(adaqual, "--assume", "haze=0.9,low=0.5", "--assume-mask", "mask.png", assessor="blind.safetensors")
     assert torch.equal(found[..., ~inside], before[..., ~inside])
     assert (found - before)[..., inside].abs().amax(1).gt(0).float().mean() > 0.5
-    smaller, _ = restored(adaqual, "--assume", "haze=0.9", "--assume-mask", "half.png", assessor="blind")
+    smaller, _ = restored(adaqual, "--assume", "haze=0.9", "--assume-mask", "half.png", assessor="blind.safetensors")
     assert torch.equal(smaller[..., :15, :], before[..., :15, :]) and not torch.equal(smaller[..., inside], before[..., inside])
 
 

@@ -21,7 +21,7 @@ import ray
 import torch
 from clips import write_clip
 from ray.cluster_utils import Cluster
-from small import assessor, denoiser, picture
+from small import assessor, picture, restorer
 
 from adaqual_core import cli
 from adaqual_core.cli import cluster as cluster_module
@@ -59,7 +59,7 @@ def address() -> Iterator[str]:
 def shelf(tmp_path_factory) -> Path:
     """A folder with small models, a folder of pictures of which one is cut off, and what one machine makes of them."""
     folder = tmp_path_factory.mktemp("shelf")
-    save_model(denoiser(), folder / "model.safetensors", {})
+    save_model(restorer(), folder / "model.safetensors", {})
     save_model(assessor(), folder / "assessor.safetensors", {})
     for number in range(PICTURES):
         write_picture(picture(150, 200, seed=number), folder / "in" / f"{number}.png")
@@ -172,7 +172,6 @@ def test_a_file_that_kills_every_worker_is_given_up_and_stops_no_other(address, 
 def test_what_workers_cannot_do_is_said_before_work(adaqual, address, shelf, monkeypatch):
     for options, status, message in (
         (["--assessor", "model.safetensors"], 1, "model.safetensors"),
-        (["--only", "haze"], 1, "names no kinds of damage"),
         (["--device", "cuda"], 2, "has no GPU; choose auto or cpu"),
         (["--device", "cpu:1"], 2, "leave the number out"),
         (["--cluster", f"ray://{address}"], 2, "does not work through Ray's client; run the command on a machine of the cluster"),

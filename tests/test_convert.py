@@ -9,12 +9,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small import denoiser, disturb
+from small import disturb, restorer
 
 from adaqual_core.errors import CheckpointError
 from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
-from adaqual_core.networks.denoiser import Denoiser
-from adaqual_core.networks.denoiser import load as load_denoiser
+from adaqual_core.networks.restorer import Restorer, load
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
 from adaqual_core.published.read import convert, load_restorer, read_published
 from adaqual_core.weight_files import save_model
@@ -145,8 +144,8 @@ def test_tensors_that_share_memory(tmp_path, official):
 
 
 def test_our_presets_load_through_the_same_door(tmp_path):
-    save_model(denoiser(), tmp_path / "x.safetensors", {})
-    assert isinstance(load_restorer(tmp_path / "x.safetensors"), Denoiser)
+    save_model(restorer(), tmp_path / "x.safetensors", {})
+    assert isinstance(load_restorer(tmp_path / "x.safetensors"), Restorer)
     with pytest.raises(CheckpointError, match="needs no conversion"):
         convert(tmp_path / "x.safetensors", tmp_path / "y.safetensors")
 
@@ -154,8 +153,8 @@ def test_our_presets_load_through_the_same_door(tmp_path):
 def test_converted_files_are_no_presets(tmp_path, official):
     torch.save(official, tmp_path / "x.ckpt")
     convert(tmp_path / "x.ckpt", tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match="an AdaQual adaqual_official, but an AdaQual restorer of the first generation"):
-        load_denoiser(tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="an AdaQual adaqual_official, but an AdaQual restorer of the second generation"):
+        load(tmp_path / "x.safetensors")
 
 
 RAN = []

@@ -11,12 +11,13 @@ from small_clip import write_clip
 from small_deqa import network, write
 
 from adaqual_core.damage import KINDS, degrade
-from adaqual_core.networks.shipped import SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_RESTORER
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import assess, open_assessor
-from adaqual_core.quality.bundled import SHIPPED_ASSESSOR, band_energies
+from adaqual_core.quality.bundled import SHIPPED_ASSESSOR
 from adaqual_core.quality.edit import edit_quality
+from adaqual_core.quality.estimator import cell_statistics
 from adaqual_core.quality.heatmap import heatmap
 from adaqual_core.quality.map import QualityMap, quality_from_severity
 from adaqual_core.sampling.restore import restore
@@ -88,7 +89,7 @@ def test_the_prompt():
 def test_restoring(files, name):
     prompt, prompted, by_patches = prompt_for(PIXELS), official("prompted"), weather()
     open_model = {
-        "shipped": lambda: load_restorer(SHIPPED_DENOISER),
+        "shipped": lambda: load_restorer(SHIPPED_RESTORER),
         "AdaQual-Diff": lambda: load_restorer(files / "adaqual.ckpt"),
         "AdaQual-Diff, prompted": lambda: prompted,
         "WeatherDiffusion": lambda: by_patches,
@@ -118,9 +119,9 @@ def test_damaging(kind):
         lambda: latent_scores(MAP, (1, 4, 9, 12)),
         lambda: merged(LATENT_MASK, MASK[0]),
         lambda: band_masks(MAP, 4, 0.5),
-        lambda: band_energies(PIXELS),
+        lambda: cell_statistics(PIXELS[..., :64, :80]),
     ],
-    ids=["heatmap", "edit", "from mask", "blend", "best", "graded", "latent", "merged", "bands", "energies"],
+    ids=["heatmap", "edit", "from mask", "blend", "best", "graded", "latent", "merged", "bands", "statistics"],
 )
 def test_maps_masks_and_blends(work):
     same_under_every_default(work)

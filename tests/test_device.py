@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 
 def test_map_and_result_equal_those_of_the_cpu(device):
     picture = small.picture(83, 121)
-    reference_map = estimate_quality(small.estimator(), picture)
-    found_map = estimate_quality(small.estimator().to(device), picture)
+    reference_map = estimate_quality(small.assessor(), picture)
+    found_map = estimate_quality(small.assessor().to(device), picture)
     assert float((found_map.scores - reference_map.scores).abs().max()) < 0.02
     assert float((found_map.kinds - reference_map.kinds).abs().max()) < 0.01
     prompt = build_prompt(picture, reference_map)
@@ -35,7 +35,7 @@ def test_map_and_result_equal_those_of_the_cpu(device):
 
 def test_tiles_and_batches_equal_the_whole(device):
     picture = small.picture(300, 421)
-    net, model = small.estimator().to(device), small.restorer().to(device)
+    net, model = small.assessor().to(device), small.restorer().to(device)
     whole, tiled = estimate_quality(net, picture), estimate_quality(net, picture, tile=64)
     assert float((whole.scores - tiled.scores).abs().max()) < 1e-3 and float((whole.kinds - tiled.kinds).abs().max()) < 1e-3
     prompt = build_prompt(picture, whole)
@@ -47,14 +47,12 @@ def test_tiles_and_batches_equal_the_whole(device):
 def test_a_map_without_kinds_is_refused_with_a_remedy():
     picture = small.picture(48, 48)
     with pytest.raises(ValueError, match="names no kinds.*bundled assessor"):
-        restore(small.restorer(), picture, small.prompt_for(picture))
+        restore(small.restorer(), picture, build_prompt(picture, small.flat_map(48, 48, 2.0)))
 
 
 def test_nothing_is_done_where_nothing_is_asked(device):
     picture = small.picture(48, 64)
-    quality = small.flat_map(48, 64, 5.0)
-    quality = type(quality)(quality.scores, 48, 64, "test", torch.zeros(1, len(KINDS), 1, 1))
-    result = restore(small.restorer().to(device), picture, build_prompt(picture, quality))
+    result = restore(small.restorer().to(device), picture, build_prompt(picture, small.undamaged(48, 64)))
     assert torch.equal(result.picture, picture) and result.tiles_run == 0
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from small import denoiser, official, picture, prompt_for, weather
+from small import official, picture, prompt_for, restorer, weather
 
 from adaqual_core.errors import NumericalError
 from adaqual_core.prompt import PromptSettings
@@ -14,7 +14,7 @@ from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings, settings_for
 
 MODELS = {
-    "preset": denoiser(),
+    "preset": restorer(),
     "published": official(),
     "prompted": official("prompted"),
     "weather": weather(),

@@ -13,16 +13,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small import RESTORER, assessor, denoiser, finish, official, save_lightning, save_weatherdiffusion, weather
+from small import assessor, official, restorer, save_lightning, save_weatherdiffusion, weather
 from torch import Tensor
 
 from adaqual_core.errors import CheckpointError
-from adaqual_core.networks.finish import load_finish
-from adaqual_core.networks.restorer import Restorer, initialise
 from adaqual_core.published.golden import check_golden
 from adaqual_core.published.read import convert, load_restorer
 from adaqual_core.quality.assess import kind_of, open_assessor
-from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from adaqual_core.weight_files import save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch warns of types that no network has
@@ -60,10 +57,7 @@ ODD = (
 def sound(tmp_path_factory) -> dict[str, bytes]:
     """The bytes of a sound small file of every kind, by name."""
     folder = tmp_path_factory.mktemp("sound")
-    second = Restorer(RESTORER)
-    initialise(second, 0)
-    estimator = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1,), picture_width=8))
-    models = {"denoiser": denoiser(), "second": second, "finish": finish(), "assessor": assessor(), "estimator": estimator}
+    models = {"own": restorer(), "assessor": assessor()}
     for name, model in models.items():
         save_model(model, folder / f"{name}.safetensors", {})
     save_lightning(folder / "lightning.ckpt")
@@ -150,17 +144,13 @@ READERS: dict[str, Callable[[Path], object]] = {
     "restorer": lambda path: check_network(load_restorer(path)),
     "prompted": lambda path: check_network(load_restorer(path, mode="prompted")),
     "assessor": lambda path: check_network(open_assessor(path)),
-    "finish": lambda path: check_network(load_finish(path)),
     "kind": kind_of,
     "converted": check_converted,
     "golden": check_golden,
 }
 OWN = {
-    "denoiser.safetensors": "restorer",
-    "second.safetensors": "restorer",
-    "finish.safetensors": "finish",
+    "own.safetensors": "restorer",
     "assessor.safetensors": "assessor",
-    "estimator.safetensors": "assessor",
     "lightning.ckpt": "prompted",
     "lightning.safetensors": "restorer",
     "weather.pth.tar": "converted",
@@ -188,7 +178,7 @@ def test_sound_files_are_read_by_their_reader_and_refused_by_others(sound, tmp_p
     path = tmp_path / name
     path.write_bytes(sound[name])
     assert refused_or_good(OWN[name], path) is None
-    assert refused_or_good("finish" if OWN[name] != "finish" else "restorer", path) is not None
+    assert refused_or_good("assessor" if OWN[name] != "assessor" else "restorer", path) is not None
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -200,14 +190,7 @@ def test_damaged_files_are_refused_or_give_a_sound_network(sound, tmp_path, seed
         refused_or_good(reader, path)
 
 
-SAVED = [
-    name
-    for name, reader in OWN.items()
-    if reader in ("assessor", "finish") or name in ("denoiser.safetensors", "second.safetensors")
-]
-
-
-@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize("name", ["own.safetensors", "assessor.safetensors"])
 def test_every_odd_size_in_a_configuration_is_refused_at_once(sound, tmp_path, name):
     """No size or count makes a reader build layers without end, and none is taken that computes NaN."""
     path = tmp_path / name

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from small import denoiser, picture
+from small import picture, prompt_for, restorer
 
 from adaqual_core.kinds import KINDS
 from adaqual_core.prompt import PromptSettings, build_prompt
@@ -16,7 +16,7 @@ from adaqual_core.quality.set_damage import set_damage
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import RestoreSettings
 
-MODEL = denoiser()
+MODEL = restorer()
 PIXELS = picture(20, 35)
 ODD = (
     None,
@@ -68,7 +68,7 @@ def test_restore_settings_are_refused_by_name_or_work(seed):
         assert any(name in str(problem) for name in given), problem
         return
     if settings.steps <= 3:
-        found = restore(MODEL, PIXELS, build_prompt(PIXELS, QualityMap(torch.ones(1, 1, 1, 1), 20, 35, "test")), settings).picture
+        found = restore(MODEL, PIXELS, prompt_for(PIXELS), settings).picture
         assert found.shape == PIXELS.shape and bool(((found >= 0) & (found <= 1)).all())
 
 

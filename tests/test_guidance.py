@@ -1,12 +1,20 @@
 import torch
 from small import disturb
 
-from adaqual_core.networks.prompt_tokens import Guidance, PromptAttention, PromptTokens
+from adaqual_core.kinds import KINDS
+from adaqual_core.networks.kind_prompts import POOLS, KindPrompts
+from adaqual_core.networks.prompt_attention import Guidance, PromptAttention
+
+POOLED = 2  # global tokens
 
 
 def tokens(seed=0):
+    """Prompts of two global tokens and eight in each pool, with random weights."""
     torch.manual_seed(seed)
-    return PromptTokens(16, 2, 3, 8).eval()
+    module = KindPrompts(16, POOLED, 8).eval()
+    for values in (module.global_prompt, module.pool, module.keys):
+        torch.nn.init.normal_(values, std=0.5)
+    return module
 
 
 def attention(gate=1.0, seed=0):
@@ -18,26 +26,27 @@ def attention(gate=1.0, seed=0):
     return module
 
 
-def guidance(severity, length, module=None):
-    return (module or tokens())(severity, length, torch.linspace(-1, 1, 16)[None])
+def guidance(severity, length, kinds=None, module=None):
+    kinds = 0.5 * severity.expand(-1, len(KINDS), -1, -1) if kinds is None else kinds
+    return (module or tokens())(severity, kinds, length, torch.linspace(-1, 1, 16)[None])
 
 
 def test_shapes_and_shared_tokens():
     found = guidance(torch.rand(1, 1, 3, 5), torch.full((1, 1, 3, 5), 4.0))
-    assert found.tokens.shape == (1, 2 + 3 * 8, 16)
-    assert found.bias.shape == (1, 2 + 3 * 8, 3, 5)
-    assert (found.bias[:, :2] == 0).all()  # the global prompt is open to every cell
+    assert found.tokens.shape == (1, POOLED + POOLS * 8, 16)
+    assert found.bias.shape == (1, POOLED + POOLS * 8, 3, 5)
+    assert (found.bias[:, :POOLED] == 0).all()  # the global prompt is open to every cell
 
 
 def test_longer_prompts_open_more_tokens():
     half = torch.full((1, 1, 1, 1), 0.5)
-    weight = [guidance(half, torch.full((1, 1, 1, 1), n)).bias.exp()[:, 2:].sum() for n in (1.0, 4.0, 8.0)]
+    weight = [guidance(half, torch.full((1, 1, 1, 1), n)).bias.exp()[:, POOLED:].sum() for n in (1.0, 4.0, 8.0)]
     assert weight[0] < weight[1] < weight[2]
 
 
 def test_length_weights_are_the_soft_step():
     found = guidance(torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 5.0))
-    kept = found.bias[0, 2:, 0, 0].view(3, 8)
+    kept = found.bias[0, POOLED:, 0, 0].view(POOLS, 8)
     expected = torch.nn.functional.logsigmoid(5.0 - torch.arange(8) - 0.5)
     pools = kept - expected
     assert torch.allclose(pools, pools[:, :1].expand_as(pools), atol=1e-5)
@@ -65,23 +74,23 @@ def test_a_cell_depends_on_its_own_severity_only():
     changed, longer = severity.clone(), length.clone()
     changed[..., 1, 2] = 0.9
     longer[..., 1, 2] = 7.0
-    before = module(x, guidance(severity, length, pool))
-    after = module(x, guidance(changed, longer, pool))
+    before = module(x, guidance(severity, length, module=pool))
+    after = module(x, guidance(changed, longer, module=pool))
     different = (before - after).abs().amax(1)[0] > 1e-6
     assert different[1, 2] and different.sum() == 1
 
 
 def test_flat_maps_of_worst_and_best_quality_give_different_prompts():
     x, module, pool = torch.randn(1, 12, 4, 4), attention(), tokens()
-    worst = module(x, guidance(torch.ones(1, 1, 4, 4), torch.full((1, 1, 4, 4), 8.0), pool))
-    best = module(x, guidance(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4), pool))
+    worst = module(x, guidance(torch.ones(1, 1, 4, 4), torch.full((1, 1, 4, 4), 8.0), module=pool))
+    best = module(x, guidance(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4), module=pool))
     assert (worst - best).abs().max() > 1e-3
 
 
 def test_finer_features_share_the_bias_of_their_cell():
     module, pool = attention(), tokens()
     x = torch.randn(1, 12, 1, 1).expand(1, 12, 4, 4)
-    found = module(x, guidance(torch.tensor([[[[0.1, 0.9], [0.9, 0.1]]]]), torch.full((1, 1, 2, 2), 4.0), pool))
+    found = module(x, guidance(torch.tensor([[[[0.1, 0.9], [0.9, 0.1]]]]), torch.full((1, 1, 2, 2), 4.0), module=pool))
     assert torch.allclose(found[..., 0, 0], found[..., 1, 1], atol=1e-6)
     assert torch.allclose(found[..., 0, 0], found[..., 3, 3], atol=1e-6)
     assert not torch.allclose(found[..., 0, 0], found[..., 0, 3], atol=1e-4)

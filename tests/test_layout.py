@@ -168,6 +168,6 @@ def test_every_function_of_a_node_is_annotated():
 def test_the_reader_of_imports_sees_what_there_is():
     core = "adaqual_core"
     assert f"{core}.grid" in imports(f"{core}.quality.map") and f"{core}.quality.map" in imports(f"{core}.prompt")
-    assert f"{core}.networks.denoiser" in reached(f"{core}.cli.restore")
+    assert f"{core}.networks.restorer" in reached(f"{core}.cli.restore")
     assert {f"{core}.prompt", "nodes.common"} <= imports("nodes.prompting") and "comfy.samplers" in named("nodes.guider")
     assert f"{core}.errors" in reached("benchmarks.published") and "adaqual_training.run" in imports("benchmarks.throughput")

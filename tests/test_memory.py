@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from small import assessor, denoiser, estimator, picture, restorer
+from small import assessor, picture, restorer
 from torch import Tensor
 
 from adaqual_core.kinds import KINDS
@@ -143,7 +143,7 @@ def test_a_painted_mask_is_followed_frame_by_frame_and_the_view_is_averaged():
 
 
 def chain(temporal: int) -> Chain:
-    return Chain(denoiser(), partial(assess, assessor()), PromptSettings(), RestoreSettings(), temporal)
+    return Chain(restorer(), partial(assess, assessor()), PromptSettings(), RestoreSettings(), temporal)
 
 
 def clip(count: int) -> list[Tensor]:
@@ -163,7 +163,10 @@ def restored(frames: list[Tensor], temporal: int) -> Tensor:
 
 def test_a_ramp_of_exposure_that_is_known_to_be_undamaged_comes_back_bit_by_bit():
     frames = [gain * view(3) for gain in (0.55, 0.7, 0.85, 1.0)]
-    steps, shot = Chain(denoiser(), lambda pixels: known_map(pixels, 5.0), PromptSettings(), RestoreSettings(), 3), Shot()
+    steps, shot = (
+        Chain(restorer(), lambda pixels: known_map(pixels, 5.0, low=0.0), PromptSettings(), RestoreSettings(), 3),
+        Shot(),
+    )
     for frame in frames:
         result, _, shot = restore_frame(steps, shot, frame)
         assert torch.equal(result.picture, frame)
@@ -228,7 +231,7 @@ def test_dark_shots_are_told_apart_too(seed, gain):
 
 @pytest.mark.parametrize("colour", [0.0, 1.0])
 def test_hidden_colours_of_a_clip_change_nothing(colour):
-    steps = Chain(restorer(), partial(assess, estimator()), PromptSettings(), RestoreSettings(steps=1), 2)
+    steps = Chain(restorer(), partial(assess, assessor()), PromptSettings(), RestoreSettings(steps=1), 2)
     frames = [torch.cat((view(0, x), torch.ones(1, 1, HEIGHT, WIDTH)), 1) for x in (0, 2)]
     hidden = [one.clone() for one in frames]
     for one, other in zip(frames, hidden, strict=True):
@@ -244,7 +247,7 @@ def test_hidden_colours_of_a_clip_change_nothing(colour):
 
 def test_the_quality_before_leaves_out_what_is_assumed():
     frame = view(0)
-    plain = Chain(denoiser(), lambda one: known_map(one, 4.8, rain=0.0), PromptSettings(), RestoreSettings(steps=1), 2)
+    plain = Chain(restorer(), lambda one: known_map(one, 4.8, rain=0.0), PromptSettings(), RestoreSettings(steps=1), 2)
     for mask in (None, torch.ones(1, HEIGHT, WIDTH)):
         _, judged, _ = restore_frame(replace(plain, assumed={"haze": 0.9}, assumed_mask=mask), Shot(), frame)
         assert float(judged.mean) == pytest.approx(4.8)

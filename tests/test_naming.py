@@ -27,7 +27,7 @@ def named_map() -> QualityMap:
 
 def test_kinds_are_supplied_to_maps_that_name_none():
     """Scores and what is painted stay, kinds are what the namer sees, and what was said is never lowered."""
-    picture, namer, mask = small.picture(HEIGHT, WIDTH, batch=2), small.estimator(), stroke()
+    picture, namer, mask = small.picture(HEIGHT, WIDTH, batch=2), small.assessor(), stroke()
     seen = estimate_quality(namer, picture).kinds
     for nameless in (quality_from_severity(mask), clean_map(), edit_quality(clean_map(), override=mask)):
         named = with_kinds(nameless, picture, namer)
@@ -43,14 +43,14 @@ def test_kinds_are_supplied_to_maps_that_name_none():
 def test_a_painted_mask_with_supplied_kinds_acts_to_the_pixel():
     """A mask alone restores what is painted, with the kinds that the namer sees; a kind that is struck out is asked for less."""
     model, picture, mask = small.restorer(), small.picture(HEIGHT, WIDTH), stroke()
-    quality = with_kinds(quality_from_severity(mask), picture, small.estimator())
+    quality = with_kinds(quality_from_severity(mask), picture, small.assessor())
     check_exact(model, quality, mask)
     kept = build_prompt(picture, quality, PromptSettings(factors=(0.0,) * len(KINDS)))
     assert float(kept.pixel_mask(0).max()) == 0 and float(kept.kinds.max()) == 0
 
 
 def test_painted_damage_that_the_namer_does_not_see_keeps_its_severity():
-    blind = small.estimator()
+    blind = small.assessor()
     with torch.no_grad():
         blind.head.weight.zero_()
         blind.head.bias.fill_(-30)

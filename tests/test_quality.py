@@ -4,47 +4,12 @@ import torch
 from adaqual_core.filters import gaussian_blur
 from adaqual_core.grid import HIGHEST, LOWEST, cell_count, quality_of, severity_of
 from adaqual_core.quality.edit import edit_quality
-from adaqual_core.quality.map import QualityMap, quality_from_severity, without_faint_regions
+from adaqual_core.quality.map import QualityMap, quality_from_severity
 
 
 def random_map(batch=2, rows=4, columns=6):
     scores = 1 + 4 * torch.rand((batch, 1, rows, columns), generator=torch.Generator().manual_seed(0))
     return QualityMap(scores, 16 * rows - 5, 16 * columns - 9, "test")
-
-
-def mostly_good(*regions: tuple[slice, slice, float]) -> torch.Tensor:
-    scores = torch.full((1, 1, 20, 20), 4.99)
-    for rows, columns, quality in regions:
-        scores[..., rows, columns] = quality
-    return scores
-
-
-def test_faint_regions_go_and_real_damage_stays_as_it_is():
-    soft, core = (slice(2, 8), slice(2, 8), 3.6), (slice(13, 14), slice(13, 14), 2.0)
-    damaged = (slice(10, 18), slice(10, 18), 3.6)
-    scores = mostly_good(soft, damaged, core)
-    found = without_faint_regions(scores)
-    assert bool((found[..., 2:8, 2:8] > 4.98).all())
-    assert torch.allclose(found[..., 10:18, 10:18], scores[..., 10:18, 10:18])
-    joined = mostly_good(soft, damaged, core, (slice(7, 11), slice(7, 11), 3.6))
-    assert torch.allclose(without_faint_regions(joined)[..., 2:8, 2:8], torch.tensor(3.6))
-
-
-def test_faint_damage_everywhere_is_damage():
-    scores = random_map(1, 12, 9).scores / 10 + 3.9
-    assert torch.allclose(without_faint_regions(scores), scores)
-    single = torch.tensor([1.0, 3.9, 5.0]).view(3, 1, 1, 1)
-    assert torch.allclose(without_faint_regions(single), single)
-
-
-def test_each_picture_loses_its_own_faint_regions_and_small_changes_stay_small():
-    scores = torch.cat((mostly_good((slice(2, 9), slice(2, 9), 3.3)), random_map(1, 20, 20).scores))
-    found = without_faint_regions(scores)
-    assert torch.equal(found, torch.cat([without_faint_regions(one[None]) for one in scores]))
-    for seed in range(5):
-        noise = 1e-4 * torch.rand(scores.shape, generator=torch.Generator().manual_seed(seed))
-        assert (without_faint_regions(scores - noise) - found).abs().max() < 2e-3
-    assert bool((found >= scores - 1e-5).all()) and bool((found <= 5).all())
 
 
 @pytest.mark.parametrize("pixels, cells", [(1, 1), (16, 1), (17, 2), (3000, 188)])

@@ -125,7 +125,7 @@ def test_the_check_sees_what_it_is_for():
     assert missing_files("README.md", text) == {"docs/nowhere.md", "nodes/none.py", "elsewhere.md", "docs/gone.jpg"}
     assert A_SECTION.findall("(method.md section 3a) and method.md 4") == ["3a", "4"]
     path = "adaqual_core/quality/map.py"
-    assert {"QualityMap", "QualityMap.cells", "QualityMap.scores", "FAINT"} <= names_in(path)
+    assert {"QualityMap", "QualityMap.cells", "QualityMap.scores", "LARGEST"} <= names_in(path)
     for known in ("cells", "QualityMap", "CELL", "sampling.ddim.ddim", "adaqual_core.prompt.Prompt.index"):
         assert is_there(known, path)
     for unknown in ("tiles", "adaqual_core.prompt.tiles", "ddim.ddim_stop", "Prompt.index"):

@@ -8,27 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from small import denoiser, finish, official, picture, prompt_for, restorer, weather
+from safetensors.torch import save_file
+from small import official, picture, prompt_for, restorer, weather
 
 from adaqual_core.errors import CheckpointError
 from adaqual_core.kinds import KINDS
 from adaqual_core.networks.registry import FAMILIES, family_of
-from adaqual_core.networks.shipped import SHIPPED_DENOISER
+from adaqual_core.networks.shipped import SHIPPED_RESTORER
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
+from adaqual_core.quality.assess import open_assessor
 from adaqual_core.quality.map import QualityMap
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import settings_for
 from adaqual_core.weight_files import save_model
-
-
-def finished():
-    model = denoiser()
-    model.finish = finish()
-    return model
-
-
-OURS = {"first generation": denoiser, "with its finish": finished, "second generation": restorer}
 
 
 def restored(model, pixels):
@@ -39,9 +32,8 @@ def restored(model, pixels):
     return restore(model, pixels, build_prompt(pixels, quality)).picture
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_what_is_saved_restores_as_before_and_so_does_a_copy(tmp_path, name):
-    pixels, model = picture(40, 50), OURS[name]()
+def test_what_is_saved_restores_as_before_and_so_does_a_copy(tmp_path):
+    pixels, model = picture(40, 50), restorer()
     save_model(model, tmp_path / "saved.safetensors", {"trained": "never"})
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(tmp_path / "saved.safetensors", tmp_path / "elsewhere" / "copy.safetensors")
@@ -55,49 +47,28 @@ def test_what_is_saved_restores_as_before_and_so_does_a_copy(tmp_path, name):
 
 @pytest.mark.parametrize("again", [False, True], ids=["copied", "saved again"])
 def test_the_shipped_restorer_is_the_same_wherever_it_lies(tmp_path, again):
-    original, path = load_restorer(SHIPPED_DENOISER), tmp_path / "mine.safetensors"
+    original, path = load_restorer(SHIPPED_RESTORER), tmp_path / "mine.safetensors"
     if again:
         save_model(original, path, {})
     else:
-        shutil.copyfile(SHIPPED_DENOISER, path)
-    relative = load_restorer(Path(os.path.relpath(SHIPPED_DENOISER)))
+        shutil.copyfile(SHIPPED_RESTORER, path)
+    relative = load_restorer(Path(os.path.relpath(SHIPPED_RESTORER)))
     pixels = picture(40, 50)
     expected = restored(original, pixels)
     assert torch.equal(restored(load_restorer(path), pixels), expected)
     assert torch.equal(restored(relative, pixels), expected)
-    original.finish = None
-    assert not torch.equal(restored(original, pixels), expected)  # the finish takes part
 
 
-def test_a_denoiser_that_was_saved_without_a_finish_gets_none(tmp_path):
-    model = load_restorer(SHIPPED_DENOISER)
-    with safe_open(SHIPPED_DENOISER, "pt") as file:
-        notes = json.loads(file.metadata()["notes"])
-    model.finish = None
-    save_model(model, tmp_path / "x.safetensors", notes)
-    assert load_restorer(tmp_path / "x.safetensors").finish is None
-
-
-@pytest.mark.parametrize(
-    "name, parts",
-    [
-        ("first generation", ["denoiser"]),
-        ("with its finish", ["denoiser", "finish"]),
-        ("second generation", ["grid", "conditioner", "denoiser"]),
-    ],
-)
-def test_the_header_names_the_parts(tmp_path, name, parts):
-    save_model(OURS[name](), tmp_path / "x.safetensors", {})
+def test_the_header_names_the_parts(tmp_path):
+    save_model(restorer(), tmp_path / "x.safetensors", {})
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
         header, keys = file.metadata(), list(file.keys())
-    assert json.loads(header["parts"]) == parts
-    if name == "second generation":
-        assert {key.split(".")[0] for key in keys} == set(parts)
-    assert any(key.startswith("finish.") for key in keys) == ("finish" in parts)
+    assert json.loads(header["parts"]) == ["grid", "conditioner", "denoiser"]
+    assert {key.split(".")[0] for key in keys} == {"grid", "conditioner", "denoiser"}
 
 
 def test_every_family_has_its_name_its_class_and_one_way_to_be_opened():
-    networks = [denoiser(), restorer(), official(), weather()]
+    networks = [restorer(), official(), weather()]
     assert {family_of(network).name for network in networks} == {family.name for family in FAMILIES}
     for name in ("name", "title", "network", "signature"):
         assert len({getattr(family, name) for family in FAMILIES}) == len(FAMILIES), name
@@ -107,7 +78,7 @@ def test_every_family_has_its_name_its_class_and_one_way_to_be_opened():
 
 
 def test_memory_grows_with_what_is_run_at_once():
-    for network in (denoiser(), restorer(), official(), weather()):
+    for network in (restorer(), official(), weather()):
         few, many = (
             family_of(network).memory(network, settings_for(network, tile=tile, tile_batch=batch, patch_batch=batch), 4096, 4096)
             for tile, batch in ((128, 1), (512, 4))
@@ -115,11 +86,26 @@ def test_memory_grows_with_what_is_run_at_once():
         assert 0 < few < many
 
 
-def test_another_kind_of_file_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "header, said",
+    [
+        ("estimator", "an AdaQual assessor of the second generation, but a restorer of the second generation"),
+        ("denoiser", "an AdaQual restorer of the first generation, but a restorer of the second generation"),
+        ("finish", "an AdaQual finish of the first generation, but a restorer of the second generation"),
+    ],
+)
+def test_another_kind_of_file_is_refused(tmp_path, header, said):
     path = tmp_path / "x.safetensors"
-    save_model(finish(), path, {})
-    with pytest.raises(CheckpointError, match="x.safetensors: an AdaQual finish.*choose another file"):
+    save_file({"x": torch.ones(1)}, path, {"adaqual": header, "config": "{}"})
+    with pytest.raises(CheckpointError, match=f"x.safetensors: {said} is needed here; choose another file"):
         load_restorer(path)
+
+
+def test_an_assessor_of_the_first_generation_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({"x": torch.ones(1)}, path, {"adaqual": "assessor", "config": "{}"})
+    with pytest.raises(CheckpointError, match="an AdaQual assessor of the first generation, but an AdaQual assessor of"):
+        open_assessor(path)
 
 
 def test_the_prompt_of_one_picture_is_that_of_the_batch():
@@ -127,6 +113,6 @@ def test_the_prompt_of_one_picture_is_that_of_the_batch():
     prompt = prompt_for(pixels, torch.linspace(0.1, 1, 3).view(3, 1, 1).expand(3, 40, 50))
     for i in range(3):
         one, alone = prompt.index(i), build_prompt(pixels[i : i + 1], prompt.quality.index(i))
-        for name in ("severity", "length", "restore_mask", "statistics"):
+        for name in ("severity", "kinds", "length", "restore_mask", "statistics"):
             assert torch.allclose(getattr(one, name), getattr(alone, name), atol=1e-4), name
-        assert one.quality.batch == 1 and one.kinds is None
+        assert one.quality.batch == 1

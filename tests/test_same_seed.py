@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import denoiser, estimator, official, picture, restorer, weather
+from small import assessor, official, picture, restorer, weather
 from torch import Tensor
 
 from adaqual_core.prompt import PromptSettings, build_prompt
@@ -13,8 +13,8 @@ from adaqual_core.quality.assess import assess
 from adaqual_core.sampling.restore import restore
 from adaqual_core.sampling.settings import settings_for
 
-MODELS = {"first": denoiser, "second": restorer, "official": official, "weather": weather}
-JUDGE, PICTURES = estimator(), picture(70, 100, batch=2)
+MODELS = {"own": restorer, "official": official, "weather": weather}
+JUDGE, PICTURES = assessor(), picture(70, 100, batch=2)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from clips import packets, shown, write_clip
-from small import assessor, denoiser, flat_map
+from small import assessor, restorer, undamaged
 
 from adaqual_core import cli
 from adaqual_core.errors import PictureError
@@ -33,13 +33,13 @@ from adaqual_core.weight_files import save_model
 
 @pytest.fixture(scope="module")
 def chain() -> Chain:
-    return Chain(denoiser(), partial(assess, assessor()), PromptSettings(), RestoreSettings(), temporal=3)
+    return Chain(restorer(), partial(assess, assessor()), PromptSettings(), RestoreSettings(), temporal=3)
 
 
 @pytest.fixture
 def keeping(chain) -> Chain:
     """A chain that finds nothing to restore."""
-    return Chain(chain.model, lambda picture: flat_map(*picture.shape[-2:], 5.0), PromptSettings(), RestoreSettings(), 3)
+    return Chain(chain.model, lambda picture: undamaged(*picture.shape[-2:]), PromptSettings(), RestoreSettings(), 3)
 
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
@@ -204,7 +204,7 @@ def test_what_cannot_be_done_is_said_before_work(chain, tmp_path):
 
 def test_the_command_line_restores_a_clip(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_model(denoiser(), Path("model.safetensors"), {})
+    save_model(restorer(), Path("model.safetensors"), {})
     save_model(assessor(), Path("assessor.safetensors"), {})
     write_clip(Path("in.mp4"), 6)
     models = ["--model", "model.safetensors", "--assessor", "assessor.safetensors", "--device", "cpu"]

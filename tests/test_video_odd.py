@@ -8,7 +8,7 @@ import pytest
 from av.sidedata.sidedata import Type
 from clips import packets, shown
 from odd_clips import cover_of, streams_of, write_odd
-from small import denoiser, flat_map
+from small import restorer, undamaged
 
 from adaqual_core.errors import PictureError
 from adaqual_core.prompt import PromptSettings
@@ -26,7 +26,7 @@ EARLY = tuple(range(-4, 6))
 @pytest.fixture(scope="module")
 def chain() -> Chain:
     """A chain that finds nothing to restore: these tests are about files."""
-    return Chain(denoiser(), lambda picture: flat_map(*picture.shape[-2:], 5.0), PromptSettings(), RestoreSettings(), 3)
+    return Chain(restorer(), lambda picture: undamaged(*picture.shape[-2:]), PromptSettings(), RestoreSettings(), 3)
 
 
 def restored(chain: Chain, source: Path, suffix: str) -> tuple[Path, ClipReport]:

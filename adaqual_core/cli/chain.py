@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..filters import luma
 from ..imageio import read_picture
-from ..networks.shipped import SHIPPED_DENOISER
+from ..networks.shipped import SHIPPED_RESTORER
 from ..prompt import PromptSettings, build_prompt
 from ..published.read import load_restorer
 from ..quality.assess import Assessor, assess, cache_folder, open_assessor
@@ -89,15 +89,6 @@ def open_judge(args: argparse.Namespace, device: torch.device) -> Assessor:
     return open_assessor(args.assessor or SHIPPED_ASSESSOR, device, args.assessor_bits)
 
 
-def need_kinds(option: str, assessor: Assessor, args: argparse.Namespace) -> None:
-    """Raise ValueError unless the assessor names kinds of damage, which ``option`` needs."""
-    if not isinstance(assessor, QualityEstimator):
-        raise ValueError(
-            f"{option}: the assessor {args.assessor or SHIPPED_ASSESSOR} names no kinds of damage; give one that does with "
-            f"--assessor (`adaqual train` makes one), or leave {option} out"
-        )
-
-
 @dataclass(frozen=True)
 class Models:
     """These are the networks of one call: the restorer, the assessor, and the ``namer`` of :func:`open_namer`, which names the
@@ -110,15 +101,9 @@ class Models:
 
 
 def open_models(args: argparse.Namespace, device: torch.device) -> Models:
-    """Open the networks that the options name, by default those that come with the pack.
-
-    Raises ValueError where kinds of damage are to stay and no assessor names any.
-    """
-    restorer, assessor = load_restorer(args.model or SHIPPED_DENOISER, mode=args.mode).to(device), open_judge(args, device)
-    models = Models(restorer, assessor, open_namer(assessor, device))
-    if models.namer is None and min(getattr(args, "factors", (1.0,))) < 1:
-        need_kinds("--keep" if args.keep is not None else "--only", assessor, args)
-    return models
+    """Open the networks that the options name, by default those that come with the pack."""
+    restorer, assessor = load_restorer(args.model or SHIPPED_RESTORER, mode=args.mode).to(device), open_judge(args, device)
+    return Models(restorer, assessor, open_namer(assessor, device))
 
 
 def judge_picture(assessor: Assessor, picture: Tensor, label: str) -> QualityMap:

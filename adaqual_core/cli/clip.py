@@ -5,7 +5,7 @@ import argparse
 from torch import Tensor
 
 from ..errors import PictureError
-from ..networks.shipped import SHIPPED_DENOISER
+from ..networks.shipped import SHIPPED_RESTORER
 from ..quality.assess import assess, cache_folder
 from ..quality.bundled import SHIPPED_ASSESSOR
 from ..quality.cache import ScoreCache
@@ -43,7 +43,7 @@ def chain_of(work: Work, args: argparse.Namespace) -> Chain:
 
 def decisive_files(work: Work, args: argparse.Namespace) -> list[object]:
     """Return what decides the result beside settings and clip: the files of models and mask, and how they are read."""
-    decisive = [args.model or SHIPPED_DENOISER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
+    decisive = [args.model or SHIPPED_RESTORER, args.mode, args.assessor or SHIPPED_ASSESSOR, args.assessor_bits]
     decisive += [] if work.mask is None else [args.assume_mask]
     return decisive + ([] if work.models.namer is None else [SHIPPED_ASSESSOR])
 

@@ -8,9 +8,10 @@ from ..console import say
 from ..imageio import read_picture, write_picture
 from ..kinds import KINDS
 from ..quality.assess import Assessor
+from ..quality.estimator import QualityEstimator
 from ..quality.heatmap import grey_map, heatmap, kinds_sheet
 from ..quality.map import QualityMap
-from .chain import judge_picture, need_kinds, open_device, open_judge, shown
+from .chain import judge_picture, open_device, open_judge, shown
 from .jobs import Job, Plan, raise_failures
 from .messages import complain
 
@@ -50,8 +51,11 @@ def run(args: argparse.Namespace, planned: Plan) -> int:
     reports, failed = [], []
     if planned.jobs:
         assessor = open_judge(args, device)
-        if args.by_kind:
-            need_kinds("--by-kind", assessor, args)
+        if args.by_kind and not isinstance(assessor, QualityEstimator):
+            raise ValueError(
+                f"--by-kind: the assessor {args.assessor} names no kinds of damage; leave out --assessor for the one that comes "
+                "with the pack, or leave out --by-kind"
+            )
     for job in planned.jobs:
         try:
             reports.append({"picture": job.name} | _judge_file(assessor, job, args))

@@ -139,14 +139,6 @@ def convolve(field: Tensor, kernel: Tensor) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(field) * torch.fft.rfft2(wrapped), s=(height, width))
 
 
-def disk_kernel(radius: float, softness: float = 1.0, device: torch.device | str = "cpu") -> Tensor:
-    """Return an anti-aliased disk [k, k] with the value 1 inside and an edge ``softness`` px wide."""
-    r = math.ceil(radius + softness)
-    x = torch.arange(-r, r + 1, dtype=torch.float32, device=device)
-    distance = (x.view(-1, 1) ** 2 + x.view(1, -1) ** 2).sqrt()
-    return ((radius - distance) / softness + 0.5).clamp(0, 1)
-
-
 def line_kernel(length: float, angle: float, thickness: float = 1.0, device: torch.device | str = "cpu") -> Tensor:
     """Return an anti-aliased line [k, k] through the centre that tapers at both ends; ``angle`` is in radians from vertical."""
     r = max(1, math.ceil(length / 2 + thickness))

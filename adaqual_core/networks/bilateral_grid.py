@@ -15,12 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..filters import luma
-from ..kinds import KINDS
+from ..grid import severity_where_present
+from ..kinds import KINDS, TONAL
 
 VIEW = 32
 """Side of the view in cells; every cell is judged by 4×4 places of 2×2 px, whatever the picture's size."""
 
 _PLACES = 4 * VIEW
+_TONAL = tuple(KINDS.index(kind) for kind in TONAL)
 CHANNELS = 11 + len(KINDS)
 """Channels of a view: mean, least and greatest colour, the logarithm of the detail, overall severity, severity of each kind."""
 
@@ -38,22 +40,15 @@ def _quads(picture: Tensor) -> Tensor:
     return torch.stack(parts, 2)
 
 
-def severity_where_present(damage: Tensor) -> Tensor:
-    """Return one severity [B, C, 1, 1] for each of the C kinds of ``damage`` [B, C, h, w], both in [0, 1] (our definition).
-
-    It is Σs²/Σs over the cells: the mean in which each cell counts by its own severity. Damage that fills a part of the picture
-    is as severe by this measure as the same damage all over it. It is 0 where no cell is damaged.
-    """
-    damage = damage.float()
-    return damage.square().sum((2, 3), keepdim=True) / damage.sum((2, 3), keepdim=True).clamp_min(1e-6)
-
-
 def view_of(picture: Tensor, severity: Tensor, kinds: Tensor) -> Tensor:
     """Return what the grid is predicted from, [B, 19, 32, 32] of order 1.
 
     ``picture`` [B, 3, H, W] in [0, 1]; ``severity`` [B, 1, h, w] and ``kinds`` [B, 8, h, w] in [0, 1] on the picture's cells. The
-    view holds :func:`severity_where_present` of both.
+    view holds :func:`severity_where_present` of both. Of the overall severity a cell counts no more than its low light or haze,
+    whichever is more severe: told of strong noise or rain, the grid makes more of a faint false alarm of either (measured on
+    noisy photos: docs/ablation.md).
     """
+    severity = torch.minimum(severity, kinds[:, _TONAL].amax(1, keepdim=True))
     quads = _quads(picture).clamp(0, 1)
     side = _PLACES // VIEW
     mean = F.avg_pool2d(quads.mean(2), side)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kinds import KINDS
-from .prompt_tokens import Guidance
+from .prompt_attention import Guidance
 
 POOLS = 2 * (len(KINDS) + 1)
 """Number of local pools: two for each kind, and two for undamaged places."""

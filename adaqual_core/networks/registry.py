@@ -2,12 +2,11 @@
 
 import torch.nn as nn
 
-from . import adaqual_diff, denoiser, restorer, weather_diffusion
+from . import adaqual_diff, restorer, weather_diffusion
 from .family import Family
 
 FAMILIES: tuple[Family, ...] = (
     restorer.FAMILY,
-    denoiser.FAMILY,
     adaqual_diff.FAMILY,
     weather_diffusion.FAMILY,
 )

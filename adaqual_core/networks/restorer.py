@@ -1,5 +1,4 @@
-"""This module is the second generation's restorer: a bilateral grid for the whole picture's tone, then a denoiser (our
-definition).
+"""This module is AdaQual's own restorer: a bilateral grid for the whole picture's tone, then a denoiser (our definition).
 
 The grid undoes what changes slowly over the picture: y0 = y + slice(G, y). The denoiser predicts the residual r = x − y0 that
 remains, x being the clean picture, with one output. It is a U-Net of plain 3×3 residual blocks, the finest level at 2×2 px. Each
@@ -27,7 +26,7 @@ from .bilateral_grid import BilateralGrid, view_of
 from .embedding import sinusoid
 from .family import Family, Sizes, Told
 from .kind_prompts import KindPrompts
-from .prompt_tokens import Guidance, PromptAttention
+from .prompt_attention import Guidance, PromptAttention
 from .runner import Runner
 from .tone import Tone, edge_aware, grid_gate
 

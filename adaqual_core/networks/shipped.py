@@ -3,5 +3,5 @@
 from ..quality.bundled import SHIPPED_ASSESSOR as SHIPPED_ASSESSOR
 from ..weight_files import WEIGHTS
 
-SHIPPED_DENOISER = WEIGHTS / "adaqual_nano.safetensors"
+SHIPPED_RESTORER = WEIGHTS / "adaqual_nano.safetensors"
 """The restorer; :func:`adaqual_core.published.read.load_restorer` opens it."""

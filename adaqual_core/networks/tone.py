@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..filters import luma
+from ..grid import severity_where_present
 from ..kinds import KINDS, TONAL
 from ..prompt import Prompt
 from ..quality.map import resampled
-from .bilateral_grid import severity_where_present, sliced
+from .bilateral_grid import sliced
 
 _SIDE, _RADIUS, _EPSILON = 64, 8, 1e-2
 _TONAL = tuple(KINDS.index(kind) for kind in TONAL)

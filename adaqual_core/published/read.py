@@ -26,7 +26,7 @@ from ..default_dtype import float32_default
 from ..errors import CheckpointError
 from ..networks.family import Stated
 from ..networks.registry import FAMILIES
-from ..networks.shipped import SHIPPED_DENOISER
+from ..networks.shipped import SHIPPED_RESTORER
 from ..weight_files import check_readable, kind_in, titled
 from .detect import detect
 
@@ -201,7 +201,7 @@ def convert(source: Path, target: Path) -> Published:
 
 
 @float32_default()
-def load_restorer(path: Path = SHIPPED_DENOISER, operations: Any = nn, *, mode: str = "published") -> nn.Module:
+def load_restorer(path: Path = SHIPPED_RESTORER, operations: Any = nn, *, mode: str = "published") -> nn.Module:
     """Return the restoration network in ``path`` (by default the shipped one), of any family, float32 on the CPU, in evaluation
     mode.
 

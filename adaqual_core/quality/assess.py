@@ -15,7 +15,7 @@ from torch import Tensor
 from ..default_dtype import float32_default
 from ..errors import CheckpointError
 from ..weight_files import check_readable, read_json
-from .bundled import SHIPPED_ASSESSOR, AssessorNet, estimate_quality, load_assessor
+from .bundled import SHIPPED_ASSESSOR, estimate_quality, load_assessor
 from .cache import ScoreCache
 from .clip_iqa import ClipIqa, load_clip_iqa
 from .deqa.scorer import DeqaScorer, load_deqa
@@ -24,7 +24,7 @@ from .estimator import QualityEstimator
 from .map import QualityMap
 from .tiled import Progress, estimate_quality_by_tiles, score_pictures
 
-Assessor = AssessorNet | QualityEstimator | ClipIqa | DeqaScorer
+Assessor = QualityEstimator | ClipIqa | DeqaScorer
 
 EMBEDDED, CLIP_IQA, DEQA = "embedded", "CLIP-IQA", "DeQA-Score"
 
@@ -120,9 +120,7 @@ def _mean_of_cells(net: Any, picture: Tensor, *, cache: ScoreCache | None, progr
 
 
 FAMILIES = (
-    AssessorFamily(
-        EMBEDDED, (AssessorNet, QualityEstimator), _open_embedded, _map_of_cells, _mean_of_cells, 400 * 2**20, share=1 / 8
-    ),
+    AssessorFamily(EMBEDDED, (QualityEstimator,), _open_embedded, _map_of_cells, _mean_of_cells, 400 * 2**20, share=1 / 8),
     AssessorFamily(CLIP_IQA, (ClipIqa,), _open_clip, estimate_quality_by_tiles, score_pictures, 1000 * 2**20, share=3 / 4),
     AssessorFamily(
         DEQA, (DeqaScorer,), _open_deqa, estimate_quality_by_tiles, score_pictures, 1000 * 2**20, share=3 / 4, whole=False

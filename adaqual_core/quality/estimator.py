@@ -1,4 +1,4 @@
-"""This module is the second generation's estimator: overall quality and the severity of each kind of damage (our definition).
+"""This module is the embedded assessor: overall quality and the severity of each kind of damage (our definition).
 
 A small convolutional network without a reference picture gives nine numbers for each cell of 16×16 px. It learns the overall
 quality from :mod:`adaqual_core.quality.reference`, and the severity of each kind from the generator that made the damage.

@@ -147,8 +147,8 @@ class QualityMap:
         """
         if self.kinds is None:
             raise ValueError(
-                f"quality: the map names no kinds of damage (made by: {self.assessor}); use an assessor that does "
-                "(`adaqual train` makes one), or say the kinds with set_damage"
+                f"quality: the map names no kinds of damage (made by: {self.assessor}); use the bundled "
+                "assessor's map, or say the kinds (set_damage, the node Set Damage, --assume)"
             )
         index = KINDS.index(kind)
         severity = resampled(self.kinds[:, index : index + 1], self.height, self.width)
@@ -206,29 +206,6 @@ def resampled(field: Tensor, height: int, width: int) -> Tensor:
     else:
         found = F.interpolate(field, (height, width), mode="bilinear", align_corners=False)
     return found.clamp(float(field.amin()), float(field.amax()))  # rounding must not leave the range
-
-
-FAINT = 0.4
-"""Severity that real damage exceeds somewhere, in a picture that is mostly undamaged."""
-
-
-@float32_default()
-def without_faint_regions(scores: Tensor) -> Tensor:
-    """Return the scores [B, 1, h, w] without the regions that are faintly damaged throughout (our definition).
-
-    An assessor without a reference takes a soft background or a pale wall for faintly damaged; real damage has a core that is
-    worse. So the severity is opened by reconstruction (Vincent 1993, grayscale reconstruction): a region without any cell above
-    FAINT is lowered to the level of its surroundings. Where damage is everywhere, faint damage belongs to it: FAINT falls with
-    the picture's median severity, to 0 at 1/8 (quality 4.5), where nothing is removed.
-    """
-    severity = (HIGHEST - scores) / (HIGHEST - LOWEST)
-    median = severity.flatten(1).median(1).values.view(-1, 1, 1, 1)
-    core = torch.minimum(severity, 4 * F.relu(severity - FAINT * F.relu(1 - 8 * median)))  # a ramp: small changes stay small
-    while True:
-        grown = torch.minimum(F.max_pool2d(core, 3, 1, 1), severity)
-        if torch.equal(grown, core):
-            return HIGHEST - (HIGHEST - LOWEST) * core
-        core = grown
 
 
 @float32_default()

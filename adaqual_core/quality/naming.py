@@ -3,23 +3,20 @@ assessor supplies them (method.md section 3a).
 """
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..default_dtype import float32_default
-from ..weight_files import kind_in
 from .bundled import SHIPPED_ASSESSOR, estimate_quality, load_assessor
 from .estimator import QualityEstimator
 from .map import QualityMap, resampled
 
 
 def open_namer(assessor: Any, device: torch.device | str = "cpu") -> QualityEstimator | None:
-    """Return the bundled assessor on ``device`` if it names kinds of damage and ``assessor`` does not, otherwise None."""
-    if isinstance(assessor, QualityEstimator) or kind_in(SHIPPED_ASSESSOR) != QualityEstimator.file_kind:
-        return None
-    return cast(QualityEstimator, load_assessor(SHIPPED_ASSESSOR)).to(device)
+    """Return the bundled assessor on ``device`` if ``assessor`` names no kinds of damage, otherwise None."""
+    return None if isinstance(assessor, QualityEstimator) else load_assessor(SHIPPED_ASSESSOR).to(device)
 
 
 def lacks_kinds(quality: QualityMap) -> bool:

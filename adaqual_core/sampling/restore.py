@@ -6,7 +6,6 @@ windows, damaged regions or averaged patches.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 import torch
 import torch.nn as nn
@@ -19,7 +18,6 @@ from ..networks.runner import Runner
 from ..prompt import Prompt
 from ..visible import filled, put_back
 from .ddim import ddim, timesteps
-from .finish import finish
 from .patches import PatchPlan, averaged_patches
 from .regions import damaged_regions
 from .settings import Progress, Restored, RestoreSettings, check_inputs, counted, draw_noise, settings_for, small
@@ -56,9 +54,9 @@ def restore_picture(
     """
     family, strength = family_of(run.model), settings.strength
 
-    def show(x0: Tensor, base: Tensor = told.base) -> None:
+    def show(x0: Tensor) -> None:
         def preview() -> Tensor:
-            shown = small(base) + small(_change(family, x0, base))
+            shown = small(told.base) + small(_change(family, x0, told.base))
             return torch.lerp(small(picture), shown.clamp(0, 1), strength).clamp(0, 1)
 
         advance(preview)
@@ -73,8 +71,6 @@ def restore_picture(
     if family.space == "image":  # what is kept must not be rounded on the way from image to change and back
         change = torch.where(prompt.pixel_mask(0) > 0, change, 0)
     restored = torch.add(told.base, change).clamp_(0, 1)
-    if getattr(run.model, "finish", None) is not None:
-        finish(run, cast(WindowPlan, plan), picture, restored, prompt, x0, lambda detail: show(detail, restored))
     return torch.lerp(picture, restored, strength, out=restored).clamp_(0, 1)
 
 
@@ -93,7 +89,9 @@ def restore(
     ``model``: what :func:`published.read.load_restorer` gives; ``settings``: by default those that it is made for. Runs on the
     device of the model's weights, in ``dtype`` (theirs where not given), one picture at a time. The noise of every picture is
     drawn from the seed on the CPU: a frame's result does not depend on its batch. Where the prompt's restore mask is 0 pixels
-    return unchanged, also beyond [0, 1]. No network sees colours under an alpha of 0, and grey pictures stay grey.
+    return unchanged, also beyond [0, 1]; but if low light or haze is to go and no artist painted the map, the tone of our presets
+    follows the picture beyond the mask, by up to a quarter of its sides (:mod:`networks.tone`). No network sees colours under an
+    alpha of 0, and grey pictures stay grey.
 
     ``progress(done, total, preview)`` is called after every run of the network; what it raises cancels. Raises ValueError for bad
     input before any work, :class:`NumericalError` if the network gives NaN.
@@ -104,8 +102,7 @@ def restore(
         prompt = replace(prompt, restore_mask=torch.zeros_like(prompt.restore_mask), painted=None, said=None)
     prompts = [prompt.index(i) for i in range(len(picture))]
     plans = [TILINGS[family.tiling](run, settings, one) for one in prompts]
-    passes = settings.steps + (getattr(model, "finish", None) is not None)
-    advance = counted(progress, passes * sum(plan.runs for plan in plans))
+    advance = counted(progress, settings.steps * sum(plan.runs for plan in plans))
     visible, result = filled(picture), torch.empty(picture.shape, dtype=torch.float32)
     for index, (plan, one) in enumerate(zip(plans, prompts, strict=True)):
         result[index] = visible[index].detach()

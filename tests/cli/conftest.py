@@ -1,7 +1,7 @@
 """Small models in files, and the command line in a folder of its own."""
 
 import pytest
-from small import assessor, denoiser, picture
+from small import assessor, picture, restorer
 
 from adaqual_core import cli
 from adaqual_core.imageio import write_picture
@@ -11,7 +11,7 @@ from adaqual_core.weight_files import save_model
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    save_model(denoiser(), folder / "model.safetensors", {})
+    save_model(restorer(), folder / "model.safetensors", {})
     save_model(assessor(), folder / "assessor.safetensors", {})
     return folder
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from command_line import fails
 from PIL import Image
-from small import denoiser, picture
+from small import picture, restorer
 
 from adaqual_core.imageio import write_picture
 from adaqual_core.weight_files import save_model
@@ -92,15 +92,15 @@ def test_models_that_cannot_be(adaqual, weights, name, message):
 
 def test_an_assessor_is_no_restorer(adaqual, weights):
     swapped = ["--model", weights / "assessor.safetensors", "--assessor", weights / "assessor.safetensors"]
-    message = "an AdaQual assessor of the first generation, but a restorer of"
+    message = "an AdaQual assessor of the second generation, but a restorer of"
     fails(adaqual("restore", "a.png", "b.png", *swapped, models=False), message)
     assert not os.path.exists("b.png")
 
 
 def test_a_model_that_gives_nan_is_an_error(adaqual, weights):
-    model = denoiser()
+    model = restorer()
     with torch.no_grad():
-        model.ending.weight.fill_(3e38)
+        model.denoiser.ending.weight.fill_(3e38)
     save_model(model, "huge.safetensors", {})
     options = ["--model", "huge.safetensors", "--assessor", weights / "assessor.safetensors"]
     fails(adaqual("restore", "a.png", "b.png", *options, models=False), "NaN or infinity at tile (0, 0)")

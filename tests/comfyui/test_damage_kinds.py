@@ -21,8 +21,8 @@ SAMPLER = {"seed": 0, "steps": 1, "schedule": "auto", "eta": 0.0, "strength": 1.
 
 @pytest.fixture(scope="module", autouse=True)
 def networks(server):
-    """A restorer and an assessor of the second generation in the server's model folders."""
-    for folder, name, network in (("adaqual", "second", small.restorer()), ("adaqual_quality", "kinds", small.estimator())):
+    """A small restorer and a small assessor in the server's model folders."""
+    for folder, name, network in (("adaqual", "second", small.restorer()), ("adaqual_quality", "kinds", small.assessor())):
         path = server.base / "models" / folder / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(network, path, {})
@@ -76,7 +76,7 @@ def test_kinds_come_as_masks_and_as_a_sheet(server):
         "kinds": node("AdaQualDamageKinds", quality=["map", 0]),
         "sheet": node("SaveImage", images=["kinds", len(KINDS)], filename_prefix="sheet"),
     }
-    quality = estimate_quality(small.estimator(), read_picture(server.base / "input" / name))
+    quality = estimate_quality(small.assessor(), read_picture(server.base / "input" / name))
     (sheet,) = results(server, prompt, "sheet")
     expected = kinds_sheet(quality)[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(np.asarray(sheet.convert("RGB"), int) - expected).max() <= 2
@@ -89,17 +89,11 @@ def test_kinds_come_as_masks_and_as_a_sheet(server):
         assert float((found - expected).abs().max()) <= 1.5
 
 
-@pytest.mark.parametrize("last", ["kinds", "build"])
-def test_a_map_without_kinds_is_refused_with_the_remedy(server, last):
-    prompt = clean(server, f"nameless_{last}.png")
-    kinds = node("AdaQualDamageKinds", quality=["map", 0])
-    build = node("AdaQualBuildPrompt", image=["load", 0], quality=["map", 0], rain=0.0, **LENGTH)
-    prompt |= {"last": kinds, "look": node("PreviewImage", images=["last", len(KINDS)])}
-    if last == "build":
-        prompt |= {
-            "last": build,
-            "image": node("MaskToImage", mask=["last", 1]),
-            "look": node("PreviewImage", images=["image", 0]),
-        }
-    with pytest.raises(ServerError, match=r"names no kinds of damage.*use an assessor that does"):
+def test_a_map_without_kinds_is_refused_with_the_remedy(server):
+    prompt = clean(server, "nameless.png")
+    prompt |= {
+        "kinds": node("AdaQualDamageKinds", quality=["map", 0]),
+        "look": node("PreviewImage", images=["kinds", len(KINDS)]),
+    }
+    with pytest.raises(ServerError, match="names no kinds of damage.*use the bundled assessor's map"):
         run(server.address, prompt)

@@ -6,20 +6,21 @@ import pytest
 import torch
 from inside import comfy  # noqa: F401  ComfyUI first
 from pack.adaqual_core.kinds import KINDS
-from pack.adaqual_core.quality.bundled import AssessorNet, estimate_quality
+from pack.adaqual_core.quality.bundled import estimate_quality
 from pack.adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
 from pack.adaqual_core.weight_files import save_model
 from pack.nodes import assessing, models
 from pack.nodes.damage_kinds import AdaQualSetDamage
 from pack.nodes.prompting import AdaQualBuildPrompt
 from pack.nodes.quality import AdaQualEditQuality, AdaQualEstimateQuality, AdaQualMaskToQuality
+from small_clip import write_clip
 
 HEIGHT, WIDTH = 64, 96
 
 
 @pytest.fixture
 def estimator(tmp_path, monkeypatch) -> QualityEstimator:
-    """A small estimator of the second generation, in place of the shipped assessor."""
+    """A small estimator in place of the shipped assessor."""
     net = QualityEstimator(EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1,), picture_width=8))
     with torch.no_grad():
         for parameter in net.parameters():
@@ -49,9 +50,7 @@ def test_the_shipped_assessor_names_kinds_for_a_mask(estimator):
 
 
 def test_the_shipped_assessor_names_kinds_for_another_assessor(estimator, tmp_path):
-    other = AssessorNet()
-    save_model(other, tmp_path / "first.safetensors", {})
-    patcher = models._open_assessor(tmp_path / "first.safetensors", torch.device("cpu"), torch.device("cpu"), None)
+    patcher = models._open_assessor(write_clip(tmp_path / "clip"), torch.device("cpu"), torch.device("cpu"), None)
     image = torch.rand(1, HEIGHT, WIDTH, 3)
     quality = AdaQualEstimateQuality.execute(image, patcher).args[0]
     said = AdaQualSetDamage.execute(quality, "haze", 1.0).args[0]

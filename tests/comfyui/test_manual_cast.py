@@ -11,30 +11,46 @@ sys.argv = ["test", "--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
 import comfy.ops, torch
-from adaqual_core.quality.bundled import AssessorNet
-from adaqual_core.networks.denoiser import Denoiser
-from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
 from adaqual_core.image_statistics import STATISTICS
+from adaqual_core.kinds import KINDS
+from adaqual_core.networks.adaqual_diff import OfficialConfig, OfficialNet
+from adaqual_core.networks.bilateral_grid import CHANNELS, VIEW, BilateralGrid
+from adaqual_core.networks.restorer import PRESETS, Conditioner, Denoiser
 from adaqual_core.networks.weather_diffusion import WeatherConfig, WeatherNet
-cells, pixels = torch.rand(1, 1, 4, 4), torch.rand(1, 3, 64, 64)
-given = [pixels, pixels, torch.tensor([999]), torch.tensor([0.1]), cells, 16 * cells, torch.rand(1, STATISTICS)]
+from adaqual_core.quality.estimator import EstimatorConfig, QualityEstimator
+
+def listed(result):
+    return result if isinstance(result, tuple) else (result,)
+
+torch.manual_seed(0)
+config, estimator = PRESETS["nano"], EstimatorConfig(widths=(8, 8, 8, 16), blocks=(1, 1, 1), dilations=(1,), picture_width=8)
+cells, kinds, pixels = torch.rand(1, 1, 4, 4), torch.rand(1, len(KINDS), 4, 4), torch.rand(1, 3, 64, 64)
+time, about = (torch.tensor([999]), torch.tensor([0.1])), torch.rand(1, STATISTICS)
+width, tokens = config.condition_width, 4
+told = [torch.rand(1, width), torch.rand(1, tokens, width), torch.rand(1, tokens, 4, 4)]
 official = OfficialConfig(16, (1, 1, 1, 1), 1, (1, 1, 1, 1), 8, projections=(256,))
-patches = [torch.rand(2, 6, 16, 16), torch.tensor([500])]
 for network, sizes, inputs in (
-    (Denoiser, [], given), (AssessorNet, [], [pixels]), (OfficialNet, [official, "prompted"], given),
-    (WeatherNet, [WeatherConfig(32, (32, 64), 1, (False, True), 64, 16)], patches),
+    (Conditioner, [config], [about, kinds.mean((2, 3)), cells, kinds, 16 * cells]),
+    (Denoiser, [config], [pixels, pixels, pixels, *time, torch.cat((cells, kinds), 1), *told]),
+    (BilateralGrid, [config.grid_widths, config.grid_blocks, config.grid_levels], [torch.rand(1, CHANNELS, VIEW, VIEW)]),
+    (QualityEstimator, [estimator], [pixels]),
+    (OfficialNet, [official, "prompted"], [pixels, pixels, *time, cells, 16 * cells, about]),
+    (WeatherNet, [WeatherConfig(32, (32, 64), 1, (False, True), 64, 16)], [torch.rand(2, 6, 16, 16), torch.tensor([500])]),
 ):
-    torch.manual_seed(0)
     plain = network(*sizes)
+    with torch.no_grad():
+        for weight in plain.parameters():
+            weight.copy_(torch.randn(weight.shape) * (weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.1))
     for stored, tolerance in ((torch.float32, 0), (torch.float16, 0.01), (torch.bfloat16, 0.05)):
-        cast = network(*(sizes or [plain.config]), operations=comfy.ops.manual_cast)
+        cast = network(*sizes, operations=comfy.ops.manual_cast)
         cast.load_state_dict(plain.state_dict())
         cast.to(stored)
         with torch.inference_mode():
-            wanted, found = plain(*inputs), cast(*inputs)
-            assert found.dtype == torch.float32, stored
-            assert (wanted - found).abs().max() <= tolerance * wanted.abs().max(), stored
-            assert cast(*(x.to("meta") for x in inputs)).device.type == "meta", stored
+            for wanted, found in zip(listed(plain(*inputs)), listed(cast(*inputs)), strict=True):
+                assert found.dtype == torch.float32, (network, stored)
+                assert (wanted - found).abs().max() <= tolerance * wanted.abs().max(), (network, stored)
+            meta = listed(cast(*(x.to("meta") for x in inputs)))
+            assert all(found.device.type == "meta" for found in meta), (network, stored)
 """
 
 

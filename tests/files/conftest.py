@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small import assessor, denoiser
+from small import assessor, restorer
 
 from adaqual_core import cli
 from adaqual_core.weight_files import save_model
@@ -16,7 +16,7 @@ from adaqual_core.weight_files import save_model
 def models(tmp_path_factory) -> list[str]:
     """Options that name a small restorer and a small assessor."""
     folder = tmp_path_factory.mktemp("models")
-    save_model(denoiser(), folder / "model.safetensors", {})
+    save_model(restorer(), folder / "model.safetensors", {})
     save_model(assessor(), folder / "assessor.safetensors", {})
     return ["--model", str(folder / "model.safetensors"), "--assessor", str(folder / "assessor.safetensors"), "--device", "cpu"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from safetensors.torch import save_file
-from small import assessor, denoiser, picture, save_lightning, save_weatherdiffusion
+from small import assessor, picture, restorer, save_lightning, save_weatherdiffusion
 from small_clip import write_clip
 
 from adaqual_core.errors import CheckpointError, PictureError
@@ -24,8 +24,8 @@ ERRORS = (CheckpointError, PictureError)
 @pytest.mark.parametrize(
     "make, closed, load",
     [
-        (lambda path: save_model(denoiser(), path / "m.safetensors", {}), "m.safetensors", load_restorer),
-        (lambda path: save_model(denoiser(), path / "m.safetensors", {}), "m.safetensors", lambda path: read(path, "denoiser")),
+        (lambda path: save_model(restorer(), path / "m.safetensors", {}), "m.safetensors", load_restorer),
+        (lambda path: save_model(restorer(), path / "m.safetensors", {}), "m.safetensors", lambda path: read(path, "restorer")),
         (lambda path: save_model(assessor(), path / "a.safetensors", {}), "a.safetensors", open_assessor),
         (lambda path: save_lightning(path / "x.ckpt"), "x.ckpt", load_restorer),
         (lambda path: save_weatherdiffusion(path / "x.pth.tar"), "x.pth.tar", read_published),

@@ -46,3 +46,11 @@ def test_darkness_that_the_assessor_sees_in_a_dark_crop_is_struck_out(task):
     assert float(cells(task, scenes(40, LOW))[:, 1 + LOW].max()) == 0
     assert float(cells(task, scenes(128, LOW))[:, 1 + LOW].max()) > 0.5
     assert float(cells(task, scenes(40, RAIN))[:, 1 + RAIN].max()) > 0.5
+
+
+def test_the_overall_severity_errs_by_itself(task):
+    """What the assessor says of the kinds is told as it is, the overall severity of 0.8 between two thirds of that and 1."""
+    told = cells(task, scenes(128, RAIN)).amax((2, 3))
+    hit = told[:, 1 + RAIN] > 0
+    assert hit.any() and torch.allclose(told[hit, 1 + RAIN], torch.tensor(0.8))
+    assert 0.8 / 1.5 - 1e-6 <= float(told[hit, 0].min()) < 0.7 and float(told[hit, 0].max()) == 1

@@ -1,0 +1,44 @@
+"""This module corrects what the embedded assessor says of low light and haze, from its estimate of the whole picture (our
+definition; docs/ablation.md has the measurements).
+
+Both change the tone of the whole picture, and in opposite directions. Haze makes the assessor suspect faint low light too, and a
+restorer that is told both does little. And haze of a look that it was not trained on is found, but called thinner than it is, and
+its picture better.
+"""
+
+import torch
+from torch import Tensor
+
+from ..grid import severity_where_present
+from ..kinds import KINDS
+
+_LOW, _HAZE = KINDS.index("low"), KINDS.index("haze")
+_OTHERS = [k for k in range(len(KINDS)) if k not in (_LOW, _HAZE)]
+
+
+def _between(value: Tensor, none: float, full: float) -> Tensor:
+    """Return 0 up to ``none``, 1 from ``full`` on, and a smoothstep between them."""
+    x = ((value - none) / (full - none)).clamp(0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def correct_haze(severity: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the overall severity [B, 1, h, w] and the severities by kind [B, 8, h, w] of whole pictures, both in [0, 1], with
+    low light and haze corrected.
+
+    Low light is struck out where haze is at least 1.5 times as severe, and kept where it is as severe as haze or more
+    (:func:`severity_where_present`). Where low light is struck out and the mean severity of every other kind is at most 0.4 of
+    haze's, haze leads, and its optical depth −ln(1 − s) is tripled; from 0.75 on it stays as it is. Where haze leads, the overall
+    severity of a cell is at least 0.8 of its haze. Between these numbers all changes smoothly, so that the frames of a clip do
+    not flicker.
+    """
+    present = severity_where_present(kinds[:, (_LOW, _HAZE)])
+    low, haze = present[:, :1], present[:, 1:]
+    hazier = _between(haze / (haze + low).clamp_min(1e-6), 0.5, 0.6)
+    corrected = kinds.clone()
+    corrected[:, _LOW : _LOW + 1] *= 1 - hazier
+    means = kinds.mean((2, 3), keepdim=True)
+    others = means[:, _OTHERS].amax(1, keepdim=True)
+    leading = hazier * (1 - _between(others / means[:, _HAZE : _HAZE + 1].clamp_min(1e-6), 0.4, 0.75))
+    corrected[:, _HAZE : _HAZE + 1] = 1 - (1 - kinds[:, _HAZE : _HAZE + 1]) ** (1 + 2 * leading)
+    return torch.maximum(severity, 0.8 * leading * corrected[:, _HAZE : _HAZE + 1]), corrected
