@@ -213,7 +213,7 @@ def estimated(assessor: QualityEstimator, degraded: Tensor) -> Tensor:
     """
     with torch.inference_mode():
         scores, kinds = assessor.severities(degraded[None].float() / 255)
-    return torch.cat((severity_of(scores), kinds), 1)[0].clone()
+    return torch.cat((severity_of(scores), kinds), 1)[0]
 
 
 def make_scene(
