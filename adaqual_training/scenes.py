@@ -234,6 +234,8 @@ def make_scene(
     asked = {kind: rng.uniform(settings.lowest, ceiling) for kind in kinds}
     if "haze" in asked:  # its severity is that of the thickest place: haze of evenly drawn severities is mostly thin
         asked["haze"] = max(asked["haze"], rng.uniform(settings.lowest, ceiling))
+    if kinds == ("noise",):  # its error grows with the square of its severity: noise of evenly drawn severities is mostly faint
+        asked["noise"] = max(asked["noise"], rng.uniform(settings.lowest, ceiling))
     kept: frozenset[str] = frozenset()
     if len(kinds) > 1 and rng.random() < settings.struck:
         kept = frozenset(rng.sample(kinds, rng.randint(1, len(kinds) - 1)))

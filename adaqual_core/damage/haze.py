@@ -1,4 +1,5 @@
-"""This module lays haze over pictures. Its seven generators cover homogeneous haze, distance haze, banks, ground fog and veils.
+"""This module lays haze over pictures. Its eight generators cover homogeneous haze, distance haze, banks, ground fog,
+veils and fog that is lit unevenly.
 
 Severity (our definition): s = 1 − t, where t is the transmission, the share of the scene's light that reaches the camera as it
 was; airlight has replaced the rest. s is 0 exactly where t is 1, and there the pixels are untouched.
@@ -93,6 +94,14 @@ def _uneven_light(light: Tensor, picture: Tensor, draws: Draws) -> Tensor:
     return (light * (1 - draws.uniform(0.05, 0.3) * (1 - glow))).clamp(0, 1)
 
 
+def _exposed(hazy: Tensor, opacity: Tensor, most: float, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Expose the picture, which haze has brightened, for less, as a camera does: by up to ``most`` times its mean opacity.
+
+    Returns the darker picture and the opacity, which is at least 1e-3 because no pixel is left as it was."""
+    darker = hazy * (1 - draws.uniform(0.0, most) * opacity.mean())
+    return darker, opacity.clamp_min(1e-3)
+
+
 def _homogeneous(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
     """Lay homogeneous haze over a scene with depth, mixed in encoded values (RESIDE, CDD-11)."""
     distance = scene_distance(picture, draws)
@@ -100,7 +109,8 @@ def _homogeneous(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor
         start = draws.uniform(0.0, 0.5)
         distance = start + (1 - start) * distance
     transmission = _transmission(distance, _peak(severity, draws))
-    return lay_over(picture, transmission, _uneven_light(_airlight(picture, draws), picture, draws)), 1 - transmission
+    hazy = lay_over(picture, transmission, _uneven_light(_airlight(picture, draws), picture, draws))
+    return _exposed(hazy, 1 - transmission, 0.4, draws) if draws.chance(0.25) else (hazy, 1 - transmission)
 
 
 def _in_linear_light(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -124,9 +134,8 @@ def _in_linear_light(picture: Tensor, severity: float, draws: Draws) -> tuple[Te
     seen = (grey**2.2 + (1 - transmission[1:2]) * (far**2.2 - grey**2.2)) ** (1 / 2.2)
     done = ((seen - grey) / (far - grey)).clamp(0, 1)
     if draws.chance(0.4):
-        exposure = 1 - draws.uniform(0.0, 0.3) * done.mean()
-        hazy = hazy * exposure
-        return hazy.clamp(0, 1), done.clamp_min(1e-3)
+        hazy, done = _exposed(hazy, done, 0.3, draws)
+        return hazy.clamp(0, 1), done
     return torch.where(transmission == 1, picture, hazy.clamp(0, 1)), done
 
 
@@ -164,9 +173,8 @@ def _fractal_banks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tens
         depth = scene_distance(picture, draws)
         opacity = opacity * (0.3 + 0.7 * depth)
     hazy = lay_over(picture, 1 - opacity, light)
-    if draws.chance(0.3):  # a camera exposes the brightened scene for less
-        hazy = hazy * (1 - draws.uniform(0.0, 0.4) * opacity.mean())
-        opacity = opacity.clamp_min(1e-3)
+    if draws.chance(0.3):
+        hazy, opacity = _exposed(hazy, opacity, 0.4, draws)
     return hazy.clamp(0, 1), opacity
 
 
@@ -185,7 +193,10 @@ def _soft_banks(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor,
         banks = guided_filter(luma(picture), banks, max(2, min(height, width) // 12), 3e-3).clamp(0, 1)
     veil = draws.uniform(0.1, 0.6) if draws.chance(0.6) else 0.0
     opacity = _peak(severity, draws) * (veil + (1 - veil) * banks)
-    return lay_over(picture, 1 - opacity, _airlight(picture, draws)), opacity
+    hazy = lay_over(picture, 1 - opacity, _airlight(picture, draws))
+    if draws.chance(0.3):  # light scattered several times also blurs what lies in the bank
+        hazy = hazy + opacity * (gaussian_blur(hazy, draws.uniform(0.5, 2.5)) - hazy)
+    return hazy, opacity
 
 
 def _ground_fog(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -212,7 +223,26 @@ def _even_veil(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, 
         y, x = axes(height, width, picture.device)
         away = (y - draws.uniform(0.2, 0.8)) ** 2 + (x - draws.uniform(0.2, 0.8)) ** 2
         opacity = opacity * (1 - draws.uniform(0.05, 0.35) * away.clamp_max(1))
-    return lay_over(picture, 1 - opacity, _uneven_light(_airlight(picture, draws), picture, draws)), opacity
+    hazy = lay_over(picture, 1 - opacity, _uneven_light(_airlight(picture, draws), picture, draws))
+    return _exposed(hazy, opacity, 0.4, draws) if draws.chance(0.25) else (hazy, opacity)
+
+
+def _unevenly_lit(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Lay even haze that some places light brightly and others hardly, as lamps, gaps in the cloud and drifting smoke do.
+
+    How bright the haze is says nothing about how thick it is: only the contrast behind it does."""
+    height, width = picture.shape[-2:]
+    distance = torch.ones(1, height, width, device=picture.device)
+    if draws.chance(0.3):
+        distance = 0.5 + 0.5 * scene_distance(picture, draws)
+    transmission = _transmission(distance, _peak(severity, draws))
+    field = octave_noise(height, width, draws, cells=draws.choose(1, 1, 2, 3), octaves=6, persistence=draws.uniform(0.3, 0.7))
+    darkest = draws.uniform(0.1, 0.7)
+    light = _airlight(picture, draws) * (darkest + (1 - darkest) * field)
+    hazy = lay_over(picture, transmission, light)
+    if draws.chance(0.3):  # a long path scatters light more than once, which blurs
+        hazy = hazy + (1 - transmission) * (gaussian_blur(hazy, draws.uniform(0.5, 2.5)) - hazy)
+    return hazy, 1 - transmission
 
 
 GENERATORS = {
@@ -223,5 +253,6 @@ GENERATORS = {
     "soft banks": _soft_banks,
     "ground fog": _ground_fog,
     "even veil": _even_veil,
+    "unevenly lit": _unevenly_lit,
 }
 """The generators of haze by name; :func:`haze` chooses each equally often."""
