@@ -1,6 +1,7 @@
 """This module takes a decoded picture to a restored one. The commands that restore or judge share it."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,16 @@ def read_mask(path: Path | None) -> Tensor | None:
 
 
 def peak_rss_mb() -> float | None:
-    """Return the most memory that this process has held so far, in MiB; None where the system does not tell (Windows)."""
+    """Return the most memory that this process has held so far, in MiB; None where the system does not tell (Windows).
+
+    Linux counts the parent's peak in ``ru_maxrss`` of a process that Python started, so that the process's own status is read
+    there.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text("utf-8"))
+        if found:
+            return round(int(found[1]) / 2**10, 1)
     try:
         import resource
     except ImportError:

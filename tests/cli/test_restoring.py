@@ -1,6 +1,8 @@
 """``adaqual restore`` of pictures and folders."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -31,6 +33,13 @@ def test_restore_writes_the_picture_and_reports(adaqual, tmp_path):
     before, after = read_picture(tmp_path / "a.png"), read_picture(tmp_path / "new" / "b.png")
     assert after.shape == before.shape and not torch.equal(before, after)
     assert sorted(os.listdir(tmp_path)) == ["a.png", "new"] and os.listdir(tmp_path / "new") == ["b.png"]
+
+
+def test_the_reported_memory_is_that_of_the_process_and_not_of_the_one_that_started_it():
+    asked = "from adaqual_core.cli.chain import peak_rss_mb; print(peak_rss_mb())"
+    parent = "import subprocess, sys; held = b'1' * 2 * 2**30; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    found = subprocess.run([sys.executable, "-c", parent, asked], check=True, capture_output=True, text=True).stdout
+    assert 50 < float(found) < 1.5 * 2**10
 
 
 def test_options_reach_the_sampler(adaqual):
