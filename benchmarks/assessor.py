@@ -27,12 +27,14 @@ from adaqual_core.damage.fields import region_mask
 from adaqual_core.grid import CELL
 from adaqual_core.imageio import read_picture
 from adaqual_core.kinds import KINDS
+from adaqual_core.networks.runner import Runner
 from adaqual_core.networks.shipped import SHIPPED_ASSESSOR
 from adaqual_core.prompt import build_prompt
 from adaqual_core.published.read import load_restorer
 from adaqual_core.quality.assess import Assessor, assess, open_assessor
 from adaqual_core.quality.reference import reference_quality
-from adaqual_core.sampling.tiles import active_tiles, plan
+from adaqual_core.sampling.settings import RestoreSettings
+from adaqual_core.sampling.windows import exact_windows
 from adaqual_training.assessor import NAMED
 from adaqual_training.held_out import as_picture, held_out
 from adaqual_training.recipe import read_recipe
@@ -100,12 +102,12 @@ def held_out_quarters(net: Assessor, corpus: Path, side: int, count: int | None 
     Each is made ``side`` px wide and high and damaged by haze and noise of severity 0.7. "median": the median share of tiles;
     "few": the share of the photos that stay at LEAST_TILES.
     """
-    photos, shares, context = Photos(corpus, "held"), [], load_restorer().receptive_radius
+    photos, shares, run = Photos(corpus, "held"), [], Runner(load_restorer())
     for index in range(len(photos.entries))[:count]:
         one = repeated(as_picture(torch.from_numpy(photos.pixels(index).copy()).permute(2, 0, 1)[None]), side, side)
         damaged = degrade(one, ["haze", "noise"], 0.7, seed=3, mask=quarter_mask(side)).picture[None]
-        layout = plan(active_tiles(build_prompt(damaged, assess(net, damaged)).restore_mask), side, side, 512, context)
-        shares.append(layout.tiles_run / layout.tiles_total)
+        plan = exact_windows(run, RestoreSettings(), build_prompt(damaged, assess(net, damaged)))
+        shares.append(plan.tiles_run / plan.tiles_total)
     few = sum(share <= LEAST_TILES for share in shares) / len(shares)
     return {"photos": len(shares), "median": sorted(shares)[len(shares) // 2], "few": few}
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adaqual_core.grid import mirrored
-from adaqual_core.sampling.tiles import TILE, active_tiles, batches, plan
+from adaqual_core.sampling.tiles import TILE, active_tiles, batches, plan, window_limit
 
 
 def covered(layout, height, width):
@@ -17,7 +17,7 @@ def covered(layout, height, width):
 @pytest.mark.parametrize("tile", [64, 256, 512, 10**6 // 64 * 64])
 def test_an_active_picture_is_covered_once(height, width, tile):
     active = torch.ones(-(-height // TILE), -(-width // TILE), dtype=torch.bool)
-    layout = plan(active, height, width, tile, 96)
+    layout = plan(active, height, width, window_limit(tile, 96, 1), 96)
     assert (covered(layout, height, width) == 1).all()
     assert layout.tiles_run == layout.tiles_total == active.numel()
 
@@ -27,7 +27,8 @@ def test_random_damage_is_covered_and_context_is_kept():
     for _ in range(20):
         active = torch.rand((7, 9), generator=generator) < 0.15
         height, width, context = 7 * TILE - 16, 9 * TILE - 48, 96
-        layout = plan(active, height, width, 256, context)
+        limit = window_limit(256, context, 1)
+        layout = plan(active, height, width, limit, context)
         count = covered(layout, height, width)
         assert count.max() <= 1
         needed = active.repeat_interleave(TILE, 0).repeat_interleave(TILE, 1)[:height, :width]
@@ -36,11 +37,11 @@ def test_random_damage_is_covered_and_context_is_kept():
         for w in layout.windows:
             assert w.window_top == max(0, w.top - context) and w.window_bottom == min(height, w.bottom + context)
             assert w.window_left == max(0, w.left - context) and w.window_right == min(width, w.right + context)
-            assert max(w.shape) <= 256 + 2 * context
+            assert w.shape[0] * w.shape[1] <= limit
 
 
 def test_nothing_active_is_nothing_to_run():
-    layout = plan(torch.zeros(3, 3, dtype=torch.bool), 192, 192, 512, 96)
+    layout = plan(torch.zeros(3, 3, dtype=torch.bool), 192, 192, window_limit(512, 96, 1), 96)
     assert layout.windows == () and layout.tiles_run == 0 and layout.tiles_total == 9
 
 
@@ -57,9 +58,13 @@ def test_active_tiles_reach_as_far_as_the_interpolated_mask():
 
 
 def test_batches_hold_equal_shapes_and_every_window_once():
-    layout = plan(torch.ones(5, 7, dtype=torch.bool), 300 // 16 * 16, 400, 128, 32)
-    groups = batches(layout, 3)
-    assert all(1 <= len(group) <= 3 and len({w.shape for w in group}) == 1 for group in groups)
+    layout = plan(torch.ones(12, 12, dtype=torch.bool), 768, 768, window_limit(128, 32, 1), 32)
+    limit = window_limit(128, 32, 3)
+    groups = batches(layout, limit)
+    assert max(len(group) for group in groups) >= 3
+    for group in groups:
+        height, width = group[0].shape
+        assert {w.shape for w in group} == {(height, width)} and len(group) * height * width <= limit
     assert sorted((w.top, w.left) for group in groups for w in group) == sorted((w.top, w.left) for w in layout.windows)
 
 
@@ -72,6 +77,16 @@ def test_mirrored_indices_continue_by_reflection():
 def test_blocks_are_cut_where_that_is_cheaper():
     active = torch.zeros(8, 8, dtype=torch.bool)
     active[:, 0], active[7] = True, True  # an L
-    layout = plan(active, 512, 512, 512, 32)
+    limit = window_limit(512, 512, 1)
+    layout = plan(active, 512, 512, limit, 32)
     assert layout.tiles_run == 15 and len(layout.windows) == 2
-    assert len(plan(active, 512, 512, 512, 512).windows) == 1  # with so much context one window is cheaper
+    assert len(plan(active, 512, 512, limit, 512).windows) == 1  # with so much context one window is cheaper
+
+
+def test_windows_are_as_large_as_there_is_memory_for():
+    """What is run at once holds as much as before, but in one large window there is less context than in two small ones."""
+    context, active = 128, torch.ones(63, 94, dtype=torch.bool)
+    limit = window_limit(512, context, 2)
+    sizes = [w.shape[0] * w.shape[1] for w in plan(active, 4000, 6000, limit, context).windows]
+    assert max(sizes) <= limit and sum(sizes) < 1.8 * 4000 * 6000
+    assert [w.shape for w in plan(torch.ones(16, 16, dtype=torch.bool), 1024, 1024, limit, context).windows] == [(1024, 1024)]

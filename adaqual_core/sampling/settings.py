@@ -26,8 +26,9 @@ class RestoreSettings:
 
     ``steps``: number of diffusion steps, 1 to 1000. ``seed``: seed of the noise, 0 to 2^64 − 1. ``schedule``: one of SCHEDULES.
     ``eta`` in [0, 1]: part of the noise that is drawn anew in each step. ``strength`` in [0, 1]: 0 returns the input, 1 the whole
-    restoration. ``tile``: px that a window may measure beside its context, at least 64. ``overlap``: px of context around a
-    block; a network whose receptive field is larger sees that much. ``tile_batch``: number of windows that are run at once.
+    restoration. ``tile``: side in px of a tile beside its context, at least 64. ``overlap``: px of context around a block; a
+    network whose receptive field is larger sees that much. ``tile_batch``: number of such tiles with their context that there is
+    memory for; windows of any shape, and windows that are run at once, have at most as many px.
     Networks that work in patches take one every ``stride`` px and run ``patch_batch`` of them at once, and do not use ``tile``,
     ``overlap`` and ``tile_batch``. ValueError is raised for values outside these ranges.
     """

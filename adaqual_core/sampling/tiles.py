@@ -111,35 +111,60 @@ def _pieces(active: np.ndarray, box: Box, context: float) -> list[Box]:
     return [piece for half in best for piece in _pieces(active, half, context)]
 
 
-def _split(first: int, last: int, length: int, tile: int, context: int) -> list[tuple[int, int]]:
-    """Return the fewest nearly equal parts of a side whose windows measure at most ``tile`` + 2·``context`` px. ``tile``,
-    ``context`` and ``length`` are in px, everything else is in tiles.
+def window_limit(tile: int, context: int, count: int) -> int:
+    """Return how many px are run at once: as many as ``count`` square tiles of ``tile`` px with their context have together."""
+    return count * (tile // TILE * TILE + 2 * context) ** 2
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """These are the nearly equal parts of a side, [first, last) in tiles, the size of the largest one's window and the sum of
+    all windows' sizes in px.
     """
 
-    def parts(largest: int) -> list[tuple[int, int]]:
+    parts: tuple[tuple[int, int], ...]
+    largest: int
+    total: int
+
+
+def _parts(first: int, last: int, length: int, context: int) -> list[_Parts]:
+    """Return every way to divide a side of ``last`` − ``first`` tiles in nearly equal parts, from one part to one per tile.
+    ``context`` and ``length`` are in px.
+    """
+    found: dict[tuple[int, ...], _Parts] = {}
+    for largest in range(last - first, 0, -1):
         edges = [first + edge for edge in borders(last - first, largest)]
-        return list(zip(edges[:-1], edges[1:], strict=True))
-
-    def fits(part: tuple[int, int]) -> bool:
-        start, stop = _windowed(part[0] * TILE, part[1] * TILE, length, context)
-        return stop - start <= tile + 2 * context
-
-    return next(found for largest in range(last - first, 0, -1) if all(map(fits, found := parts(largest))))
+        parts = tuple(zip(edges[:-1], edges[1:], strict=True))
+        sides = [_windowed(part[0] * TILE, part[1] * TILE, length, context) for part in parts]
+        sizes = [stop - start for start, stop in sides]
+        found.setdefault(tuple(edges), _Parts(parts, max(sizes), sum(sizes)))
+    return list(found.values())
 
 
-def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> TileLayout:
+def _divided(box: Box, height: int, width: int, limit: int, context: int) -> list[Box]:
+    """Return ``box`` divided in rows and columns so that the windows' total area is smallest while none exceeds ``limit`` px."""
+    top, bottom, left, right = box
+    columns = _parts(left, right, width, context)
+    pairs = []
+    for rows in _parts(top, bottom, height, context):  # fewer columns are cheaper: the first that fit are the best for these rows
+        fitting = next((one for one in columns if rows.largest * one.largest <= limit), None)
+        if fitting is not None:
+            pairs.append((rows, fitting))
+    rows, across = min(pairs, key=lambda pair: (pair[0].total * pair[1].total, len(pair[0].parts) * len(pair[1].parts)))
+    return [(*r, *c) for r in rows.parts for c in across.parts]
+
+
+def plan(active: Tensor, height: int, width: int, limit: int, context: int) -> TileLayout:
     """Return windows that cover all active tiles of a picture of ``height`` × ``width`` px (both multiples of 16).
 
-    ``active``: bool [ceil(height/64), ceil(width/64)]; ``context``: px seen around each block, a multiple of 16; ``tile``: a
-    multiple of 64 px, and windows measure at most tile + 2·context.
+    ``active``: bool [ceil(height/64), ceil(width/64)]; ``context``: px seen around each block, a multiple of 16; ``limit``: the
+    most px of a window, at least :func:`window_limit` of one tile. One large window has less context than many small ones.
     """
     grid = active.numpy()
     windows, tiles_run = [], 0
     whole = _trimmed(grid, (0, grid.shape[0], 0, grid.shape[1]))
     for piece in _pieces(grid, whole, context / TILE) if whole else ():
-        rows = _split(*piece[:2], height, tile, context)
-        columns = _split(*piece[2:], width, tile, context)
-        for part in ((*r, *c) for r in rows for c in columns):
+        for part in _divided(piece, height, width, limit, context):
             block = _trimmed(grid, part)
             for first, last, start, stop in _pieces(grid, block, context / TILE) if block else ():
                 tiles_run += (last - first) * (stop - start)
@@ -148,9 +173,13 @@ def plan(active: Tensor, height: int, width: int, tile: int, context: int) -> Ti
     return TileLayout(tuple(windows), active.numel(), tiles_run)
 
 
-def batches(layout: TileLayout, size: int) -> list[tuple[Window, ...]]:
-    """Return the windows in groups of equal shape of at most ``size`` windows."""
+def batches(layout: TileLayout, limit: int) -> list[tuple[Window, ...]]:
+    """Return the windows in groups of equal shape that have at most ``limit`` px together."""
     groups: dict[tuple[int, int], list[Window]] = {}
     for window in layout.windows:
         groups.setdefault(window.shape, []).append(window)
-    return [tuple(group[i : i + size]) for group in groups.values() for i in range(0, len(group), size)]
+    found = []
+    for (height, width), group in groups.items():
+        size = max(1, limit // (height * width))
+        found += [tuple(group[i : i + size]) for i in range(0, len(group), size)]
+    return found

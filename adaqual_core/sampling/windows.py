@@ -19,7 +19,7 @@ from ..networks.runner import Runner
 from ..prompt import Prompt
 from .ddim import Estimate, alphas_cumprod
 from .settings import RestoreSettings
-from .tiles import TILE, Window, active_tiles, batches, plan
+from .tiles import Window, active_tiles, batches, plan, window_limit
 
 Group = tuple[Window, ...]
 """Windows of equal size, which are run together."""
@@ -58,8 +58,9 @@ def exact_windows(run: Runner, settings: RestoreSettings, prompt: Prompt) -> Win
     shape = CELL * cell_count(height), CELL * cell_count(width)
     said = None if prompt.said is None else prompt.said[:, :1]
     active = active_tiles(prompt.restore_mask, prompt.painted, said)
-    layout = plan(active, *shape, settings.tile // TILE * TILE, context)
-    return WindowPlan(tuple(batches(layout, settings.tile_batch)), shape, layout.tiles_total, layout.tiles_run)
+    limit = window_limit(settings.tile, context, settings.tile_batch)
+    layout = plan(active, *shape, limit, context)
+    return WindowPlan(tuple(batches(layout, limit)), shape, layout.tiles_total, layout.tiles_run)
 
 
 def seen(picture: Tensor, w: Window) -> Tensor:
