@@ -29,6 +29,7 @@ from .kind_prompts import KindPrompts
 from .prompt_attention import Guidance, PromptAttention
 from .runner import Runner
 from .tone import Tone, edge_aware, grid_gate
+from .winograd import conv3x3
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, condition: int, wide: bool, operations: Any):
         super().__init__()
+        self.wide = wide
         hidden = 2 * channels if wide else channels
         self.conv1 = operations.Conv2d(channels, hidden, 3, padding=1)
         self.modulation = operations.Linear(condition, 2 * hidden)
@@ -85,7 +87,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
-        return x + self.conv2(F.relu(torch.addcmul(shift, self.conv1(x), 1 + scale)))
+        hidden = F.relu(torch.addcmul(shift, conv3x3(self.conv1, x), 1 + scale))
+        return x + (self.conv2(hidden) if self.wide else conv3x3(self.conv2, hidden))
 
 
 def detail(picture: Tensor) -> Tensor:
