@@ -16,6 +16,12 @@ def luma(picture: Tensor) -> Tensor:
     return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(-3)
 
 
+def smoothstep(low: float, high: float, field: Tensor) -> Tensor:
+    """Map a field to 0 where it is at most ``low``, to 1 where it is at least ``high``, and along a smooth cubic between them."""
+    x = ((field - low) / (high - low)).clamp(0, 1)
+    return x * x * (3 - 2 * x)
+
+
 def box_filter(field: Tensor, radius: int) -> Tensor:
     """Return the mean of [C, H, W] over windows of (2·radius + 1)² px; at the border only pixels of the picture are averaged."""
     if radius < 1:

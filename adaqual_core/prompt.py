@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .checks import check_number, check_numbers, check_picture, check_range
 from .default_dtype import float32_default
+from .filters import smoothstep
 from .grid import CELL, HIGHEST, LOWEST, block_mask, block_of, pixel_mask, quality_of, severity_of
 from .image_statistics import global_statistics
 from .kinds import KINDS, TONAL
@@ -125,8 +126,7 @@ def restore_mask(scores: Tensor, preserve: float) -> Tensor:
     Raises ValueError for a ``preserve`` outside 1 to 5.
     """
     check_range("preserve", preserve, LOWEST, HIGHEST)
-    x = ((preserve - scores) / PRESERVE_RAMP).clamp(0, 1)
-    return x * x * (3 - 2 * x)
+    return smoothstep(0.0, PRESERVE_RAMP, preserve - scores)
 
 
 def prompt_length(severity: Tensor, settings: PromptSettings) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import box_filter, luma
+from ..filters import box_filter, luma, smoothstep
 from .draws import Draws
-from .fields import axes, enlarge, guided_filter, octave_noise, ramp, smoothstep
+from .fields import axes, enlarge, guided_filter, octave_noise, ramp
 
 
 def scene_distance(picture: Tensor, draws: Draws, *, rooms: bool = True) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import box_filter, gaussian_blur
+from ..filters import box_filter, gaussian_blur, smoothstep
 from .draws import Draws
 
 
@@ -27,12 +27,6 @@ def linear_light(encoded: Tensor) -> Tensor:
 def encoded(light: Tensor) -> Tensor:
     """Turn linear light ≥ 0 into encoded values by a power of 1/2.2, which inverts :func:`linear_light`."""
     return light.clamp_min(1e-7) ** (1 / 2.2)
-
-
-def smoothstep(low: float, high: float, field: Tensor) -> Tensor:
-    """Map a field to 0 where it is at most ``low``, to 1 where it is at least ``high``, and along a smooth cubic between them."""
-    x = ((field - low) / (high - low)).clamp(0, 1)
-    return x * x * (3 - 2 * x)
 
 
 def axes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:

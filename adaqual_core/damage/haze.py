@@ -14,10 +14,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..filters import gaussian_blur, luma
+from ..filters import gaussian_blur, luma, smoothstep
 from .depth import scene_distance, sky
 from .draws import Draws
-from .fields import axes, colour, encoded, guided_filter, linear_light, octave_noise, percentiles, smoothstep
+from .fields import axes, colour, encoded, guided_filter, linear_light, octave_noise, percentiles
 
 
 def haze(picture: Tensor, severity: float, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..filters import box_filter, luma
+from ..filters import box_filter, luma, smoothstep
 from .draws import Draws
 from .fields import (
     axes,
@@ -30,7 +30,6 @@ from .fields import (
     octave_noise,
     percentiles,
     ramp,
-    smoothstep,
 )
 
 

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur
+from ..filters import gaussian_blur, smoothstep
 from .draws import Draws
-from .fields import axes, colour, convolve, encoded, line_kernel, linear_light, local_mean, octave_noise, smoothstep, wide_blur
+from .fields import axes, colour, convolve, encoded, line_kernel, linear_light, local_mean, octave_noise, wide_blur
 from .haze import lay_over, thin_veil
 from .shapes import draw_strokes, places, size_factor
 

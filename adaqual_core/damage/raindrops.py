@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur, luma
+from ..filters import gaussian_blur, luma, smoothstep
 from .draws import Draws
-from .fields import local_mean, octave_noise, percentiles, smoothstep, wide_blur
+from .fields import local_mean, octave_noise, percentiles, wide_blur
 from .shapes import depth_inside, draw_flakes, draw_strokes, owners, places
 
 FULL = 0.4

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import gaussian_blur, luma
+from ..filters import gaussian_blur, luma, smoothstep
 from .draws import Draws
-from .fields import axes, colour, convolve, line_kernel, local_mean, octave_noise, percentiles, smoothstep
+from .fields import axes, colour, convolve, line_kernel, local_mean, octave_noise, percentiles
 from .haze import lay_over, thin_veil
 from .shapes import draw_flakes, draw_strokes, places, size_factor
 

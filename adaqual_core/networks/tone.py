@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filters import luma
+from ..filters import luma, smoothstep
 from ..grid import severity_where_present
 from ..kinds import KINDS, TONAL
 from ..prompt import Prompt
@@ -34,8 +34,7 @@ def grid_gate(kinds: Tensor) -> Tensor:
     overestimated (measured on Rain100L: docs/ablation.md).
     """
     strongest = severity_where_present(kinds[:, _TONAL]).amax(1, keepdim=True)
-    x = ((strongest - _FAINT) / (_FULL - _FAINT)).clamp(0, 1)
-    return (x * x * (3 - 2 * x)).view(-1, 1, 1, 1, 1)
+    return smoothstep(_FAINT, _FULL, strongest).view(-1, 1, 1, 1, 1)
 
 
 def _box(field: Tensor) -> Tensor:

@@ -9,17 +9,12 @@ its picture better.
 import torch
 from torch import Tensor
 
+from ..filters import smoothstep
 from ..grid import severity_where_present
 from ..kinds import KINDS
 
 _LOW, _HAZE = KINDS.index("low"), KINDS.index("haze")
 _OTHERS = [k for k in range(len(KINDS)) if k not in (_LOW, _HAZE)]
-
-
-def _between(value: Tensor, none: float, full: float) -> Tensor:
-    """Return 0 up to ``none``, 1 from ``full`` on, and a smoothstep between them."""
-    x = ((value - none) / (full - none)).clamp(0, 1)
-    return x * x * (3 - 2 * x)
 
 
 def correct_haze(severity: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,11 +29,11 @@ def correct_haze(severity: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
     """
     present = severity_where_present(kinds[:, (_LOW, _HAZE)])
     low, haze = present[:, :1], present[:, 1:]
-    hazier = _between(haze / (haze + low).clamp_min(1e-6), 0.5, 0.6)
+    hazier = smoothstep(0.5, 0.6, haze / (haze + low).clamp_min(1e-6))
     corrected = kinds.clone()
     corrected[:, _LOW : _LOW + 1] *= 1 - hazier
     means = kinds.mean((2, 3), keepdim=True)
     others = means[:, _OTHERS].amax(1, keepdim=True)
-    leading = hazier * (1 - _between(others / means[:, _HAZE : _HAZE + 1].clamp_min(1e-6), 0.4, 0.75))
+    leading = hazier * (1 - smoothstep(0.4, 0.75, others / means[:, _HAZE : _HAZE + 1].clamp_min(1e-6)))
     corrected[:, _HAZE : _HAZE + 1] = 1 - (1 - kinds[:, _HAZE : _HAZE + 1]) ** (1 + 2 * leading)
     return torch.maximum(severity, 0.8 * leading * corrected[:, _HAZE : _HAZE + 1]), corrected
