@@ -20,7 +20,7 @@ help:
 	@echo "make unit     the tests that need neither server nor browser"
 	@echo "make types    pyright alone"
 	@echo "make texts    write locales/en and the tables of the help pages from the nodes' schemas"
-	@echo "make weights  train the shipped weights from the photos on (eleven hours on two cores, and the photos)"
+	@echo "make weights  train the shipped weights from the photos on (twelve hours on two cores, and the photos)"
 	@echo "make clean    remove .venv, .comfyui and caches"
 
 setup: venv app browser
@@ -86,7 +86,7 @@ lint: types
 	$(BIN)/ruff format --check .
 	DO_NOT_TRACK=1 $(BIN)/comfy --skip-prompt node validate
 
-# Everything that the shipped weights are made of, from the photos on: eleven hours on two cores. Each step goes on where it stopped.
+# Everything that the shipped weights are made of, from the photos on: twelve hours on two cores. Each step goes on where it stopped.
 weights: venv
 	test -f runs/corpus/manifest.json || $(BIN)/python -m adaqual_training.corpus --git --out runs/corpus
 	$(BIN)/python -m adaqual_training --recipe recipes/assessor.toml
@@ -95,7 +95,8 @@ weights: venv
 	$(BIN)/python -m adaqual_training --recipe recipes/assessor_fourth.toml --start runs/assessor_third/assessor.safetensors
 	$(BIN)/python -m adaqual_training.ship runs/assessor_fourth/assessor.best.safetensors adaqual_core/weights/adaqual_assessor.safetensors
 	$(BIN)/python -m adaqual_training --recipe recipes/nano.toml
-	$(BIN)/python -m adaqual_training.ship runs/nano/restorer.safetensors adaqual_core/weights/adaqual_nano.safetensors
+	$(BIN)/python -m adaqual_training --recipe recipes/nano_second.toml --start runs/nano/restorer.safetensors
+	$(BIN)/python -m adaqual_training.ship runs/nano/restorer.safetensors runs/nano_second/restorer.safetensors adaqual_core/weights/adaqual_nano.safetensors
 
 clean:
 	rm -rf .venv .comfyui .floor .pytest_cache .ruff_cache *.egg-info build

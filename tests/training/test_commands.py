@@ -1,5 +1,6 @@
 """The training package's other commands: ``adaqual train`` for a restorer, shipping, and ablation."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -44,7 +45,7 @@ def test_a_trained_restorer_can_be_shipped_and_restores(corpus, tmp_path, capsys
     assert cli.main(["train", *map(str, options)]) == 0
     (line,) = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
     assert line["update"] == 2 and set(GROUPS) <= set(line) and math.isfinite(line["loss"])
-    ship(tmp_path / "restorer.safetensors", tmp_path / "shipped.safetensors")
+    ship([tmp_path / "restorer.safetensors"], tmp_path / "shipped.safetensors")
     first, second = (load_restorer(tmp_path / f"{name}.safetensors") for name in ("restorer", "shipped"))
     assert isinstance(second, Restorer) and (restored(first) - restored(second)).abs().max() < 0.01
 
@@ -52,7 +53,7 @@ def test_a_trained_restorer_can_be_shipped_and_restores(corpus, tmp_path, capsys
 @pytest.mark.parametrize("make, load", [(assessor, load_assessor), (restorer, load_restorer)])
 def test_shipped_weights_are_half_as_large_and_nearly_the_same(make, load, tmp_path, capsys):
     save_model(make(), tmp_path / "full.safetensors", {"updates": 7})
-    ship(tmp_path / "full.safetensors", tmp_path / "half.safetensors")
+    ship([tmp_path / "full.safetensors"], tmp_path / "half.safetensors")
     with safe_open(tmp_path / "half.safetensors", "pt") as file:
         assert json.loads(file.metadata()["notes"]) == {"updates": 7}
     before, after = (load_file(tmp_path / f"{name}.safetensors") for name in ("full", "half"))
@@ -60,6 +61,21 @@ def test_shipped_weights_are_half_as_large_and_nearly_the_same(make, load, tmp_p
     change = max(float((before[key] - after[key].float()).abs().max()) for key in before)
     assert 0 < change < 1e-2 and f"largest change of a weight {change:.1e}" in capsys.readouterr().out
     load(tmp_path / "half.safetensors")
+
+
+def test_the_mean_of_several_runs_can_be_shipped(tmp_path):
+    files = [tmp_path / name for name in ("first.safetensors", "second.safetensors")]
+    for number, file in enumerate(files):
+        model = restorer()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(0.25 + 0.5 * number)
+        save_model(model, file, {"updates": number})
+    ship(files, tmp_path / "mean.safetensors")
+    assert all((value == 0.5).all() for value in load_file(tmp_path / "mean.safetensors").values())
+    with safe_open(tmp_path / "mean.safetensors", "pt") as file:
+        notes = json.loads(file.metadata()["notes"])
+    assert notes["updates"] == 1 and notes["mean_of"] == [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
 def test_the_ablation_trains_and_measures_each_variant(corpus, tmp_path, capsys):
