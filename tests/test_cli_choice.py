@@ -146,7 +146,7 @@ def test_the_bundled_assessor_names_kinds_for_one_that_names_none(adaqual, weigh
     """Scores are those of the assessor that was chosen, kinds those of the bundled one; both decide what is restored."""
     monkeypatch.setattr(naming, "SHIPPED_ASSESSOR", weights / "own.safetensors")
     picture = read_picture("a.png")
-    for options, factors in (((), {}), (("--only", "haze"), {kind: 0.0 for kind in KINDS if kind != "haze"})):
+    for options, factors in (((), {}), (("--only", "noise"), {kind: 0.0 for kind in KINDS if kind != "noise"})):
         settings = PromptSettings(factors=tuple(factors.get(kind, 1.0) for kind in KINDS))
         quality = with_kinds(assess(load_clip_iqa(weights / "clip"), picture), picture, small.assessor())
         expected = restore(small.restorer(), picture, build_prompt(picture, quality, settings)).picture
